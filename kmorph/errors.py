@@ -1,0 +1,26 @@
+"""The errors kmorph raises on purpose.
+
+A message says what was given, what was expected, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class KmorphError(Exception):
+    """Base of every error that kmorph raises on purpose."""
+
+
+class GraphError(KmorphError, ValueError):
+    """A network that cannot be built, or a change that does not fit it."""
+
+
+class DataError(KmorphError, ValueError):
+    """Data or arguments that cannot be used as they were given."""
+
+
+class SearchError(KmorphError, RuntimeError):
+    """A search that cannot start, go on or be read."""
+
+
+class ExportError(KmorphError, RuntimeError):
+    """A model that cannot be written in the requested form."""

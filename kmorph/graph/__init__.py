@@ -1,0 +1,50 @@
+"""What a network is: graphs, layers, building, files, drawings, Keras."""
+
+from kmorph.graph.builder import GraphBuilder, chain
+from kmorph.graph.graph import Graph
+from kmorph.graph.layers import (
+    Activation,
+    Add,
+    BatchNorm,
+    Channels,
+    ChannelScale,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Layer,
+    Multiply,
+    Normalize,
+    Parameter,
+    Pool,
+    Rescale,
+    Reshape,
+    ZeroPadding,
+)
+
+__all__ = [
+    "Activation",
+    "Add",
+    "BatchNorm",
+    "ChannelScale",
+    "Channels",
+    "Concat",
+    "Conv",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GlobalPool",
+    "Graph",
+    "GraphBuilder",
+    "Layer",
+    "Multiply",
+    "Normalize",
+    "Parameter",
+    "Pool",
+    "Rescale",
+    "Reshape",
+    "ZeroPadding",
+    "chain",
+]

@@ -1,0 +1,70 @@
+"""Drawing a graph with Graphviz."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING
+
+from kmorph.errors import GraphError
+from kmorph.graph.layers import Add, BatchNorm, Concat, Conv, Dense, Multiply
+
+if TYPE_CHECKING:
+    from kmorph.graph.graph import Graph
+    from kmorph.graph.layers import Layer
+
+FORMATS = ("svg", "png", "pdf", "dot")
+
+
+def draw_graph(graph: Graph, file: str | Path) -> Path:
+    """Draw a graph; see `Graph.draw`."""
+    import pydot
+
+    file = Path(file)
+    suffix = file.suffix.lstrip(".").lower()
+    if suffix not in FORMATS:
+        raise GraphError(f"cannot draw to {file.name!r}: the suffix must be one of {', '.join(FORMATS)}")
+    dot = pydot.Dot(
+        "kmorph", graph_type="digraph", rankdir="TB", fontname="Helvetica", nodesep="0.25", ranksep="0.3"
+    )
+    dot.set_node_defaults(shape="box", style="rounded,filled", fontname="Helvetica", fontsize="11")
+    dot.set_edge_defaults(color="#667085", fontname="Helvetica", fontsize="9", fontcolor="#667085")
+    dot.add_node(pydot.Node("n0", label=_quoted(f"input {_times(graph.input_shape)}"), fillcolor='"#e4e7ec"'))
+    for i, layer in enumerate(graph.layers):
+        dot.add_node(pydot.Node(f"n{i + 1}", label=_quoted(layer.describe()), fillcolor=f'"{_colour(layer)}"'))
+        for node in graph.inputs[i]:
+            dot.add_edge(pydot.Edge(f"n{node}", f"n{i + 1}", label=_quoted(_times(graph.node_shapes[node]))))
+    if suffix == "dot":
+        file.write_text(dot.to_string(), encoding="utf-8")
+        return file
+    program = which("dot")
+    if program is None:
+        source = file.with_suffix(".dot")
+        source.write_text(dot.to_string(), encoding="utf-8")
+        raise GraphError(
+            f"Graphviz' program dot is missing, so {source} was written instead of {file.name}. Install it with "
+            "`apt-get install graphviz`, `brew install graphviz` or from graphviz.org, then draw again"
+        )
+    done = subprocess.run(
+        [program, f"-T{suffix}", "-o", str(file)], input=dot.to_string().encode(), capture_output=True
+    )
+    if done.returncode:
+        raise GraphError(f"Graphviz could not draw {file}: {done.stderr.decode(errors='replace').strip()}")
+    return file
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', "'") + '"'
+
+
+def _colour(layer: Layer) -> str:
+    if isinstance(layer, Conv | Dense):
+        return "#cfe0fc"
+    if isinstance(layer, Add | Multiply | Concat):
+        return "#fde3c4"
+    return "#f2e8fb" if isinstance(layer, BatchNorm) else "#ffffff"

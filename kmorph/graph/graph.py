@@ -1,0 +1,373 @@
+"""The immutable graph: what a network is, with or without its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kmorph.errors import GraphError
+from kmorph.graph.layers import Add, Layer, Multiply, Shape, layer_from_json
+from kmorph.graph.layers.base import MAX_SIZE
+
+if TYPE_CHECKING:
+    import keras
+
+FORMAT_VERSION = 1
+MOST_LAYERS = 10_000
+MOST_NUMBERS = 2**40  # in one node; a larger one is a mistake or an attack
+
+
+class Graph:
+    """A network with one input and one output: layers, and which nodes each of them reads.
+
+    Layer ``i`` writes node ``i + 1``; node 0 is the input and the last node is the output. Graphs are
+    immutable, and equal when their structure is, whatever their weights.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of one example, channels last.
+    layers : sequence of Layer
+        In topological order.
+    inputs : sequence of sequence of int
+        For each layer the ids of the nodes it reads.
+    weights : mapping from (layer id, name) to array, optional
+        All weights, or none. Arrays are kept read-only.
+
+    Raises
+    ------
+    GraphError
+        If a layer does not fit its inputs, a node is never read, the order is not topological, or a
+        weight is missing or of the wrong shape.
+
+    Examples
+    --------
+    >>> from kmorph.graph import Dense, Graph
+    >>> Graph((4,), [Dense(8), Dense(3)], [[0], [1]]).node_shapes
+    ((4,), (8,), (3,))
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        layers: Iterable[Layer],
+        inputs: Iterable[Sequence[int]],
+        weights: Mapping[tuple[int, str], np.ndarray] | None = None,
+    ) -> None:
+        self.input_shape: Shape = _checked_input_shape(input_shape)
+        self.layers: tuple[Layer, ...] = tuple(layers)
+        self.inputs: tuple[tuple[int, ...], ...] = tuple(map(tuple, inputs))
+        self.node_shapes: tuple[Shape, ...] = self._infer_shapes()
+        self._weights = None if weights is None else self._checked_weights(weights)
+
+    def _infer_shapes(self) -> tuple[Shape, ...]:
+        if len(self.layers) != len(self.inputs):
+            raise GraphError(f"{len(self.layers)} layers but inputs for {len(self.inputs)}")
+        if not 0 < len(self.layers) <= MOST_LAYERS:
+            raise GraphError(f"a graph has 1 to {MOST_LAYERS} layers, got {len(self.layers)}")
+        shapes = [self.input_shape]
+        read = set()
+        for i, (layer, nodes) in enumerate(zip(self.layers, self.inputs, strict=True)):
+            least, most = layer.arity
+            if not least <= len(nodes) <= most:
+                raise GraphError(f"layer {i} ({layer.describe()}) cannot read {len(nodes)} nodes")
+            for node in nodes:
+                if type(node) is not int or not 0 <= node <= i:
+                    raise GraphError(
+                        f"layer {i} ({layer.describe()}) reads node {node!r}, which no earlier layer writes: "
+                        "the graph has a cycle or is not in topological order"
+                    )
+            read.update(nodes)
+            try:
+                shape = layer.output_shape(*[shapes[node] for node in nodes])
+            except GraphError as error:
+                raise GraphError(f"layer {i}, reading node(s) {list(nodes)}: {error}") from None
+            if prod(shape) > MOST_NUMBERS or (shape and max(shape) > MAX_SIZE):
+                raise GraphError(f"layer {i} ({layer.describe()}) writes a node too large: {shape}")
+            shapes.append(shape)
+        unread = [node for node in range(len(self.layers)) if node not in read]
+        if unread:
+            raise GraphError(f"node {unread[0]} is neither read by a layer nor the output")
+        return tuple(shapes)
+
+    def _checked_weights(
+        self, weights: Mapping[tuple[int, str], np.ndarray]
+    ) -> dict[tuple[int, str], np.ndarray]:
+        checked = {}
+        for i in range(len(self.layers)):
+            for name, parameter in self.parameters(i).items():
+                if (i, name) not in weights:
+                    raise GraphError(f"layer {i} ({self.layers[i].describe()}) lacks its weight {name!r}")
+                array = np.asarray(weights[i, name])
+                if array.shape != parameter.shape:
+                    raise GraphError(
+                        f"layer {i} ({self.layers[i].describe()}): weight {name!r} has shape {array.shape}, "
+                        f"expected {parameter.shape}"
+                    )
+                if array.dtype.kind != "f":
+                    raise GraphError(f"layer {i}: weight {name!r} must hold floats, got {array.dtype}")
+                view = array.view()
+                view.flags.writeable = False
+                checked[i, name] = view
+        if len(checked) != len(weights):
+            extra = next(key for key in weights if key not in checked)
+            raise GraphError(f"weight {extra!r} belongs to no layer of the graph")
+        return checked
+
+    # What the graph looks like.
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output node, without the batch axis."""
+        return self.node_shapes[-1]
+
+    def input_shapes(self, layer: int) -> tuple[Shape, ...]:
+        """Shapes of the nodes that a layer reads."""
+        return tuple([self.node_shapes[node] for node in self.inputs[layer]])
+
+    def parameters(self, layer: int) -> dict[str, Any]:
+        """The `Parameter` of each weight of a layer, by name."""
+        return self.layers[layer].parameters(*self.input_shapes(layer))
+
+    @cached_property
+    def adjacency(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """For each node the pairs ``(target node id, layer id)`` of the layers that read it."""
+        targets: list[list[tuple[int, int]]] = [[] for _ in self.node_shapes]
+        for layer, nodes in enumerate(self.inputs):
+            for node in nodes:
+                targets[node].append((layer + 1, layer))
+        return tuple(map(tuple, targets))
+
+    @cached_property
+    def n_parameters(self) -> int:
+        """Number of weights, running statistics included."""
+        return sum(
+            prod(parameter.shape) for i in range(len(self.layers)) for parameter in self.parameters(i).values()
+        )
+
+    @cached_property
+    def flops(self) -> int:
+        """Multiply-adds for one example."""
+        return sum(layer.flops(*self.input_shapes(i)) for i, layer in enumerate(self.layers))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A text equal for graphs of equal structure, also if they list their layers in another order."""
+        hashes = [_digest(f"input {self.input_shape}")]
+        for layer, nodes in zip(self.layers, self.inputs, strict=True):
+            parts = [hashes[node] for node in nodes]
+            if isinstance(layer, Add | Multiply):
+                parts.sort()
+            hashes.append(_digest(f"{layer!r} {parts}"))
+        # The output's hash alone would not tell a node read twice from two equal nodes.
+        return _digest(hashes[-1] + " ".join(sorted(hashes)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Graph):
+            return NotImplemented
+        return self._structure == other._structure
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @property
+    def _structure(self) -> tuple[Any, ...]:
+        return self.input_shape, self.layers, self.inputs
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._structure)
+
+    def __repr__(self) -> str:
+        weights = "with weights" if self.has_weights else "without weights"
+        return (
+            f"<Graph {self.input_shape} → {self.output_shape}: {len(self.layers)} layers, "
+            f"{self.n_parameters:,} parameters, {weights}>"
+        )
+
+    # Weights.
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the graph carries weights."""
+        return self._weights is not None
+
+    @property
+    def weights(self) -> Mapping[tuple[int, str], np.ndarray]:
+        """Read-only arrays by layer id and name.
+
+        Raises
+        ------
+        GraphError
+            If the graph has none.
+        """
+        if self._weights is None:
+            raise GraphError("this graph has no weights; graph.initialize(seed) gives fresh ones")
+        return self._weights
+
+    def layer_weights(self, layer: int) -> dict[str, np.ndarray]:
+        """The weights of one layer by name."""
+        return {name: self.weights[layer, name] for name in self.parameters(layer)}
+
+    def without_weights(self) -> Graph:
+        """The same structure without weights; cheap."""
+        return self if self._weights is None else self._with(None)
+
+    def with_weights(self, weights: Mapping[tuple[int, str], np.ndarray]) -> Graph:
+        """The same structure with these weights.
+
+        Raises
+        ------
+        GraphError
+            If a weight is missing, of the wrong shape, or belongs to no layer.
+        """
+        return self._with(self._checked_weights(weights))
+
+    def initialize(self, seed: int | np.random.Generator | None = None) -> Graph:
+        """The same structure with fresh random weights; equal seeds give equal weights."""
+        rng = np.random.default_rng(seed)
+        return self.with_weights(
+            {
+                (i, name): parameter.draw(rng)
+                for i in range(len(self.layers))
+                for name, parameter in self.parameters(i).items()
+            }
+        )
+
+    def _with(self, weights: dict[tuple[int, str], np.ndarray] | None) -> Graph:
+        copy = object.__new__(Graph)
+        copy.__dict__.update(self.__dict__)
+        copy._weights = weights
+        return copy
+
+    # To and from elsewhere.
+
+    def to_json(self) -> dict[str, Any]:
+        """The structure as plain JSON values."""
+        return {
+            "format": FORMAT_VERSION,
+            "input_shape": list(self.input_shape),
+            "layers": [
+                {**layer.to_json(), "inputs": list(nodes)}
+                for layer, nodes in zip(self.layers, self.inputs, strict=True)
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, values: Any) -> Graph:
+        """Rebuild a structure from what `to_json` gave; no code is run, sizes are bounded.
+
+        Raises
+        ------
+        GraphError
+            If the values do not describe a graph, or come from a newer version.
+        """
+        if not isinstance(values, dict) or type(values.get("format")) is not int:
+            raise GraphError("not the description of a graph: it has no format version")
+        if values["format"] > FORMAT_VERSION:
+            raise GraphError(
+                f"the graph was written in format {values['format']}, this kmorph reads up to "
+                f"{FORMAT_VERSION}: please upgrade kmorph"
+            )
+        shape, entries = values.get("input_shape"), values.get("layers")
+        if not isinstance(shape, list) or not isinstance(entries, list) or len(entries) > MOST_LAYERS:
+            raise GraphError("not the description of a graph: input_shape and layers must be lists")
+        layers, inputs = [], []
+        for i, entry in enumerate(entries):
+            if not isinstance(entry, dict) or not isinstance(entry.get("inputs"), list):
+                raise GraphError(f"layer {i}: not a JSON object with a list of inputs")
+            layers.append(layer_from_json({k: v for k, v in entry.items() if k != "inputs"}))
+            inputs.append(entry["inputs"])
+        return cls(shape, layers, inputs)
+
+    def save(self, file: str | Path) -> Path:
+        """Write structure and weights to one safetensors file.
+
+        The file is written beside its place and then moved there, so no half-written file is ever read.
+
+        Returns
+        -------
+        Path
+            The file written.
+        """
+        from kmorph.graph.file import save_graph
+
+        return save_graph(self, file)
+
+    @staticmethod
+    def load(file: str | Path) -> Graph:
+        """Read a graph that `save` wrote; never runs code from the file.
+
+        Raises
+        ------
+        GraphError
+            If the file is missing, damaged, not a graph, or from a newer version.
+        """
+        from kmorph.graph.file import load_graph
+
+        return load_graph(file)
+
+    def to_keras(self, weights: bool = True) -> keras.Model:
+        """Compile into a functional model of stock Keras layers.
+
+        Parameters
+        ----------
+        weights : bool, default=True
+            Whether the model gets the graph's weights, if there are any; False for fresh ones.
+
+        Returns
+        -------
+        keras.Model
+            Takes batches of raw examples ``(n, *input_shape)``; returns ``(n, *output_shape)``, logits
+            for a classifier.
+        """
+        from kmorph.graph.keras_bridge import to_keras
+
+        return to_keras(self, weights=weights)
+
+    @staticmethod
+    def from_keras(model: keras.Model) -> Graph:
+        """Read a Keras model with one input and one output, weights included.
+
+        Raises
+        ------
+        GraphError
+            If the model has several inputs or outputs, or uses what a graph cannot express.
+        """
+        from kmorph.graph.keras_bridge import from_keras
+
+        return from_keras(model)
+
+    def draw(self, file: str | Path) -> Path:
+        """Draw the network with Graphviz; the suffix (svg, png, pdf, dot) decides the format.
+
+        Returns
+        -------
+        Path
+            The file written.
+
+        Raises
+        ------
+        GraphError
+            If the suffix is unknown, or Graphviz' ``dot`` is missing; then the ``.dot`` file is written.
+        """
+        from kmorph.graph.draw import draw_graph
+
+        return draw_graph(self, file)
+
+
+def _checked_input_shape(shape: Sequence[int]) -> Shape:
+    shape = tuple(shape)
+    if not 1 <= len(shape) <= 8 or any(type(size) is not int or not 0 < size <= MAX_SIZE for size in shape):
+        raise GraphError(f"input_shape must be 1 to 8 positive whole numbers, got {shape}")
+    return shape
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

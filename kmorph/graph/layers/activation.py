@@ -1,0 +1,108 @@
+"""Activation functions that work on each number alone, and softmax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kmorph.graph.layers.base import Channels, Layer, Shape, Weights
+
+if TYPE_CHECKING:
+    import keras
+
+IDEMPOTENT = frozenset({"relu", "relu6", "linear"})
+"""Functions f with f(f(x)) = f(x): a second one after the first changes nothing."""
+
+FUNCTIONS = (
+    "relu",
+    "relu6",
+    "gelu",
+    "silu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "tanh",
+    "sigmoid",
+    "hard_sigmoid",
+    "hard_silu",
+    "softplus",
+    "softsign",
+    "mish",
+    "exponential",
+    "linear",
+    "softmax",
+)
+NON_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "exponential", "softmax"})
+"""Functions whose value is never below zero."""
+
+
+@dataclass(frozen=True)
+class Activation(Layer):
+    """A function of each number alone (`softmax`: of each vector of channels); shapes stay.
+
+    Parameters
+    ----------
+    function : str
+        One of `FUNCTIONS`, by its name in ``keras.activations``.
+    slope : float, default=0.2
+        Slope below zero; for ``leaky_relu`` alone.
+    """
+
+    kind = "activation"
+    keras_classes = ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax")
+
+    function: str
+    slope: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.function not in FUNCTIONS:
+            raise self.error(f"unknown function {self.function!r}; known are {', '.join(FUNCTIONS)}")
+        if type(self.slope) not in (int, float):
+            raise self.error(f"slope must be a number, got {self.slope!r}")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def channels(self, *inputs: Shape) -> Channels:
+        return Channels.BARRIER if self.function == "softmax" else Channels.KEEP
+
+    def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
+        import keras
+
+        if self.function == "leaky_relu":
+            return keras.layers.LeakyReLU(negative_slope=self.slope, name=name)
+        return keras.layers.Activation(self.function, name=name)
+
+    @classmethod
+    def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
+        kind = type(layer).__name__
+        if kind == "Activation":
+            return activation_of(layer)
+        if kind == "LeakyReLU":
+            return [(cls(function="leaky_relu", slope=float(layer.negative_slope)), {})]
+        if kind == "ELU" and float(layer.alpha) == 1.0:
+            return [(cls(function="elu"), {})]
+        if kind == "Softmax" and layer.axis in (-1, len(inputs[0])):
+            return [(cls(function="softmax"), {})]
+        if kind == "ReLU" and not layer.threshold:
+            top, slope = layer.max_value, float(layer.negative_slope or 0.0)
+            if top is None:
+                return [
+                    (cls(function="leaky_relu", slope=slope) if slope else cls(function="relu"), {})
+                ]
+            if float(top) == 6.0 and not slope:
+                return [(cls(function="relu6"), {})]
+        raise NotImplementedError  # other settings are kept as an opaque layer
+
+    def describe(self) -> str:
+        return self.function
+
+
+def activation_of(layer: keras.layers.Layer) -> list[tuple[Layer, Weights]]:
+    """The `activation` argument of a Keras layer as a chain of none or one."""
+    function = getattr(layer.activation, "__name__", None)
+    if layer.activation is None or function == "linear":
+        return []
+    if function not in FUNCTIONS:
+        raise NotImplementedError
+    return [(Activation(function=function), {})]

@@ -1,0 +1,184 @@
+"""What every layer description has in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from enum import Enum
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from kmorph.errors import GraphError
+
+if TYPE_CHECKING:
+    import keras
+
+Shape = tuple[int, ...]
+Weights = dict[str, np.ndarray]
+
+MAX_SIZE = 2**31  # no axis of a tensor or kernel is longer; stops absurd files early
+
+
+class Channels(Enum):
+    """How the channels (last axis) of a layer's output depend on those of its inputs.
+
+    Morphs that change the number of channels follow this when they rewrite the layers downstream.
+    """
+
+    MIX = "every output channel reads every input channel through a weight (convolution, dense)"
+    KEEP = "output channel i depends on channel i of each input alone (activation, pooling, addition)"
+    GROUP = "each output channel reads one group of input channels (grouped convolution)"
+    CONCAT = "the channels of the inputs stand one after the other"
+    FLATTEN = "positions and channels become channels"
+    BARRIER = "channels cannot be followed through"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One weight array of a layer.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    initial : {"he_normal", "glorot_uniform", "zeros", "ones"}
+        How a fresh value is drawn.
+    inputs, outputs : int or None
+        The axis that runs over the layer's input channels, and the one over its output channels.
+    trainable : bool, default=True
+        False for statistics such as a running mean.
+    """
+
+    shape: Shape
+    initial: str
+    inputs: int | None = None
+    outputs: int | None = None
+    trainable: bool = True
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw a fresh float32 array of `shape`."""
+        if self.initial == "zeros":
+            return np.zeros(self.shape, np.float32)
+        if self.initial == "ones":
+            return np.ones(self.shape, np.float32)
+        fan_in, fan_out = prod(self.shape[:-1]), prod(self.shape[:-2]) * self.shape[-1]
+        if self.initial == "he_normal":
+            return (rng.standard_normal(self.shape) * np.sqrt(2.0 / max(fan_in, 1))).astype(np.float32)
+        bound = np.sqrt(6.0 / max(fan_in + fan_out, 1))
+        return rng.uniform(-bound, bound, self.shape).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A frozen description of what turns one or more nodes into one node; no weights inside.
+
+    A kind of layer is one subclass in one file: its fields, `output_shape`, `parameters` and its Keras
+    layer. The class is registered by its line in ``kmorph/graph/layers/__init__.py``.
+
+    Parameters
+    ----------
+    trainable : bool, default=True
+        Whether training changes the layer's weights.
+    """
+
+    kind: ClassVar[str]
+    keras_classes: ClassVar[tuple[str, ...]] = ()
+    """Names of the Keras classes that `from_keras` understands."""
+
+    arity: ClassVar[tuple[int, int]] = (1, 1)
+    """Smallest and largest number of inputs."""
+
+    trainable: bool = True
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """Shape of the node written, from the shapes of the nodes read (no batch axis).
+
+        Raises
+        ------
+        GraphError
+            If the layer does not fit inputs of these shapes.
+        """
+        raise NotImplementedError
+
+    def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
+        """The layer's weights by name, in the order in which Keras lists them."""
+        return {}
+
+    def flops(self, *inputs: Shape) -> int:
+        """Multiply-adds for one example."""
+        return 0
+
+    def channels(self, *inputs: Shape) -> Channels:
+        """How output channels depend on input channels, for inputs of these shapes."""
+        return Channels.KEEP
+
+    def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
+        """The stock Keras layer, not yet built."""
+        raise NotImplementedError
+
+    def to_keras_weights(self, weights: Weights) -> list[np.ndarray]:
+        """The arrays in the order and shape in which the Keras layer holds them."""
+        return list(weights.values())
+
+    @classmethod
+    def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
+        """Describe a Keras layer as a chain of kmorph layers with their weights.
+
+        Most give a chain of one; a convolution with an activation gives two.
+        """
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the kind and every field that differs from its default."""
+        values: dict[str, Any] = {"kind": self.kind}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                values[field.name] = list(value) if isinstance(value, tuple) else value
+        return values
+
+    def describe(self) -> str:
+        """A short text for drawings and messages, such as ``conv 3×3, 32``."""
+        return self.kind
+
+    def error(self, message: str) -> GraphError:
+        """A `GraphError` that names this layer."""
+        return GraphError(f"{self.describe()}: {message}")
+
+    def with_(self, **changes: Any) -> Any:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def need_positive(owner: str, **values: int | tuple[int, ...]) -> None:
+    """Check that sizes are whole numbers from 1 to `MAX_SIZE`."""
+    for name, value in values.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        for number in numbers:
+            if type(number) is not int or not 0 < number <= MAX_SIZE:
+                raise GraphError(f"{owner}: {name} must be a positive whole number, got {value!r}")
+
+
+def need_rank(layer: Layer, shape: Shape, rank: int) -> None:
+    """Check that a node has `rank` spatial axes and channels."""
+    if len(shape) != rank + 1:
+        raise layer.error(
+            f"needs an input with {rank} spatial axes and channels last, got a node of shape {shape}"
+        )
+
+
+def window_size(size: int, window: int, stride: int, padding: str, dilation: int = 1) -> int:
+    """Length of an axis after a window slides over it, as Keras counts it (0 or less: does not fit)."""
+    if padding == "same":
+        return -(-size // stride)
+    return (size - dilation * (window - 1) - 1) // stride + 1
+
+
+def as_window(owner: str, rank: int, strides: tuple[int, ...]) -> tuple[int, ...]:
+    """Fill in strides or dilations left empty, and check their number."""
+    strides = tuple(strides) or (1,) * rank
+    if len(strides) != rank:
+        raise GraphError(f"{owner}: expected {rank} numbers, got {strides}")
+    need_positive(owner, strides=strides)
+    return strides

@@ -1,0 +1,96 @@
+"""Batch normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kmorph.graph.layers.base import Layer, Parameter, Shape, Weights
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Normalise each channel by batch statistics in training, by running ones at inference.
+
+    Input and output ``(..., channels)``; weights ``gamma`` (if `scale`), ``beta`` (if `center`),
+    ``moving_mean`` and ``moving_variance``, each of shape ``(channels,)``.
+
+    Parameters
+    ----------
+    momentum : float, default=0.9
+        Share of the old running statistics kept at a step. Keras' own 0.99 leaves two thirds of the
+        initial statistics in place after an epoch of 5,000 images.
+    epsilon : float, default=1e-3
+        Added to the variance.
+    scale, center : bool, default=True
+        Whether there is a gain, and an offset.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch Normalization", ICML 2015.
+    """
+
+    kind = "batch_norm"
+    keras_classes = ("BatchNormalization",)
+
+    momentum: float = 0.9
+    epsilon: float = 1e-3
+    scale: bool = True
+    center: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("momentum", "epsilon"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value <= 1:
+                raise self.error(f"{name} must be a number from 0 to 1, got {value!r}")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
+        shape = inputs[0][-1:]
+        weights = {}
+        if self.scale:
+            weights["gamma"] = Parameter(shape, "ones", outputs=0)
+        if self.center:
+            weights["beta"] = Parameter(shape, "zeros", outputs=0)
+        weights["moving_mean"] = Parameter(shape, "zeros", outputs=0, trainable=False)
+        weights["moving_variance"] = Parameter(shape, "ones", outputs=0, trainable=False)
+        return weights
+
+    def flops(self, *inputs: Shape) -> int:
+        return prod(inputs[0])
+
+    def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
+        import keras
+
+        return keras.layers.BatchNormalization(
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            scale=self.scale,
+            center=self.center,
+            name=name,
+        )
+
+    @classmethod
+    def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
+        if layer.axis not in (-1, len(inputs[0])):
+            raise NotImplementedError
+        norm = cls(
+            momentum=float(layer.momentum),
+            epsilon=float(layer.epsilon),
+            scale=layer.scale,
+            center=layer.center,
+            trainable=layer.trainable,
+        )
+        names = norm.parameters(*inputs)
+        return [(norm, {name: np.asarray(getattr(layer, name)) for name in names})]
+
+    def describe(self) -> str:
+        return "batch norm"
