@@ -1,0 +1,78 @@
+"""Sizes that suit the data: an 8×8 image does not get a network made for 224×224."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log2
+
+from kmorph.errors import GraphError
+from kmorph.graph import Activation, BatchNorm, Conv, GraphBuilder, Layer, chain
+
+WORKING_SIZE = 20
+"""Longest axis, in positions, of what follows the stem; larger inputs get a strided stem."""
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """Size of a convolutional start for one input shape.
+
+    Parameters
+    ----------
+    rank : int
+        Number of spatial axes.
+    stride : int
+        Stride of the stem.
+    stages : int
+        Number of resolutions, each half the one before.
+    width : int
+        Channels of the first stage.
+    """
+
+    rank: int
+    stride: int
+    stages: int
+    width: int
+
+    @classmethod
+    def of(cls, input_shape: Sequence[int], width: int | None, stages: int | None, stride: int | None) -> Sizing:
+        """Choose what is None by the size of the input.
+
+        Raises
+        ------
+        GraphError
+            If the input has not 1 to 3 spatial axes and channels.
+        """
+        rank = len(input_shape) - 1
+        if not 1 <= rank <= 3:
+            raise GraphError(
+                f"a convolutional start needs 1 to 3 spatial axes and channels last, got {tuple(input_shape)}; "
+                "kmorph.starts.mlp takes any shape"
+            )
+        longest = max(input_shape[:-1])
+        if stride is None:
+            stride = 1
+            while longest / stride > WORKING_SIZE:
+                stride *= 2
+        if stages is None:
+            stages = min(3, max(1, int(log2(max(longest / stride / 2, 1)))))
+        return cls(rank, stride, stages, width or (32 if rank < 3 else 16))
+
+    def stem(self) -> list[Layer]:
+        """First convolution: its kernel covers the stride twice, so that no position is skipped."""
+        kernel = 3 if self.stride == 1 else 2 * self.stride
+        return [*self.conv(self.width, kernel, self.stride), Activation("relu")]
+
+    def conv(self, filters: int, kernel: int = 3, stride: int = 1) -> list[Layer]:
+        """A convolution and its normalisation."""
+        return [
+            Conv(filters, (kernel,) * self.rank, strides=(stride,) * self.rank, bias=False),
+            BatchNorm(),
+        ]
+
+
+def begin(input_shape: Sequence[int], preprocessing: Sequence[Layer]) -> GraphBuilder:
+    """A builder whose last node is the preprocessed input."""
+    builder = GraphBuilder(input_shape)
+    chain(builder, 0, preprocessing)
+    return builder
