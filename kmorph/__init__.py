@@ -1,0 +1,54 @@
+"""kmorph: neural architecture search by network morphism for Keras 3.
+
+Importing this package is cheap: everything below is loaded when it is first used (PEP 562), so that neither
+TensorFlow nor Keras nor scikit-learn is loaded by ``import kmorph``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kmorph._version import __version__
+
+if TYPE_CHECKING:
+    from kmorph import datasets, errors, graph, morphs, starts, surrogate
+    from kmorph.graph import Graph, GraphBuilder
+    from kmorph.search import load_searcher
+    from kmorph.tasks import ImageClassifier
+
+__all__ = [
+    "Graph",
+    "GraphBuilder",
+    "ImageClassifier",
+    "__version__",
+    "datasets",
+    "errors",
+    "graph",
+    "load_searcher",
+    "morphs",
+    "starts",
+    "surrogate",
+]
+
+_HOMES = {
+    "Graph": "kmorph.graph",
+    "GraphBuilder": "kmorph.graph",
+    "ImageClassifier": "kmorph.tasks",
+    "load_searcher": "kmorph.search",
+}
+_SUBMODULES = frozenset({"datasets", "errors", "graph", "morphs", "starts", "surrogate"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"kmorph.{name}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'kmorph' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

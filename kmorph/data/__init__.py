@@ -1,0 +1,8 @@
+"""What users hand in, checked and brought into the form that networks are trained on."""
+
+from kmorph.data.checks import check_sample_weight, fingerprint
+from kmorph.data.images import check_images
+from kmorph.data.labels import LabelCodec
+from kmorph.data.split import stratified_split
+
+__all__ = ["LabelCodec", "check_images", "check_sample_weight", "fingerprint", "stratified_split"]

@@ -1,0 +1,1 @@
+"""The loop of a search: propose, evaluate, record; its history on disk."""

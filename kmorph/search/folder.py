@@ -1,0 +1,248 @@
+"""The folder of one search: who may use it, what is in it, and what is put aside.
+
+::
+
+    path/search.db                  history (SQLite)
+    path/models/<id>.safetensors    graphs with weights
+    path/.kmorph-scratch/<token>/   events, checkpoints and data of the fit under way
+    path/search.lock                held by the writer; path/search.owner.json tells who that is
+
+Nothing that a user put there, and no finished model, is ever removed or written over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+
+from kmorph.errors import SearchError
+from kmorph.search.atomic import remove_temporary, replace_file
+from kmorph.search.history import History
+
+_DATABASE = "search.db"
+_MODELS = "models"
+_SCRATCH = ".kmorph-scratch"  # no name that a user's own folder has: it is emptied
+_LOCK = "search.lock"
+_OWNER = "search.owner.json"
+_MODEL_SUFFIX = ".safetensors"
+
+
+class RunFolder:
+    """A search's folder, locked for this process until `release`. Made by `RunFolder.open`.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The folder, absolute, links resolved.
+    database : pathlib.Path
+        Where its `History` is or is to be created.
+    models : pathlib.Path
+        Folder of the finished graphs; it exists.
+    scratch : pathlib.Path
+        Folder for whatever this fit needs on the way; it exists, is empty at first, has a new name at every
+        opening (so that the worker of a killed search writes into nothing) and goes with `release`.
+    holds_search : bool
+        Whether `database` is there to be opened (True) or must be created (False).
+    moved_aside : pathlib.Path or None
+        Where an earlier search, or models whose history is gone, were moved to.
+    """
+
+    def __init__(self, path: Path, lock: FileLock, moved_aside: Path | None) -> None:
+        self.path = path
+        self.database = path / _DATABASE
+        self.models = path / _MODELS
+        self.scratch = path / _SCRATCH / secrets.token_hex(6)
+        self.holds_search = History.exists(self.database)
+        self.moved_aside = moved_aside
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] | None = None, resume: bool = False) -> RunFolder:
+        """Take the folder for a search, creating it where needed.
+
+        Parameters
+        ----------
+        path : str, os.PathLike or None, default=None
+            The folder; ``~`` is the user's home. None: a new temporary folder, which is kept.
+        resume : bool, default=False
+            True: keep the search in the folder, if there is one, and go on with it. False: rename a folder
+            that holds a search to the first free one of ``path.1``, ``path.2``, … and begin in a new one.
+            Folders without a search are used as they are in both cases, with whatever else is in them.
+
+        Raises
+        ------
+        SearchError
+            Another search uses the folder; it is a file, cannot be written, or cannot be renamed.
+        """
+        folder = _absolute(path)
+        lock = _locked(folder)
+        moved_aside = None
+        try:
+            if not resume and History.exists(folder / _DATABASE):
+                lock, moved_aside = _move_aside(folder, lock)
+            run = cls(folder, lock, moved_aside)
+            run._prepare()
+        except BaseException:
+            lock.release()
+            raise
+        return run
+
+    def model_file(self, model_id: int) -> Path:
+        """Where the graph of model `model_id` is, or is to be."""
+        return self.models / f"{model_id}{_MODEL_SUFFIX}"
+
+    def release(self) -> None:
+        """Let others have the folder; what is in `scratch` is removed. May be called twice."""
+        if not self._lock.is_locked:
+            return
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.path / _SCRATCH).rmdir()
+        with contextlib.suppress(OSError):
+            (self.path / _OWNER).unlink()
+        self._lock.release()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _prepare(self) -> None:
+        """Clean up after a killed predecessor and make the sub-folders."""
+        with _told(self.path):
+            if not self.holds_search and any(self.models.glob(f"[0-9]*{_MODEL_SUFFIX}")):
+                # Their history was lost or removed by hand: new models would take their names.
+                self.moved_aside = self.moved_aside or _first_free(self.models)
+                self.models.rename(self.moved_aside)
+            self.models.mkdir(exist_ok=True)
+            remove_temporary(self.path)
+            remove_temporary(self.models)
+            # Whatever an orphaned worker still holds open stays until the next opening.
+            shutil.rmtree(self.path / _SCRATCH, ignore_errors=True)
+            self.scratch.mkdir(parents=True)
+
+
+def _absolute(path: str | os.PathLike[str] | None) -> Path:
+    """Create the folder; its absolute path, links resolved so that a rename moves the folder itself."""
+    if path is None:
+        with _told(Path(tempfile.gettempdir())):
+            return Path(tempfile.mkdtemp(prefix="kmorph-")).resolve()
+    with _told(path):
+        if not os.fspath(path):
+            raise SearchError("the path is empty: give the name of a folder, or None for a temporary one")
+        folder = Path(path).expanduser().resolve()
+        if folder.exists() and not folder.is_dir():
+            raise SearchError(f"{folder} is a file, a search needs a folder: choose another path")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def _locked(folder: Path) -> FileLock:
+    """Lock the folder, or say who has."""
+    while True:
+        # thread_local=False: whoever ends the search may do so from another thread.
+        lock = FileLock(folder / _LOCK, thread_local=False)
+        with _told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            identity = _identity(folder)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise SearchError(
+                    f"{folder} is in use by another search{_owner(folder)}: wait for it to end, end it, "
+                    f"or choose another path"
+                ) from error
+        # Another search may have renamed the folder between our look and our lock: the lock is over there.
+        if identity is not None and identity == _identity(folder):
+            break
+        lock.release()
+    owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
+    try:
+        # Also shows that the folder can be written; the lock alone does not, its file may have been there.
+        replace_file(folder / _OWNER, lambda file: file.write_text(owner, encoding="utf-8"))
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _owner(folder: Path) -> str:
+    """Words on who holds the lock, empty if that is not known. Only for a message."""
+    try:
+        owner = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
+        return f" (process {int(owner['pid'])} on {str(owner['host'])[:80]})"
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return ""
+
+
+def _move_aside(folder: Path, lock: FileLock) -> tuple[FileLock, Path]:
+    """Rename a locked folder to the first free name, and lock a new one in its place."""
+    with _told(folder):
+        here = Path.cwd()
+    if folder == here or folder in here.parents:
+        raise SearchError(
+            f"{folder} holds a search and is the current folder, which is not renamed: choose a folder "
+            f"below it, or go on with resume=True"
+        )
+    shutil.rmtree(folder / _SCRATCH, ignore_errors=True)  # of a killed fit; nobody would look for it there
+    with contextlib.suppress(OSError):
+        (folder / _OWNER).unlink()
+    if os.name == "nt":
+        lock.release()  # Windows renames no folder with an open file in it: that protects the next owner
+    target = _first_free(folder)
+    try:
+        folder.rename(target)
+    except OSError as error:
+        lock.release()
+        raise SearchError(
+            f"{folder} holds a search and cannot be renamed to {target} ({error.strerror or error}): choose "
+            f"another path, or go on with resume=True"
+        ) from error
+    try:
+        return _locked(folder), target
+    finally:
+        lock.release()
+
+
+def _first_free(path: Path) -> Path:
+    number = 1
+    while os.path.lexists(candidate := path.with_name(f"{path.name}.{number}")):
+        number += 1
+    return candidate
+
+
+@contextlib.contextmanager
+def _told(folder: object) -> Iterator[None]:
+    try:
+        yield
+    except SearchError:
+        raise
+    # Beside OSError: no home for "~", a NUL in the path, not a path at all.
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SearchError(
+            f"the folder {folder} cannot be used for a search ({reason}): choose another path, or check its "
+            f"permissions and the free disk space"
+        ) from error

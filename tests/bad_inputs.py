@@ -1,0 +1,125 @@
+"""The table of bad inputs, one row for each way to hand in something unusable.
+
+Every public call that is added extends it: a row names what is wrong, makes the call, and lists words that
+the message must hold. ``test_bad_inputs.py`` runs all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kmorph import datasets
+from kmorph.data import LabelCodec, check_images, check_sample_weight, stratified_split
+
+
+class BadInput(NamedTuple):
+    """One bad input: its name in test reports, the call, and words that its message must hold."""
+
+    id: str
+    call: Callable[[], Any]
+    words: tuple[str, ...]
+
+
+def _with(value: float, shape: tuple[int, ...] = (4, 8, 8, 1)) -> np.ndarray:
+    array = np.zeros(shape)
+    array.reshape(-1)[-1] = value
+    return array
+
+
+def _images(x: Any, **options: Any) -> Callable[[], Any]:
+    return lambda: check_images(x, **options)
+
+
+def _labels(y: Any, n: int | None = None) -> Callable[[], Any]:
+    return lambda: LabelCodec.from_labels(y, n)
+
+
+def _encode(fit: Any, y: Any, n: int | None = None) -> Callable[[], Any]:
+    return lambda: LabelCodec.from_labels(fit).encode(y, n)
+
+
+def _weights(weight: Any) -> Callable[[], Any]:
+    return lambda: check_sample_weight(weight, 3)
+
+
+def _split(codes: Any, fraction: Any = 0.1) -> Callable[[], Any]:
+    return lambda: stratified_split(codes, fraction, 0)
+
+
+_MASKED = np.ma.MaskedArray(np.zeros((2, 4, 4)), mask=np.ones((2, 4, 4), bool))
+_ONE_HOT = [[1, 0, 0], [0, 1, 0]]
+
+BAD_INPUTS: list[BadInput] = [
+    BadInput("images: None", _images(None), ("x is None", "expected")),
+    BadInput("images: named", _images(None, name="x_test"), ("x_test is None",)),
+    BadInput("images: empty list", _images([]), ("shape (0,)", "expected")),
+    BadInput("images: no images", _images(np.zeros((0, 8, 8, 1))), ("(0, 8, 8, 1)", "at least one")),
+    BadInput("images: no pixels", _images(np.zeros((4, 0, 8, 1))), ("(4, 0, 8, 1)",)),
+    BadInput("images: no channels", _images(np.zeros((4, 8, 8, 0))), ("(4, 8, 8, 0)",)),
+    BadInput("images: one number", _images(3.0), ("shape ()", "(n, height, width)")),
+    BadInput("images: flat rows", _images(np.zeros((4, 64))), ("(4, 64)", "reshape")),
+    BadInput("images: five axes", _images(np.zeros((2, 3, 4, 5, 6))), ("(2, 3, 4, 5, 6)", "expected")),
+    BadInput("images: NaN", _images(_with(np.nan)), ("NaN", "image 3", "nan_to_num")),
+    BadInput("images: infinity", _images(_with(np.inf)), ("infinity", "image 3")),
+    BadInput("images: minus infinity", _images(_with(-np.inf)), ("infinity", "image 3")),
+    BadInput("images: beyond float32", _images(_with(1e300)), ("range of float32", "image 3")),
+    BadInput("images: objects", _images(np.array([None, {}])), ("object", "expected numbers")),
+    BadInput("images: different sizes", _images([np.zeros((2, 2)), np.zeros((3, 3))]), ("resized",)),
+    BadInput("images: dictionary", _images({"a": 1}), ("dict", "expected numbers")),
+    BadInput("images: file names", _images(["a.png", "b.png"]), ("file names", "expected numbers")),
+    BadInput("images: complex", _images(np.zeros((2, 4, 4), complex)), ("complex", "np.abs")),
+    BadInput("images: dates", _images(np.zeros((2, 4, 4), "datetime64[s]")), ("datetime64", "expected")),
+    BadInput("images: masked", _images(_MASKED), ("masked", "filled")),
+    BadInput("images: other size", _images(np.zeros((2, 9, 9)), like=(8, 8, 1)), ("(2, 9, 9)", "(8, 8, 1)")),
+    BadInput("images: one image", _images(np.zeros((8, 8, 3)), like=(8, 8, 3)), ("add an axis",)),
+    BadInput("images: None at predict", _images(None, like=(8, 8, 1)), ("x is None",)),
+    BadInput("labels: None", _labels(None), ("y is None", "expected")),
+    BadInput("labels: empty", _labels([]), ("empty",)),
+    BadInput("labels: one number", _labels(3), ("shape ()",)),
+    BadInput("labels: three axes", _labels(np.zeros((4, 1, 1), int)), ("(4, 1, 1)", "expected")),
+    BadInput("labels: other length", _labels([0, 1, 0], n=4), ("3 labels", "4 examples")),
+    BadInput("labels: one class", _labels([7, 7, 7]), ("7", "at least two classes")),
+    BadInput("labels: one one-hot class", _labels([[0, 1], [0, 1]]), ("at least two classes",)),
+    BadInput("labels: missing None", _labels(["a", None]), ("None", "missing label")),
+    BadInput("labels: missing NaN in list", _labels([1.0, float("nan")]), ("nan", "missing label")),
+    BadInput("labels: missing NaN in array", _labels(np.array([0.0, np.nan])), ("NaN", "missing label")),
+    BadInput("labels: missing in objects", _labels(np.array(["a", np.nan], object)), ("missing label",)),
+    BadInput("labels: infinity", _labels(np.array([0.0, np.inf])), ("infinity",)),
+    BadInput("labels: text and numbers", _labels(["a", 1]), ("int, str", "one type")),
+    BadInput("labels: bools and numbers", _labels([True, 2]), ("bool, int",)),
+    BadInput("labels: objects", _labels([{}, {}]), ("dict", "expected")),
+    BadInput("labels: bytes", _labels(np.array([b"a", b"b"])), ("bytes", "astype(str)")),
+    BadInput("labels: complex", _labels(np.array([0j, 1j])), ("complex", "expected")),
+    BadInput("labels: dates", _labels(np.array(["2020", "2021"], "datetime64[Y]")), ("datetime64",)),
+    BadInput("labels: measurements", _labels([0.5, 1.25, 3.0]), ("0.5", "regressor")),
+    BadInput("labels: multi-label", _labels([[1, 1, 0], [0, 1, 0]]), ("several labels", "not supported yet")),
+    BadInput("labels: row without one", _labels([[0, 0], [0, 1]]), ("not supported yet",)),
+    BadInput("labels: probabilities", _labels([[0.2, 0.8], [0.6, 0.4]]), ("argmax",)),
+    BadInput("labels: two columns", _labels([[3, 4], [5, 6]]), ("(2, 2)", "one column")),
+    BadInput("labels: two text columns", _labels([["a", "b"], ["c", "d"]]), ("(2, 2)", "one column")),
+    BadInput("labels: rows of different length", _labels([[1, 0], [1]]), ("expected",)),
+    BadInput("encode: unseen text", _encode(["a", "b"], ["c"]), ("'c'", "never seen", "'a', 'b'")),
+    BadInput("encode: unseen number", _encode([0, 1], [1, 5]), ("5", "never seen")),
+    BadInput("encode: text for numbers", _encode([0, 1], ["0"]), ("'0'", "never seen")),
+    BadInput("encode: one-hot for column", _encode([0, 1, 2], _ONE_HOT), ("one-hot", "fitted on")),
+    BadInput("encode: other columns", _encode([[1, 0], [0, 1]], _ONE_HOT), ("3 columns", "fitted on")),
+    BadInput("encode: other length", _encode([0, 1], [1], n=2), ("1 labels", "2 examples")),
+    BadInput("encode: None", _encode([0, 1], None), ("y is None",)),
+    BadInput("weights: other length", _weights([1.0, 2.0]), ("(2,)", "(3,)")),
+    BadInput("weights: column", _weights([[1], [2], [3]]), ("(3, 1)", "(3,)")),
+    BadInput("weights: negative", _weights([1.0, -2.0, 1.0]), ("-2", "0 or more")),
+    BadInput("weights: NaN", _weights([1.0, np.nan, 1.0]), ("NaN",)),
+    BadInput("weights: infinite", _weights([1.0, np.inf, 1.0]), ("infinity",)),
+    BadInput("weights: all zero", _weights([0, 0, 0]), ("zero everywhere",)),
+    BadInput("weights: text", _weights(["a", "b", "c"]), ("expected numbers",)),
+    BadInput("split: fraction 0", _split([0, 0, 1, 1], 0.0), ("fraction", "above 0")),
+    BadInput("split: fraction 1", _split([0, 0, 1, 1], 1.0), ("fraction", "below 1")),
+    BadInput("split: fraction NaN", _split([0, 0, 1, 1], float("nan")), ("fraction",)),
+    BadInput("split: all classes single", _split([0, 1, 2]), ("two examples",)),
+    BadInput("datasets: no such folder", lambda: datasets.load_mnist("no-such-folder"), ("no-such-folder",)),
+    BadInput("datasets: no CIFAR-10", lambda: datasets.load_cifar10("no-such-folder"), ("data_batch_1",)),
+    BadInput("datasets: no IDX", lambda: datasets.load_fashion_mnist("no-such-folder"), ("train-images",)),
+]
