@@ -58,6 +58,8 @@ class RunFolder:
         Where an earlier search, or models whose history is gone, were moved to.
     """
 
+    DATABASE = _DATABASE
+
     def __init__(self, path: Path, lock: FileLock, moved_aside: Path | None) -> None:
         self.path = path
         self.database = path / _DATABASE
@@ -100,7 +102,12 @@ class RunFolder:
 
     def model_file(self, model_id: int) -> Path:
         """Where the graph of model `model_id` is, or is to be."""
-        return self.models / f"{model_id}{_MODEL_SUFFIX}"
+        return self.model_path(self.path, model_id)
+
+    @staticmethod
+    def model_path(folder: Path, model_id: int) -> Path:
+        """Where the graph of model `model_id` of the search in `folder` is."""
+        return folder / _MODELS / f"{model_id}{_MODEL_SUFFIX}"
 
     def release(self) -> None:
         """Let others have the folder; what is in `scratch` is removed. May be called twice."""

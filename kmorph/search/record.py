@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -275,3 +275,15 @@ def _short(value: object) -> str:
     except ValueError:  # Python refuses to print integers of thousands of digits
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def best_record(records: Iterable[Record]) -> Record | None:
+    """The record of the best model: lowest validation loss, which tells more than accuracy on few examples.
+
+    Models whose loss was never measured count only if there is no other.
+    """
+    records = list(records)
+    measured = [record for record in records if record.loss is not None and math.isfinite(record.loss)]
+    if measured:
+        return min(measured, key=lambda record: record.loss)  # type: ignore[arg-type, return-value]
+    return records[0] if records else None

@@ -59,8 +59,8 @@ class Sizing:
         return cls(rank, stride, stages, width or (32 if rank < 3 else 16))
 
     def stem(self) -> list[Layer]:
-        """First convolution: its kernel covers the stride twice, so that no position is skipped."""
-        kernel = 3 if self.stride == 1 else 2 * self.stride
+        """First convolution: its windows overlap, but for very large images where that costs too much."""
+        kernel = 3 if self.stride == 1 else self.stride * (2 if self.stride <= 4 else 1)
         return [*self.conv(self.width, kernel, self.stride), Activation("relu")]
 
     def conv(self, filters: int, kernel: int = 3, stride: int = 1) -> list[Layer]:

@@ -1,0 +1,41 @@
+"""Which changes of an image keep its class."""
+
+from __future__ import annotations
+
+import numpy as np
+
+EXAMPLES = 2000
+KEPT = 0.65  # share of the accuracy on plain images that mirrored ones must reach
+
+
+def is_mirror_symmetric(x: np.ndarray, codes: np.ndarray) -> bool:
+    """Whether mirroring images left and right keeps their class, as far as simple classifiers can tell.
+
+    Nearest neighbours among half of the images classify the other half, plain and mirrored. Digits and
+    letters are told apart worse when mirrored; clothes, animals and textures are not.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, height, width, channels)
+    codes : ndarray of int, shape (n,)
+
+    Returns
+    -------
+    bool
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.permutation(len(x))[:EXAMPLES])
+    step = [max(1, size // 16) for size in x.shape[1:3]]
+    some = np.asarray(x[chosen][:, :: step[0], :: step[1]], np.float32)
+    half = len(some) // 2
+    if half < 10:
+        return False
+    known, asked = some[:half], some[half:]
+    neighbours = KNeighborsClassifier(n_neighbors=1).fit(known.reshape(half, -1), codes[chosen[:half]])
+    right = [
+        np.mean(neighbours.predict(images.reshape(len(images), -1)) == codes[chosen[half:]])
+        for images in (asked, asked[:, :, ::-1])
+    ]
+    return bool(right[1] >= KEPT * right[0])

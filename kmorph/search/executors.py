@@ -1,0 +1,71 @@
+"""Where candidates are trained: any `concurrent.futures.Executor`, by default one supervised process."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from kmorph.search import worker
+
+
+class InlineExecutor(Executor):
+    """Runs each call at once, in the calling process; for debugging, and where processes are forbidden."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future:
+        """Call `fn` and return a future that is already done."""
+        future: Future = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class WorkerProcesses:
+    """A loky pool that is built again when a worker dies, so that a crash costs one candidate.
+
+    Parameters
+    ----------
+    workers : int, default=1
+        Number of processes.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers
+        self._pool: Any = None
+
+    def submit(self, fn: Any, /, *args: Any) -> Future:
+        """Hand a call to a worker, starting one if none is there."""
+        if self._pool is None:
+            self._pool = self._start()
+        return self._pool.submit(fn, *args)
+
+    def _start(self) -> Any:
+        from loky.process_executor import ProcessPoolExecutor
+
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1")}
+        # loky restarts a worker that grows by 300 MB, which loading TensorFlow alone does.
+        leak = {"LOKY_MAX_MEMORY_LEAK_SIZE": str(64 * 2**30)}
+        return ProcessPoolExecutor(
+            max_workers=self.workers,
+            timeout=None,
+            initializer=worker.prepare,
+            initargs=(os.getpid(),),
+            env={**quiet, **leak},
+        )
+
+    def kill(self) -> None:
+        """End the workers at once; the next call starts new ones."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, kill_workers=True)
+
+
+_shared: dict[int, WorkerProcesses] = {}
+
+
+def shared_workers(workers: int = 1) -> WorkerProcesses:
+    """The processes that all searches of this process use, so that TensorFlow is loaded once."""
+    return _shared.setdefault(workers, WorkerProcesses(workers))

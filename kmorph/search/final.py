@@ -1,0 +1,108 @@
+"""Training the best model on, or anew, after the search."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+
+from kmorph.errors import SearchError
+from kmorph.graph import Graph
+from kmorph.search.executors import WorkerProcesses
+from kmorph.search.folder import RunFolder
+from kmorph.search.history import History
+from kmorph.search.jobs import Jobs, Listener
+from kmorph.search.record import Record
+from kmorph.search.searcher import PINNED
+from kmorph.search.worker import Task
+from kmorph.training.plan import Plan
+
+
+def train_final(
+    folder: RunFolder,
+    history: History,
+    record: Record,
+    data_folder: Path,
+    plan: Plan,
+    retrain: bool,
+    listener: Listener,
+    executor: Executor | WorkerProcesses,
+) -> Record:
+    """Train a model of a finished search on; the result takes its place and becomes the best model.
+
+    Parameters
+    ----------
+    folder, history
+        Of the search, open for writing.
+    record : Record
+        The model to train.
+    data_folder : Path
+        Where the training and validation data were saved.
+    plan : Plan
+        It keeps the best weights, so that the result is no worse than the model was, on this validation data.
+    retrain : bool
+        Whether to begin with new weights.
+    listener : Listener
+    executor : concurrent.futures.Executor or WorkerProcesses
+
+    Returns
+    -------
+    Record
+        What the history now says of the model.
+
+    Raises
+    ------
+    SearchError
+        If training failed; the model is then as it was.
+    """
+    assert record.model_id is not None
+    target = folder.model_file(record.model_id)
+    task = Task(
+        graph_file=str(target),
+        morphs=(),
+        data_folder=str(data_folder),
+        plan=plan,
+        output_file=str(folder.scratch / "final.safetensors"),
+        events_file=str(folder.scratch / "final.jsonl"),
+        stop_file=str(folder.scratch / "stop"),
+        fresh=retrain,
+    )
+    jobs: Jobs[Record] = Jobs(executor, listener)
+    listener.candidate_started(
+        "final fit, new weights" if retrain else "final fit",
+        record.model_id,
+        Graph.load(target).n_parameters,
+        plan.phase,
+        plan.seconds,
+    )
+    try:
+        jobs.send(record, task)
+        ((_, _, result),) = jobs.collect()
+    finally:
+        jobs.abandon()
+    if result is None or result.reason is not None:
+        why = "the time limit came before anything was trained" if result is None else result.reason
+        raise SearchError(f"the final fit of model {record.model_id} failed, the model is as it was: {why}")
+    metrics = result.metrics or {}
+    before = (0, 0.0) if retrain else (record.lineage_images, record.lineage_seconds)
+    updated = replace(
+        record,
+        metric_value=metrics.get("accuracy"),
+        loss=metrics.get("loss"),
+        metrics=metrics,
+        hyperparameters=plan.hyperparameters.to_dict(),
+        epochs=record.epochs * (not retrain) + result.epochs,
+        images_seen=record.images_seen * (not retrain) + result.images,
+        seconds=record.seconds * (not retrain) + result.seconds,
+        lineage_images=before[0] + result.images,
+        lineage_seconds=before[1] + result.seconds,
+        images_per_second=result.images_per_second,
+        phase="final",
+        state="done",
+        seed=plan.seed,
+    )
+    Path(task.output_file).replace(target)
+    history.update(updated)
+    history.set_meta(PINNED, record.model_id)
+    listener.candidate_recorded(updated)
+    return updated

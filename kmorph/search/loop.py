@@ -1,0 +1,467 @@
+"""The search: train the starts, then grow what promises most, then settle the best.
+
+1. Train each start for a slice of the time.
+2. Fit the surrogate to what is known, let it choose a parent and its morphs, train that child for a
+   slice from its parent's weights, record it. Again, until the clock says so.
+3. Train the best lineage on at a learning rate that falls to zero.
+
+Reference: Jin, Song and Hu, "Auto-Keras: An Efficient Neural Architecture Search System", KDD 2019,
+algorithm 1; the clock and the settling phase are ours.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kmorph.errors import SearchError
+from kmorph.graph import Graph
+from kmorph.morphs import Limits, Morph, to_json
+from kmorph.search.executors import WorkerProcesses
+from kmorph.search.folder import RunFolder
+from kmorph.search.history import History
+from kmorph.search.jobs import Jobs, Listener
+from kmorph.search.propose import Observation, Proposal, propose
+from kmorph.search.record import Record, best_record
+from kmorph.search.schedule import Schedule
+from kmorph.search.worker import Result, Task
+from kmorph.training.plan import Hyperparameters, Plan
+
+FIRST_SECONDS = 2.0  # of training that the very first model gets, however short the time limit
+EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
+SETTLE_EVERY = 6  # models between two settled ones when there is no time limit
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a search is asked to do.
+
+    Parameters
+    ----------
+    starts : tuple of (str, Graph)
+        Names and architectures, without weights or with (then they begin warm).
+    hyperparameters : Hyperparameters
+        Of every candidate.
+    augment : tuple of str
+        Changes of training images that suit the data; used once enough epochs are to come.
+    limits : Limits
+        Bounds of growth.
+    kinds : tuple of Morph classes or None
+        How networks may grow; None: every way.
+    max_models, max_epochs, patience : int or None
+    min_loss_decrease : float
+    seed : int
+    n_train : int
+        Number of training examples.
+    """
+
+    starts: tuple[tuple[str, Graph], ...]
+    n_train: int
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    augment: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    kinds: tuple[type[Morph], ...] | None = None
+    max_models: int | None = None
+    max_epochs: int | None = None
+    patience: int | None = None
+    min_loss_decrease: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A child, or a start, that was chosen to be trained."""
+
+    parent: Record | None
+    morphs: tuple[dict[str, Any], ...]
+    graph: Graph
+    change: str
+    phase: str
+    plan: Plan
+    seed: int
+
+
+class Search:
+    """One search in one folder.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    history : History
+        Open for writing.
+    data_folder : Path
+        Where the training and validation data were saved.
+    settings : Settings
+    listener : Listener
+    executor : concurrent.futures.Executor or WorkerProcesses
+    workers : int, default=1
+        Candidates trained at once.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        history: History,
+        data_folder: Path,
+        settings: Settings,
+        listener: Listener,
+        executor: Executor | WorkerProcesses,
+        workers: int = 1,
+    ) -> None:
+        self.folder, self.history, self.data_folder = folder, history, data_folder
+        self.settings, self.listener = settings, listener
+        self.workers = workers
+        self.jobs: Jobs[Candidate] = Jobs(executor, listener)
+        self.records = {record.model_id: record for record in history.records()}
+        self.structures = {
+            model_id: Graph.load(folder.model_file(model_id)).without_weights()
+            for model_id in self.records
+            if model_id is not None
+        }
+        self.schedule = Schedule()
+        self.prepared: Proposal | None = None
+        self._tickets = 0
+        self._failed_starts: list[str] = []
+        self._settled = False
+        self._rng = np.random.default_rng([settings.seed, len(self.records)])
+
+    # The algorithm.
+
+    def run(self, time_limit: float | None, begun: float) -> None:
+        """Search until the time, or the number of models, is spent.
+
+        Parameters
+        ----------
+        time_limit : float or None
+            Seconds, counted from `begun`.
+        begun : float
+            ``time.time()`` at which the clock started.
+
+        Raises
+        ------
+        SearchError
+            If not a single model could be trained; the reasons are told.
+        """
+        settings = self.settings
+        models = None if settings.max_models is None else max(settings.max_models, 0)
+        self.schedule = Schedule(time_limit, models, settings.max_epochs, begun)
+        self.listener.search_started(self.folder.path, time_limit, len(self.records))
+        try:
+            while self._send_candidates():
+                self._prepare_proposal()
+                for candidate, task, result in self.jobs.collect():
+                    self._record(candidate, task, result)
+            self._require_a_model()
+        finally:
+            self.jobs.abandon()
+        self.listener.search_finished(best_record(self.history.records()))
+
+    def _send_candidates(self) -> bool:
+        """Keep every worker busy; False when nothing more is to be trained."""
+        while len(self.jobs) < self.workers and not self._is_over():
+            candidate = self._next_start() or self._settling() or self._next_child()
+            if candidate is None:
+                break
+            self._send(candidate)
+        return len(self.jobs) > 0
+
+    def _is_over(self) -> bool:
+        if self._settled:
+            return True
+        limit = self.schedule.max_models
+        if limit is not None and len(self.records) + len(self.jobs) >= limit:
+            return True
+        left = self.schedule.time_left()
+        # The first model is trained however little time there is.
+        return left is not None and left <= 0 and bool(self.records or self.jobs or self._failed_starts)
+
+    def _next_start(self) -> Candidate | None:
+        """The next start that was not trained yet, as many as the time allows."""
+        tried = {record.fingerprint for record in self.records.values() if record.parent_id is None}
+        tried |= {candidate.graph.fingerprint for candidate in self.jobs.under_way} | set(self._failed_starts)
+        fresh = [(name, graph) for name, graph in self.settings.starts if graph.fingerprint not in tried]
+        trained = len(self.settings.starts) - len(fresh)
+        if not fresh or (self.records and trained >= self._affordable_starts()):
+            return None
+        name, graph = fresh[0]
+        seed = self._new_seed()
+        return Candidate(None, (), graph, f"start: {name}", *self._stable(seed, graph))
+
+    def _affordable_starts(self) -> int:
+        limit = self.schedule.time_limit
+        if limit is None or limit >= 300:
+            return len(self.settings.starts)
+        return 1 if limit < 25 else 2
+
+    def _settling(self) -> Candidate | None:
+        """The best lineage again, at a falling learning rate, when it is time for that."""
+        if self.jobs or not self.records:
+            return None
+        if self.schedule.time_limit is None and not self.schedule.time_to_settle(len(self.records)):
+            # Without a clock the best is settled now and then, so that there is always a good model.
+            since = [record.phase for record in self.records.values()][-SETTLE_EVERY:]
+            if len(since) < SETTLE_EVERY or "decay" in since:
+                return None
+        elif not self.schedule.time_to_settle(len(self.records)):
+            return None
+        else:
+            self._settled = True
+        parent = best_record(self._stable_records())
+        if parent is None:
+            return None
+        assert parent.model_id is not None
+        graph, seed = self.structures[parent.model_id], self._new_seed()
+        plan = self._plan("decay", graph, seed, self.schedule.time_left())
+        return Candidate(parent, (), graph, "settle: learning rate to zero", "decay", plan, seed)
+
+    def _next_child(self) -> Candidate | None:
+        """What the surrogate proposes."""
+        proposal, self.prepared = self.prepared, None
+        proposal = proposal or self._propose()
+        if proposal is None:
+            return None
+        seed = self._new_seed()
+        return Candidate(
+            self.records[proposal.parent_id],
+            tuple(to_json(morph, seed) for morph, seed in proposal.morphs),
+            proposal.graph,
+            proposal.change,
+            *self._stable(seed, proposal.graph),
+        )
+
+    def _prepare_proposal(self) -> None:
+        """Choose the next child while the present one trains, which stands in by its prediction."""
+        if self.prepared is None and self.jobs and self._stable_records():
+            if not self.schedule.time_to_settle(len(self.records) + len(self.jobs)):
+                self.prepared = self._propose()
+
+    def _propose(self) -> Proposal | None:
+        observations = self.observations()
+        if not observations:
+            return None
+        return propose(
+            observations,
+            limits=self.settings.limits,
+            rng=self._rng,
+            time_left=self.schedule.time_left(),
+            pending=[self._as_observation(candidate) for candidate in self.jobs.under_way],
+            kinds=self.settings.kinds,
+        )
+
+    # What is known.
+
+    def observations(self) -> list[Observation]:
+        """What the surrogate learns from: the models of the stable phase."""
+        return [self._observation(record) for record in self._stable_records()]
+
+    def _stable_records(self) -> list[Record]:
+        return [
+            record for record in self.records.values() if record.phase == "stable" and record.loss is not None
+        ]
+
+    def _observation(self, record: Record) -> Observation:
+        assert record.model_id is not None and record.loss is not None
+        return Observation(
+            model_id=record.model_id,
+            parent_id=record.parent_id,
+            graph=self.structures[record.model_id],
+            loss=record.loss,
+            lineage_images=record.lineage_images,
+            images_per_second=record.images_per_second,
+            hyperparameters=record.hyperparameters,
+            path=tuple((r.model_id, r.lineage_images) for r in reversed(self.lineage(record))),
+        )
+
+    def _as_observation(self, candidate: Candidate) -> Observation:
+        """A candidate in training; its loss is not known yet."""
+        parent = candidate.parent
+        before = parent.lineage_images if parent else 0
+        path = self._observation(parent).path if parent else ()
+        return Observation(
+            model_id=-1,
+            parent_id=parent.model_id if parent else None,
+            graph=candidate.graph,
+            loss=None,
+            lineage_images=before + self.settings.n_train,
+            images_per_second=parent.images_per_second if parent else 1.0,
+            hyperparameters=candidate.plan.hyperparameters.to_dict(),
+            path=path,
+        )
+
+    def lineage(self, record: Record) -> list[Record]:
+        """A record and its ancestors, back to the start."""
+        line = [record]
+        while line[-1].parent_id is not None:
+            line.append(self.records[line[-1].parent_id])
+        return line
+
+    # Training.
+
+    def _stable(self, seed: int, graph: Graph) -> tuple[str, Plan, int]:
+        seconds = self.schedule.slice_seconds()
+        if seconds is None and self.settings.patience is None:
+            return "stable", self._plan("stable", graph, seed, None), seed
+        if self._affordable_starts() == 1 and not self.records:
+            # So little time that the first model is likely the last: it settles at once.
+            return "decay", self._plan("decay", graph, seed, self.schedule.time_left()), seed
+        return "stable", self._plan("stable", graph, seed, seconds), seed
+
+    def _plan(self, phase: str, graph: Graph, seed: int, seconds: float | None) -> Plan:
+        settings = self.settings
+        deadline = self.schedule.deadline
+        epochs = settings.max_epochs
+        if deadline is None and epochs is None:
+            epochs = EPOCHS_WITHOUT_LIMIT
+        if not self.records and seconds is not None and deadline is not None:
+            seconds = max(seconds, FIRST_SECONDS)
+            # A cold worker loads TensorFlow for some seconds before it can begin.
+            deadline = max(deadline, time.time() + 3 * FIRST_SECONDS + 4)
+        return Plan(
+            phase=phase,
+            deadline=deadline,
+            seconds=seconds,
+            max_epochs=epochs,
+            patience=settings.patience if deadline is None else None,
+            min_loss_decrease=settings.min_loss_decrease,
+            hyperparameters=self._hyperparameters(graph),
+            seed=seed,
+        )
+
+    def _hyperparameters(self, graph: Graph) -> Hyperparameters:
+        chosen = self.settings.hyperparameters
+        if self._epochs_to_come(graph) >= 8:
+            chosen = replace(chosen, augment=self.settings.augment)
+        return chosen
+
+    def _epochs_to_come(self, graph: Graph) -> float:
+        """How many epochs this graph could be trained in the time left; many without a clock."""
+        left = self.schedule.time_left()
+        if left is None:
+            return float("inf")
+        speeds = [
+            record.images_per_second * record.flops
+            for record in self.records.values()
+            if record.images_per_second > 0
+        ]
+        # Before anything was measured: multiply-adds per second, backward pass included, of a slow machine.
+        power = float(np.median(speeds)) if speeds else 8e9
+        return left * power / max(graph.flops, 1) / self.settings.n_train
+
+    def _send(self, candidate: Candidate) -> None:
+        parent = candidate.parent
+        self._tickets += 1
+        scratch = self.folder.scratch / f"{self._tickets:04d}"
+        if parent is None:
+            source = scratch.with_suffix(".start.safetensors")
+            candidate.graph.save(source)
+        else:
+            assert parent.model_id is not None
+            source = self.folder.model_file(parent.model_id)
+        task = Task(
+            graph_file=str(source),
+            morphs=candidate.morphs,
+            data_folder=str(self.data_folder),
+            plan=candidate.plan,
+            output_file=str(scratch.with_suffix(".safetensors")),
+            events_file=str(scratch.with_suffix(".jsonl")),
+            stop_file=str(self.folder.scratch / "stop"),
+        )
+        self.listener.candidate_started(
+            candidate.change,
+            parent.model_id if parent else None,
+            candidate.graph.n_parameters,
+            candidate.phase,
+            candidate.plan.seconds,
+        )
+        self.jobs.send(candidate, task)
+
+    def _record(self, candidate: Candidate, task: Task, result: Result | None) -> None:
+        file = Path(task.output_file)
+        if result is None:
+            # Not even evaluated: kept only if there is no other model.
+            if not self.records and file.exists():
+                self._add(self._as_record(candidate, Result(), "untrained"), file, candidate.graph)
+        elif result.reason is not None:
+            self._record_failure(candidate, result)
+        else:
+            self.schedule.observe(result.seconds - result.images / max(result.images_per_second, 1e-9))
+            self._add(self._as_record(candidate, result), file, candidate.graph)
+
+    def _as_record(self, candidate: Candidate, result: Result, state: str = "done") -> Record:
+        parent, metrics = candidate.parent, result.metrics or {}
+        return Record(
+            model_id=self.history.next_model_id(),
+            parent_id=parent.model_id if parent else None,
+            change=candidate.change,
+            morphs=candidate.morphs,
+            metric_value=metrics.get("accuracy"),
+            loss=metrics.get("loss"),
+            metrics=metrics,
+            hyperparameters=candidate.plan.hyperparameters.to_dict(),
+            n_parameters=candidate.graph.n_parameters,
+            flops=candidate.graph.flops,
+            epochs=result.epochs,
+            images_seen=result.images,
+            seconds=result.seconds,
+            state=state,
+            phase=candidate.phase,
+            lineage_images=result.images + (parent.lineage_images if parent else 0),
+            lineage_seconds=result.seconds + (parent.lineage_seconds if parent else 0.0),
+            images_per_second=result.images_per_second,
+            fingerprint=candidate.graph.fingerprint,
+            seed=candidate.seed,
+        )
+
+    def _add(self, record: Record, file: Path, graph: Graph) -> None:
+        """The graph file is in its place before the record tells of it."""
+        assert record.model_id is not None
+        file.replace(self.folder.model_file(record.model_id))
+        self.history.add(record)
+        self.records[record.model_id] = record
+        self.structures[record.model_id] = graph.without_weights()
+        self.listener.candidate_recorded(record)
+
+    def _record_failure(self, candidate: Candidate, result: Result) -> None:
+        parent = candidate.parent
+        record = Record(
+            model_id=None,
+            parent_id=parent.model_id if parent else None,
+            change=candidate.change,
+            morphs=candidate.morphs,
+            hyperparameters=candidate.plan.hyperparameters.to_dict(),
+            n_parameters=candidate.graph.n_parameters,
+            flops=candidate.graph.flops,
+            seconds=result.seconds,
+            state="failed",
+            reason=result.reason,
+            phase=candidate.phase,
+            fingerprint=candidate.graph.fingerprint,
+            seed=candidate.seed,
+        )
+        self.history.add_failure(record)
+        if parent is None:
+            self._failed_starts.append(candidate.graph.fingerprint)
+        self.listener.candidate_failed(record)
+
+    def _require_a_model(self) -> None:
+        if self.records:
+            return
+        failures = self.history.failures()
+        if failures:
+            reasons = "; ".join(f"{record.change}: {record.reason}" for record in failures[-5:])
+            raise SearchError(f"no model could be trained ({reasons})")
+        # Not even a worker came up in time: the first start with fresh weights is better than nothing.
+        name, graph = self.settings.starts[0]
+        seed = self._new_seed()
+        graph = graph if graph.has_weights else graph.initialize(seed)
+        file = graph.save(self.folder.scratch / "untrained.safetensors")
+        candidate = Candidate(None, (), graph, f"start: {name}", "stable", Plan(seed=seed), seed)
+        self._add(self._as_record(candidate, Result(), state="untrained"), file, graph)
+
+    def _new_seed(self) -> int:
+        return int(self._rng.integers(2**31))

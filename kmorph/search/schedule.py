@@ -1,0 +1,76 @@
+"""The clock: how a search divides its time into slices, and when it stops growing and settles."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
+DECAY_SHARE = 0.35  # of the time goes to settling the best lineage at a falling learning rate
+SLICES = (8, 16)  # fewest and most candidates in the stable phase
+SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by this
+
+
+@dataclass
+class Schedule:
+    """Time and models that a search may spend, and what is left of them.
+
+    Parameters
+    ----------
+    time_limit : float or None
+        Seconds for the search, from `begun`.
+    max_models : int or None
+        Most models of this search, those of earlier calls included.
+    max_epochs : int or None
+        Most epochs of one candidate.
+    begun : float
+        ``time.time()`` at which the clock started.
+    """
+
+    time_limit: float | None = None
+    max_models: int | None = None
+    max_epochs: int | None = None
+    begun: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        self._overhead = 3.0
+
+    @property
+    def deadline(self) -> float | None:
+        """Moment at which the last candidate must be trained and evaluated."""
+        if self.time_limit is None:
+            return None
+        return self.begun + self.time_limit - min(3.0, max(0.5, MARGIN * self.time_limit))
+
+    @property
+    def decay_begins(self) -> float | None:
+        """Moment at which growing ends and the best lineage is trained to its end."""
+        if self.time_limit is None or self.deadline is None:
+            return None
+        return self.deadline - DECAY_SHARE * self.time_limit
+
+    def time_left(self) -> float | None:
+        """Seconds until the deadline; None without one."""
+        return None if self.deadline is None else self.deadline - time.time()
+
+    def slice_seconds(self) -> float | None:
+        """Training time of one candidate of the stable phase, its overhead taken off."""
+        if self.time_limit is None:
+            return None
+        fewest, most = SLICES
+        number = min(most, max(fewest, self.time_limit / SECONDS_PER_SLICE))
+        stable = (1 - DECAY_SHARE - MARGIN) * self.time_limit
+        return max(1.0, stable / number - self._overhead)
+
+    def observe(self, overhead: float) -> None:
+        """Learn from a candidate how many seconds go to building, compiling and evaluating."""
+        self._overhead += 0.5 * (max(0.0, overhead) - self._overhead)
+
+    def time_to_settle(self, models: int) -> bool:
+        """Whether the next candidate should be the last: the best lineage at a falling learning rate."""
+        if self.max_models is not None and models >= self.max_models - 1:
+            return True
+        if self.decay_begins is None:
+            return False
+        # Another candidate that could train for less than half its slice is not worth its overhead.
+        return time.time() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins

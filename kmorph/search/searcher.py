@@ -1,0 +1,124 @@
+"""Reading a search from its folder, while it runs or long after."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from kmorph.errors import SearchError
+from kmorph.graph import Graph
+from kmorph.search.folder import RunFolder
+from kmorph.search.history import History
+from kmorph.search.record import Record, best_record
+
+PINNED = "best_model_id"  # set by final_fit: its result is the best model
+
+
+class Searcher:
+    """A search on disk; every look reads what is there now.
+
+    Parameters
+    ----------
+    path : path-like
+        Folder of the search.
+
+    Raises
+    ------
+    SearchError
+        If the folder holds no search, or it cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).expanduser()
+        self._database = self.path / RunFolder.DATABASE
+        if not History.exists(self._database):
+            raise SearchError(
+                f"{self.path} holds no search: there is no {RunFolder.DATABASE} in it. Give the folder that was "
+                "the estimator's `path`"
+            )
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One dict a model, in the order of their ids."""
+        return [record.to_dict() for record in self.records()]
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """One dict a candidate that failed, with its ``reason``."""
+        with History.open(self._database, readonly=True) as history:
+            return [record.to_dict() for record in history.failures()]
+
+    def records(self) -> list[Record]:
+        """The records behind `history`."""
+        with History.open(self._database, readonly=True) as history:
+            return history.records()
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        """What the search noted of its task under `key`."""
+        with History.open(self._database, readonly=True) as history:
+            return history.get_meta(key, default)
+
+    def get_best_model_id(self) -> int:
+        """Id of the best model: the one that `final_fit` made, else that with the lowest validation loss.
+
+        Raises
+        ------
+        SearchError
+            If no model was trained yet.
+        """
+        with History.open(self._database, readonly=True) as history:
+            pinned, records = history.get_meta(PINNED), history.records()
+        if pinned is not None and any(record.model_id == pinned for record in records):
+            return pinned
+        best = best_record(records)
+        if best is None or best.model_id is None:
+            raise SearchError(f"the search in {self.path} has no model yet")
+        return best.model_id
+
+    def load_model_by_id(self, model_id: int) -> Graph:
+        """The graph of a model, with its weights.
+
+        Raises
+        ------
+        SearchError
+            If there is no such model, or its file cannot be read.
+        """
+        ids = [record.model_id for record in self.records()]
+        if model_id not in ids:
+            raise SearchError(f"there is no model {model_id!r}; the ids are {_ranges(ids)}")
+        return Graph.load(RunFolder.model_path(self.path, model_id))
+
+    def load_best_model(self) -> Graph:
+        """The graph of the best model, with its weights."""
+        return self.load_model_by_id(self.get_best_model_id())
+
+    def __repr__(self) -> str:
+        return f"<Searcher {str(self.path)!r}: {len(self.records())} models>"
+
+
+def load_searcher(path: str | os.PathLike[str]) -> Searcher:
+    """Open a search from its path alone.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder that was the estimator's `path`.
+
+    Returns
+    -------
+    Searcher
+
+    Raises
+    ------
+    SearchError
+        If the folder holds no search, or it cannot be read.
+    """
+    return Searcher(path)
+
+
+def _ranges(ids: list[int | None]) -> str:
+    numbers = sorted(i for i in ids if i is not None)
+    if not numbers:
+        return "none yet"
+    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])

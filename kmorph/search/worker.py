@@ -1,0 +1,163 @@
+"""What runs in a worker: grow the candidate from its parent, train it, write it down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kmorph.errors import KmorphError
+from kmorph.graph import Graph
+from kmorph.training.plan import Plan
+
+
+@dataclass(frozen=True)
+class Task:
+    """A candidate to train, small enough to send anywhere: paths, a change, and settings.
+
+    Parameters
+    ----------
+    graph_file : str
+        The parent's graph, or a start (without weights it gets fresh ones from the plan's seed).
+    morphs : tuple of dict
+        Morphs with their seeds, as JSON, that lead from there to the candidate.
+    data_folder : str
+        Where `kmorph.training.trainer.Data` was saved.
+    plan : Plan
+    output_file : str
+        Where the trained graph goes.
+    events_file : str
+        Progress is appended here, one JSON object a line.
+    stop_file : str
+        Training ends when this file appears.
+    fresh : bool, default=False
+        Whether training starts from new weights though the graph file has some.
+    """
+
+    graph_file: str
+    morphs: tuple[dict[str, Any], ...]
+    data_folder: str
+    plan: Plan
+    output_file: str
+    events_file: str
+    stop_file: str
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a worker sends back; the trained graph lies in the task's output file.
+
+    Parameters
+    ----------
+    reason : str or None
+        Why the candidate failed; None if it did not.
+    metrics : dict of str to float
+    epochs, seconds, images_per_second : float
+    images, n_parameters, flops : int
+    fingerprint : str
+    """
+
+    reason: str | None = None
+    metrics: dict[str, float] | None = None
+    epochs: float = 0.0
+    images: int = 0
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    n_parameters: int = 0
+    flops: int = 0
+    fingerprint: str = ""
+
+
+def prepare(parent: int | None = None) -> None:
+    """Make a fresh worker process ready: it outlives no parent, leaves Ctrl-C to it, and loads TensorFlow.
+
+    Parameters
+    ----------
+    parent : int, optional
+        Process id of the search; when it is gone the worker ends at once, so that nobody writes into a
+        folder that another search goes on with.
+    """
+    if parent is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=_end_with, args=(parent,), daemon=True, name="kmorph-parent-watch").start()
+    import tensorflow as tf
+
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def evaluate(task: Task) -> Result:
+    """Train one candidate; a candidate that cannot be trained gives a result with a reason."""
+    from kmorph.training.trainer import Data, Stopped, train
+
+    begun = time.time()
+    graph: Graph | None = None
+    try:
+        graph = grow(task)
+        # Stored before anything is compiled, so that there is a usable model however early the end comes.
+        graph.save(task.output_file)
+        with open(task.events_file, "a", encoding="utf-8") as events:
+
+            def report(event: dict[str, Any]) -> None:
+                events.write(json.dumps(event) + "\n")
+                events.flush()
+
+            outcome = train(
+                graph,
+                Data.load(task.data_folder),
+                task.plan,
+                report,
+                stop=lambda: os.path.exists(task.stop_file),
+            )
+        outcome.graph.save(task.output_file)
+    except (KmorphError, Stopped) as error:
+        return _failed(graph, str(error), begun)
+    except Exception as error:
+        reason = "out of memory" if _is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+        return _failed(graph, reason[:2000], begun)
+    return Result(
+        metrics=outcome.metrics,
+        epochs=outcome.epochs,
+        images=outcome.images,
+        seconds=time.time() - begun,
+        images_per_second=outcome.images_per_second,
+        n_parameters=graph.n_parameters,
+        flops=graph.flops,
+        fingerprint=graph.fingerprint,
+    )
+
+
+def grow(task: Task) -> Graph:
+    """The candidate's graph with the weights it starts from."""
+    from kmorph import morphs
+
+    graph = Graph.load(Path(task.graph_file))
+    if task.fresh or not graph.has_weights:
+        graph = graph.initialize(task.plan.seed)
+    return morphs.chain(graph, [morphs.from_json(values) for values in task.morphs])
+
+
+def _failed(graph: Graph | None, reason: str, begun: float) -> Result:
+    size = {} if graph is None else {"n_parameters": graph.n_parameters, "flops": graph.flops}
+    return Result(
+        reason=reason,
+        seconds=time.time() - begun,
+        fingerprint="" if graph is None else graph.fingerprint,
+        **size,
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"

@@ -1,0 +1,426 @@
+"""What all estimators share: arguments, fitting in a folder, looking at a search, taking models away."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+from kmorph.data.checks import check_sample_weight, fingerprint
+from kmorph.data.images import check_images
+from kmorph.data.labels import LabelCodec
+from kmorph.data.split import stratified_split
+from kmorph.errors import DataError, SearchError
+from kmorph.graph import Graph, Layer
+from kmorph.search.executors import WorkerProcesses, shared_workers
+from kmorph.search.final import train_final
+from kmorph.search.folder import RunFolder
+from kmorph.search.history import History
+from kmorph.search.loop import Search, Settings
+from kmorph.search.searcher import PINNED, Searcher
+from kmorph.tasks import options
+from kmorph.tasks.audience import Audience
+from kmorph.training.plan import Plan
+from kmorph.training.trainer import Data
+
+if TYPE_CHECKING:
+    import keras
+
+FINAL_EPOCHS = 200  # most epochs of `final_fit`, if nothing else is said
+FINAL_PATIENCE = 30
+WARM_LEARNING_RATE = 0.2  # share of the learning rate at which a trained model is trained on
+
+
+class Estimator(BaseEstimator):
+    """Base of the estimators; see `ImageClassifier` for the arguments."""
+
+    _task: str
+
+    def __init__(
+        self,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        seed: int | None = None,
+        verbose: bool = True,
+        objective: str = "accuracy",
+        max_models: int | None = None,
+        max_parameters: int | None = None,
+        max_flops: int | None = None,
+        max_disk: int | None = None,
+        augment: bool | str = "auto",
+        starts: Sequence[Any] | None = None,
+        morphs: Sequence[Any] | None = None,
+        loss: Any = None,
+        optimizer: Any = None,
+        hyperparameters: dict[str, Any] | None = None,
+        ensemble: bool | str = "auto",
+        workers: int = 1,
+        executor: Any = None,
+        strategy: Any = None,
+        callbacks: Sequence[Any] = (),
+        searcher_args: dict[str, Any] | None = None,
+    ) -> None:
+        self.path = path
+        self.resume = resume
+        self.seed = seed
+        self.verbose = verbose
+        self.objective = objective
+        self.max_models = max_models
+        self.max_parameters = max_parameters
+        self.max_flops = max_flops
+        self.max_disk = max_disk
+        self.augment = augment
+        self.starts = starts
+        self.morphs = morphs
+        self.loss = loss
+        self.optimizer = optimizer
+        self.hyperparameters = hyperparameters
+        self.ensemble = ensemble
+        self.workers = workers
+        self.executor = executor
+        self.strategy = strategy
+        self.callbacks = callbacks
+        self.searcher_args = searcher_args
+
+    # What a task decides.
+
+    def _default_starts(self, input_shape: tuple[int, ...]) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    def _preprocessing(self, x: np.ndarray) -> list[Layer]:
+        raise NotImplementedError
+
+    def _augmentation(self, x: np.ndarray, codes: np.ndarray) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    # Fitting.
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        time_limit: float | None = None,
+        validation_data: tuple[Any, Any] | None = None,
+        sample_weight: Any = None,
+    ) -> Estimator:
+        """Search for a good network.
+
+        Parameters
+        ----------
+        x : array-like of shape (n, height, width) or (n, height, width, channels)
+            Images, uint8 or float.
+        y : array-like of shape (n,), (n, 1) or (n, classes)
+            One label an example (strings, any integers, …), or one-hot rows.
+        time_limit : float, optional
+            Seconds for this call. None: until `max_models` is reached, or for ever; then interrupt it with
+            Ctrl-C, the models found so far stay.
+        validation_data : tuple (x, y), optional
+            What models are compared on; by default a part of the training data, split by class.
+        sample_weight : array-like of shape (n,), optional
+            How much each training example counts, relative to the others.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError
+            If data or arguments cannot be used; nothing was trained then.
+        SearchError
+            If the folder cannot be used, or not a single model could be trained.
+        """
+        begun = time.time()
+        sizes = self._check_arguments(time_limit)
+        x = check_images(x)
+        codec = LabelCodec.from_labels(y, n=len(x))
+        codes = codec.encode(y)
+        weights = check_sample_weight(sample_weight, len(x))
+        held_out = None if validation_data is None else self._check_validation(validation_data, x, codec)
+        with RunFolder.open(self.path, self.resume) as folder, self._progress() as progress:
+            if folder.moved_aside is not None:
+                progress.message(f"The earlier search was moved to {folder.moved_aside}")
+            self._enter(folder.path)
+            with self._history(folder, x, codes, codec, progress) as history:
+                seed = history.get_meta("seed")
+                data = self._split(x, codes, weights, held_out, history)
+                settings = self._settings(data, codec, sizes, seed)
+                data.save(folder.scratch)
+                history.set_meta(PINNED, None)
+                executor = self._executor()
+                search = Search(folder, history, folder.scratch, settings, progress, executor, self.workers)
+                search.run(time_limit, begun)
+        return self
+
+    def final_fit(
+        self,
+        x_train: Any,
+        y_train: Any,
+        x_test: Any = None,
+        y_test: Any = None,
+        trainer_args: dict[str, Any] | None = None,
+        retrain: bool = False,
+        time_limit: float | None = None,
+    ) -> Estimator:
+        """Train the best model on; the result takes its place.
+
+        Parameters
+        ----------
+        x_train, y_train : array-like
+            As in `fit`.
+        x_test, y_test : array-like, optional
+            Validation data: the weights with the lowest loss on it are kept. By default a part of the
+            training data.
+        trainer_args : dict, optional
+            ``max_iter_num`` (most epochs, default 200), ``max_no_improvement_num`` (epochs without
+            improvement before training ends, default 30), ``min_loss_dec``, ``lr``.
+        retrain : bool, default=False
+            Whether to begin with new weights.
+        time_limit : float, optional
+            Seconds for this call.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError
+            If data or arguments cannot be used.
+        SearchError
+            If there is no model yet, or training failed.
+        """
+        begun = time.time()
+        trainer = options.TrainerArgs.of(trainer_args)
+        sizes = self._check_arguments(time_limit)
+        searcher = self._searcher()
+        codec, shape = self._codec(searcher), tuple(searcher.meta("input_shape"))
+        x = check_images(x_train, name="x_train", like=shape)
+        codes = codec.encode(y_train, n=len(x))
+        if (x_test is None) != (y_test is None):
+            raise DataError("x_test and y_test belong together: give both, or neither")
+        held_out = None if x_test is None else self._check_validation((x_test, y_test), x, codec)
+        best = searcher.get_best_model_id()
+        with RunFolder.open(searcher.path, resume=True) as folder, self._progress() as progress:
+            with History.open(folder.database) as history:
+                data = self._split(x, codes, None, held_out, history)
+                data.save(folder.scratch)
+                (record,) = [record for record in history.records() if record.model_id == best]
+                hyperparameters = options.choose_hyperparameters(
+                    self.hyperparameters, trainer if trainer.lr is not None else sizes.trainer_args
+                )
+                if trainer.lr is None and not retrain:
+                    hyperparameters = replace(
+                        hyperparameters, learning_rate=WARM_LEARNING_RATE * hyperparameters.learning_rate
+                    )
+                plan = Plan(
+                    phase="final",
+                    deadline=None if time_limit is None else begun + time_limit,
+                    seconds=None if time_limit is None else max(1.0, begun + time_limit - time.time()),
+                    max_epochs=trainer.max_iter_num or FINAL_EPOCHS,
+                    patience=trainer.max_no_improvement_num or FINAL_PATIENCE,
+                    min_loss_decrease=trainer.min_loss_dec,
+                    keep_best=True,
+                    hyperparameters=replace(hyperparameters, augment=self._augmentation(data.x, data.y)),
+                    seed=history.get_meta("seed"),
+                )
+                train_final(
+                    folder, history, record, folder.scratch, plan, retrain, progress, self._executor()
+                )
+        return self
+
+    def _check_arguments(self, time_limit: float | None) -> options.SearcherArgs:
+        options.check_number("time_limit", time_limit, above=True)
+        options.check_count("seed", self.seed, least=0)
+        for name in ("max_models", "max_parameters", "max_flops"):
+            options.check_count(name, getattr(self, name))
+        options.check_count("workers", self.workers)
+        if self.workers is None:
+            raise DataError("workers must be a whole number from 1, got None")
+        if self.augment not in (True, False, "auto"):
+            raise DataError(f'augment must be True, False or "auto", got {self.augment!r}')
+        if self.objective not in ("accuracy", "loss"):
+            raise DataError(f'objective must be "accuracy" or "loss", got {self.objective!r}')
+        options.refuse_unsupported(
+            max_disk=(self.max_disk, lambda v: v is None, "a limit on disk space is not supported yet"),
+            loss=(self.loss, lambda v: v is None, "another loss than cross-entropy is not supported yet"),
+            optimizer=(
+                self.optimizer,
+                lambda v: v is None,
+                "another optimizer is not supported yet; hyperparameters={'learning_rate': …} sets its step",
+            ),
+            ensemble=(
+                self.ensemble,
+                lambda v: v in ("auto", False),
+                "ensembles are not supported yet; use 'auto' or False",
+            ),
+            strategy=(self.strategy, lambda v: v is None, "distribution strategies are not supported yet"),
+        )
+        if not all(callable(callback) for callback in self.callbacks):
+            raise DataError("callbacks must be functions that take a record")
+        if self.executor is not None and not hasattr(self.executor, "submit"):
+            raise DataError(f"executor must be a concurrent.futures.Executor, got {self.executor!r}")
+        options.choose_morphs(self.morphs)
+        return options.SearcherArgs.of(self.searcher_args)
+
+    def _check_validation(
+        self, data: Any, x: np.ndarray, codec: LabelCodec
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if not isinstance(data, tuple | list) or len(data) != 2:
+            raise DataError("validation_data must be a pair (x, y)")
+        held_x = check_images(data[0], name="validation x", like=x.shape[1:])
+        return held_x, codec.encode(data[1], n=len(held_x))
+
+    def _history(
+        self, folder: RunFolder, x: np.ndarray, codes: np.ndarray, codec: LabelCodec, progress: Any
+    ) -> History:
+        """The folder's history, described by this task; an existing one must be of the same task."""
+        seed = self.seed if self.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
+        meta = {
+            "task": self._task,
+            "labels": codec.to_json(),
+            "input_shape": list(x.shape[1:]),
+            "seed": seed,
+            "split_fraction": validation_fraction(len(x)),
+            "data": fingerprint(x, codes),
+        }
+        if not folder.holds_search:
+            return History.create(folder.database, meta)
+        history = History.open(folder.database)
+        try:
+            for key in ("task", "labels", "input_shape"):
+                if history.get_meta(key) != meta[key]:
+                    raise SearchError(
+                        f"the search in {folder.path} was made for other data (its {key} is "
+                        f"{history.get_meta(key)!r}, now {meta[key]!r}): use another path, or resume=False"
+                    )
+            if history.get_meta("data") != meta["data"]:
+                progress.message("The data is not what this search began with: earlier metrics may not compare")
+        except BaseException:
+            history.close()
+            raise
+        return history
+
+    def _split(
+        self,
+        x: np.ndarray,
+        codes: np.ndarray,
+        weights: np.ndarray | None,
+        held_out: tuple[np.ndarray, np.ndarray] | None,
+        history: History,
+    ) -> Data:
+        if held_out is not None:
+            return Data(x, codes, *held_out, weights=weights)
+        train, held = stratified_split(codes, history.get_meta("split_fraction"), history.get_meta("seed"))
+        chosen = None if weights is None else weights[train]
+        return Data(x[train], codes[train], x[held], codes[held], weights=chosen)
+
+    def _settings(self, data: Data, codec: LabelCodec, sizes: options.SearcherArgs, seed: int) -> Settings:
+        from kmorph.morphs import Limits
+
+        shape, trainer = data.x.shape[1:], sizes.trainer_args
+        return Settings(
+            starts=options.choose_starts(
+                self.starts,
+                self._default_starts(shape),
+                shape,
+                len(codec.classes),
+                self._preprocessing(data.x),
+                sizes,
+            ),
+            n_train=len(data.x),
+            hyperparameters=options.choose_hyperparameters(self.hyperparameters, trainer),
+            augment=self._augmentation(data.x, data.y),
+            limits=Limits(max_parameters=self.max_parameters, max_flops=self.max_flops),
+            kinds=options.choose_morphs(self.morphs),
+            max_models=self.max_models,
+            max_epochs=trainer.max_iter_num,
+            patience=trainer.max_no_improvement_num,
+            min_loss_decrease=trainer.min_loss_dec,
+            seed=seed,
+        )
+
+    def _executor(self) -> Any:
+        return self.executor if self.executor is not None else shared_workers(self.workers)
+
+    def _progress(self) -> Audience:
+        return Audience(self.verbose, self.callbacks)
+
+    def _enter(self, path: Path) -> None:
+        self.path_ = path
+        self.__dict__.pop("_loaded", None)
+
+    # Looking at the search.
+
+    def load_searcher(self) -> Searcher:
+        """The search on disk: its history and its models.
+
+        Raises
+        ------
+        NotFittedError
+            If nothing was searched yet.
+        """
+        return self._searcher()
+
+    def _searcher(self) -> Searcher:
+        if hasattr(self, "path_"):
+            return Searcher(self.path_)
+        if self.resume and self.path is not None and History.exists(Path(self.path).expanduser() / RunFolder.DATABASE):
+            return Searcher(self.path)
+        raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(x, y) first")
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One dict a model, in the order of their ids; empty if nothing was searched yet."""
+        try:
+            return self._searcher().history
+        except NotFittedError:
+            return []
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """One dict a candidate that failed, with its ``reason``."""
+        try:
+            return self._searcher().failures
+        except NotFittedError:
+            return []
+
+    def get_best_model_id(self) -> int:
+        """Id of the best model."""
+        return self._searcher().get_best_model_id()
+
+    @property
+    def best_graph(self) -> Graph:
+        """The best model's graph, with its weights."""
+        return self._searcher().load_best_model()
+
+    def _codec(self, searcher: Searcher) -> LabelCodec:
+        return LabelCodec.from_json(searcher.meta("labels"))
+
+    def _best(self) -> tuple[Graph, keras.Model]:
+        """The best graph and its compiled model, kept until the search changes on disk."""
+        searcher = self._searcher()
+        best = searcher.get_best_model_id()
+        file = RunFolder.model_path(searcher.path, best)
+        key = (file, file.stat().st_mtime_ns)
+        if getattr(self, "_loaded", (None,))[0] != key:
+            graph = searcher.load_model_by_id(best)
+            self._loaded = (key, graph, graph.to_keras())
+        return self._loaded[1], self._loaded[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_loaded"}
+
+
+def validation_fraction(n: int) -> float:
+    """Share of n examples held out to compare models: 15 %, at least 200 where they are few, at most 5,000."""
+    return min(0.3, min(5000, max(0.15 * n, 200)) / n)

@@ -1,0 +1,237 @@
+"""Classification of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+
+from kmorph.data.images import check_images
+from kmorph.data.symmetry import is_mirror_symmetric
+from kmorph.errors import DataError
+from kmorph.graph import Layer, Normalize
+from kmorph.tasks.estimator import Estimator
+
+if TYPE_CHECKING:
+    import keras
+
+PREDICTION_BATCH = 256
+
+
+class ImageClassifier(ClassifierMixin, Estimator):
+    """Searches for a network that tells images apart.
+
+    It trains small networks, grows the best of them by changes that keep what was learned, chooses each
+    change by a Gaussian process over architectures, and keeps everything in a folder.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        Folder of the search; None: a new temporary folder, told and kept as `path_`.
+    resume : bool, default=False
+        True: go on with the search in `path`, or start one if there is none. False: a folder that holds a
+        search is renamed aside (``path.1``, …); nothing is overwritten.
+    seed : int, optional
+        One seed for everything.
+    verbose : bool, default=True
+        Whether progress is shown.
+    objective : {"accuracy", "loss"}, default="accuracy"
+        The metric that the history tells as ``metric_value``. Models are compared by validation
+        cross-entropy, which tells more than accuracy on few examples.
+    max_models, max_parameters, max_flops : int, optional
+        Most models in the search; most weights, and multiply-adds for one image, of a model.
+    augment : bool or "auto", default="auto"
+        Whether training images are changed at random (shifted, and mirrored where that keeps the class).
+        "auto": where enough epochs are to come.
+    starts : sequence, optional
+        Where the search begins: names (``"resnet"``, ``"cnn"``, ``"densenet"``, ``"mlp"``), graphs, Keras
+        models, or functions like those in `kmorph.starts`.
+    morphs : sequence, optional
+        How networks may grow, by name (``"Widen"``, …) or class; None: every way.
+    hyperparameters : dict, optional
+        Values to fix: ``learning_rate``, ``batch_size``, ``weight_decay``, ``label_smoothing``.
+    workers : int, default=1
+        Models trained at once.
+    executor : concurrent.futures.Executor, optional
+        Where models are trained; None: processes of our own, which a crash cannot take down with it.
+    callbacks : sequence of callable, default=()
+        Called with each record.
+    searcher_args : dict, optional
+        Known from Auto-Keras 0.x: ``trainer_args``, ``default_model_len``, ``default_model_width``,
+        ``t_min``.
+    max_disk, loss, optimizer, ensemble, strategy
+        Not supported yet; anything but the default is refused.
+
+    Attributes
+    ----------
+    path_ : pathlib.Path
+        Folder of the search.
+    classes_ : ndarray of shape (classes,)
+        The labels, in the order of the columns of `predict_proba`.
+
+    Examples
+    --------
+    >>> clf = ImageClassifier(path="run")            # doctest: +SKIP
+    >>> clf.fit(x_train, y_train, time_limit=60)     # doctest: +SKIP
+    >>> clf.evaluate(x_test, y_test)                 # doctest: +SKIP
+    """
+
+    _task = "image_classification"
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The labels, in the order of the columns of `predict_proba`."""
+        return self._codec(self._searcher()).classes_array
+
+    def predict_proba(self, x: Any) -> np.ndarray:
+        """Probability of each class.
+
+        Parameters
+        ----------
+        x : array-like of shape (n, height, width) or (n, height, width, channels)
+
+        Returns
+        -------
+        ndarray of shape (n, classes)
+            In the order of `classes_`.
+
+        Raises
+        ------
+        DataError
+            If the images cannot be used, or have another shape than those of `fit`.
+        NotFittedError
+            If there is no model yet.
+        """
+        graph, model = self._best()
+        x = check_images(x, like=graph.input_shape)
+        logits = np.asarray(model.predict(x, batch_size=PREDICTION_BATCH, verbose=0), np.float64)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def predict(self, x: Any) -> np.ndarray:
+        """The most probable label of each image, in the form that `y` had in `fit`."""
+        return self._codec(self._searcher()).decode(self.predict_proba(x).argmax(axis=1))
+
+    def evaluate(self, x: Any, y: Any) -> float:
+        """Accuracy: the share of images whose most probable label is the right one.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be used, or has labels that `fit` never saw.
+        """
+        probabilities = self.predict_proba(x)
+        codes = self._codec(self._searcher()).encode(y, n=len(probabilities))
+        return float(np.mean(probabilities.argmax(axis=1) == codes))
+
+    def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy, weighted by `sample_weight`."""
+        probabilities = self.predict_proba(x)
+        codes = self._codec(self._searcher()).encode(y, n=len(probabilities))
+        return float(np.average(probabilities.argmax(axis=1) == codes, weights=sample_weight))
+
+    def leaderboard(self, x: Any = None, y: Any = None) -> list[dict[str, Any]]:
+        """The models, best first.
+
+        Parameters
+        ----------
+        x, y : array-like, optional
+            Data on which every model's ``accuracy`` is measured; it then decides the order.
+
+        Returns
+        -------
+        list of dict
+            ``rank``, ``model_id``, ``parent_id``, ``change``, ``n_parameters``, ``metric_value``, ``loss``,
+            ``phase``, ``seconds`` and, if data was given, ``accuracy``. ``pandas.DataFrame`` takes it as it
+            is.
+        """
+        if (x is None) != (y is None):
+            raise DataError("x and y belong together: give both, or neither")
+        searcher = self._searcher()
+        names = ("model_id", "parent_id", "change", "n_parameters", "metric_value", "loss", "phase", "seconds")
+        rows = [{name: entry[name] for name in names} for entry in searcher.history]
+        if x is not None:
+            codec = self._codec(searcher)
+            x = check_images(x, like=tuple(searcher.meta("input_shape")))
+            codes = codec.encode(y, n=len(x))
+            for row in rows:
+                model = searcher.load_model_by_id(row["model_id"]).to_keras()
+                logits = model.predict(x, batch_size=PREDICTION_BATCH, verbose=0)
+                row["accuracy"] = float(np.mean(logits.argmax(axis=1) == codes))
+        rows.sort(key=lambda row: (-row.get("accuracy", 0.0), row["loss"] if row["loss"] is not None else np.inf))
+        return [{"rank": rank, **row} for rank, row in enumerate(rows, 1)]
+
+    def feature_extractor(self, layer: int | None = None) -> keras.Model:
+        """The best model up to one of its nodes.
+
+        Parameters
+        ----------
+        layer : int, optional
+            Layer of `best_graph` whose output is wanted; None: what the last dense layer reads.
+
+        Returns
+        -------
+        keras.Model
+            Raw images in, features out.
+        """
+        import keras
+
+        graph, model = self._best()
+        if layer is None:
+            layer = graph.inputs[-1][0] - 1
+        if not 0 <= layer < len(graph.layers):
+            raise DataError(f"layer must be from 0 to {len(graph.layers) - 1}, got {layer!r}")
+        name = f"{graph.layers[layer].kind}_{layer}"
+        return keras.Model(model.inputs, model.get_layer(name).output, name="features")
+
+    def transform(self, x: Any) -> np.ndarray:
+        """Features of images: what the last layer reads, shape (n, features)."""
+        extractor = self.feature_extractor()
+        x = check_images(x, like=self._best()[0].input_shape)
+        return np.asarray(extractor.predict(x, batch_size=PREDICTION_BATCH, verbose=0))
+
+    def export(self, target: str | Path, format: str = "keras") -> Path:
+        """Write the best model in a form that needs no kmorph.
+
+        Parameters
+        ----------
+        target : path-like
+            File, or for a SavedModel the folder above its version folders.
+        format : {"keras", "saved_model"}, default="keras"
+
+        Returns
+        -------
+        Path
+            What was written.
+
+        Raises
+        ------
+        ExportError
+            If the format is unknown or `target` cannot be written.
+        """
+        from kmorph.export import export
+
+        return export(self.best_graph, self._codec(self._searcher()).class_names, target, format)
+
+    def export_keras_model(self, file: str | Path) -> Path:
+        """Write the best model as a ``.keras`` file: raw images in, class probabilities out."""
+        return self.export(file, "keras")
+
+    def _default_starts(self, input_shape: tuple[int, ...]) -> tuple[str, ...]:
+        return ("resnet", "cnn", "densenet")
+
+    def _preprocessing(self, x: np.ndarray) -> list[Layer]:
+        """Normalisation by each channel's mean and variance, measured on at most 10,000 images."""
+        some = x[:: max(1, len(x) // 10_000)]
+        axes = tuple(range(x.ndim - 1))
+        mean, variance = some.mean(axis=axes, dtype=np.float64), some.var(axis=axes, dtype=np.float64)
+        # A channel that never changes is left at its scale.
+        variance = np.where(variance > 1e-12 * np.maximum(mean**2, 1e-12), variance, 1.0)
+        return [Normalize(tuple(mean.tolist()), tuple(variance.tolist()))]
+
+    def _augmentation(self, x: np.ndarray, codes: np.ndarray) -> tuple[str, ...]:
+        if self.augment is False or min(x.shape[1:3]) < 3:
+            return ()
+        return ("shift", "flip") if is_mirror_symmetric(x, codes) else ("shift",)

@@ -1,0 +1,221 @@
+"""Checking what users pass to an estimator's constructor, before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kmorph import starts as known_starts
+from kmorph.errors import DataError
+from kmorph.graph import Graph, Layer
+from kmorph.training.plan import Hyperparameters
+
+TRAINER_ARGS = ("max_iter_num", "max_no_improvement_num", "min_loss_dec", "lr")
+SEARCHER_ARGS = ("trainer_args", "default_model_len", "default_model_width", "t_min")
+
+
+@dataclass(frozen=True)
+class TrainerArgs:
+    """Caps on the training of one model, by their names in Auto-Keras 0.x.
+
+    Parameters
+    ----------
+    max_iter_num : int or None, default=None
+        Most epochs.
+    max_no_improvement_num : int or None, default=None
+        Epochs without a lower validation loss after which training ends.
+    min_loss_dec : float, default=0.0
+        What counts as lower.
+    lr : float or None, default=None
+        Learning rate.
+    """
+
+    max_iter_num: int | None = None
+    max_no_improvement_num: int | None = None
+    min_loss_dec: float = 0.0
+    lr: float | None = None
+
+    @classmethod
+    def of(cls, values: Any) -> TrainerArgs:
+        """Check a dict of trainer arguments.
+
+        Raises
+        ------
+        DataError
+            If a key is unknown or a value out of range.
+        """
+        _check_keys("trainer_args", values, TRAINER_ARGS)
+        for name in ("max_iter_num", "max_no_improvement_num"):
+            check_count(f"trainer_args[{name!r}]", (values or {}).get(name))
+        for name in ("min_loss_dec", "lr"):
+            check_number(f"trainer_args[{name!r}]", (values or {}).get(name), above=name == "lr")
+        return cls(**(values or {}))
+
+
+@dataclass(frozen=True)
+class SearcherArgs:
+    """What Auto-Keras 0.x knew as `searcher_args`.
+
+    Parameters
+    ----------
+    trainer_args : TrainerArgs
+    default_model_len, default_model_width : int or None, default=None
+        Depth per stage, and channels, of the starts.
+    t_min : float or None, default=None
+        Accepted for the sake of old scripts; kmorph's proposals know no temperature.
+    """
+
+    trainer_args: TrainerArgs = TrainerArgs()
+    default_model_len: int | None = None
+    default_model_width: int | None = None
+    t_min: float | None = None
+
+    @classmethod
+    def of(cls, values: Any) -> SearcherArgs:
+        """Check a dict of searcher arguments.
+
+        Raises
+        ------
+        DataError
+            If a key is unknown or a value out of range.
+        """
+        _check_keys("searcher_args", values, SEARCHER_ARGS)
+        values = dict(values or {})
+        for name in ("default_model_len", "default_model_width"):
+            check_count(f"searcher_args[{name!r}]", values.get(name))
+        check_number("searcher_args['t_min']", values.get("t_min"))
+        return cls(**{**values, "trainer_args": TrainerArgs.of(values.get("trainer_args"))})
+
+
+def _check_keys(name: str, values: Any, known: Sequence[str]) -> None:
+    if values is not None and not isinstance(values, dict):
+        raise DataError(f"{name} must be a dict, got {type(values).__name__}")
+    unknown = [key for key in values or {} if key not in known]
+    if unknown:
+        raise DataError(f"{name}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Check that a value is None or a whole number of at least `least`."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise DataError(f"{name} must be None or a whole number from {least}, got {value!r}")
+
+
+def check_number(name: str, value: Any, above: bool = False) -> None:
+    """Check that a value is None or a finite number, of at least (or `above`) zero."""
+    if value is None:
+        return
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    if not fits or value < 0 or value == float("inf") or (above and value == 0):
+        raise DataError(f"{name} must be None or a number {'above' if above else 'from'} 0, got {value!r}")
+
+
+def choose_starts(
+    chosen: Any,
+    defaults: Sequence[str],
+    input_shape: tuple[int, ...],
+    outputs: int,
+    preprocessing: Sequence[Layer],
+    sizes: SearcherArgs,
+) -> tuple[tuple[str, Graph], ...]:
+    """Names and graphs of the architectures that a search begins with.
+
+    Parameters
+    ----------
+    chosen : None, or sequence of str, Graph, keras.Model or callable
+        What the user gave as `starts`. A callable is called like ``kmorph.starts.cnn``.
+    defaults : sequence of str
+        Names used if `chosen` is None.
+    input_shape, outputs, preprocessing
+        Passed to each start. Graphs and Keras models are taken as they are.
+    sizes : SearcherArgs
+
+    Raises
+    ------
+    DataError
+        If a start is unknown or does not fit the data.
+    """
+    if isinstance(chosen, str) or not isinstance(chosen, Sequence | None):
+        raise DataError(f"starts must be None or a list, such as ['resnet', 'cnn'], got {chosen!r}")
+    if chosen is not None and not chosen:
+        raise DataError("starts is empty; give at least one, or None for the default ones")
+    result = []
+    for i, start in enumerate(chosen or defaults):
+        if isinstance(start, str) and start not in known_starts.KINDS:
+            raise DataError(f"unknown start {start!r}; known are {', '.join(known_starts.KINDS)}")
+        maker = known_starts.KINDS.get(start) if isinstance(start, str) else start
+        if callable(maker) and not hasattr(maker, "layers"):
+            size: dict[str, int] = {}
+            if sizes.default_model_len is not None:
+                size["depth"] = sizes.default_model_len
+            if sizes.default_model_width is not None:
+                size["width"] = sizes.default_model_width
+            graph = maker(input_shape, outputs, preprocessing=preprocessing, **size)
+            name = getattr(maker, "__name__", f"start {i}")
+        else:
+            graph = start if isinstance(start, Graph) else Graph.from_keras(start)
+            name = f"own network {i}" if isinstance(start, Graph) else start.name
+        if graph.input_shape != input_shape or graph.output_shape != (outputs,):
+            raise DataError(
+                f"start {name!r} turns {graph.input_shape} into {graph.output_shape}, but the data needs "
+                f"{input_shape} into ({outputs},) (logits, no softmax at the end)"
+            )
+        result.append((name, graph))
+    return tuple(result)
+
+
+def choose_hyperparameters(values: Any, trainer: TrainerArgs) -> Hyperparameters:
+    """The hyperparameters of training, with those that the user fixed.
+
+    Raises
+    ------
+    DataError
+        If a name is unknown or a value is not a number in range.
+    """
+    defaults = Hyperparameters()
+    fixed = {} if trainer.lr is None else {"learning_rate": float(trainer.lr)}
+    names = [field.name for field in dataclasses.fields(defaults) if field.name != "augment"]
+    _check_keys("hyperparameters", values, names)
+    for name, value in (values or {}).items():
+        check_number(f"hyperparameters[{name!r}]", value, above=name in ("learning_rate", "batch_size"))
+        if name == "batch_size":
+            check_count("hyperparameters['batch_size']", value)
+        if value is not None:
+            fixed[name] = value
+    return dataclasses.replace(defaults, **fixed)
+
+
+def choose_morphs(chosen: Any) -> tuple[type, ...] | None:
+    """The kinds of morphs that the user allows, as classes; None for all.
+
+    Raises
+    ------
+    DataError
+        If one is unknown.
+    """
+    if chosen is None:
+        return None
+    from kmorph import morphs
+
+    by_name = {kind.__name__: kind for kind in morphs.KINDS}
+    result = []
+    for kind in [chosen] if isinstance(chosen, str | type) else chosen:
+        found = by_name.get(kind) if isinstance(kind, str) else kind
+        if found not in by_name.values():
+            raise DataError(f"unknown morph {kind!r}; known are {', '.join(by_name)}")
+        result.append(found)
+    return tuple(result)
+
+
+def refuse_unsupported(**arguments: tuple[Any, Callable[[Any], bool], str]) -> None:
+    """Say at once what this version cannot do, rather than ignore it.
+
+    Raises
+    ------
+    DataError
+    """
+    for name, (value, is_supported, what) in arguments.items():
+        if not is_supported(value):
+            raise DataError(f"{name}={value!r}: {what}")

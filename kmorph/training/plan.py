@@ -1,0 +1,78 @@
+"""What a candidate's training may spend, and how it goes about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Settings of training that belong to a candidate.
+
+    Parameters
+    ----------
+    learning_rate : float, default=0.05
+        Peak step size of stochastic gradient descent with Nesterov momentum 0.9.
+    batch_size : int, default=64
+        Examples per step.
+    weight_decay : float, default=5e-4
+        Pull of every kernel towards zero, relative to the learning rate.
+    label_smoothing : float, default=0.0
+        Share of the target spread evenly over the classes.
+    augment : tuple of str, default=()
+        Random changes of training images: ``"shift"``, ``"flip"``.
+    """
+
+    learning_rate: float = 0.05
+    batch_size: int = 64
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    augment: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return {**self.__dict__, "augment": list(self.augment)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Hyperparameters:
+        """Rebuild from what `to_dict` gave."""
+        return cls(**{**values, "augment": tuple(values.get("augment", ()))})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a candidate is trained, and with which schedule of the learning rate.
+
+    Parameters
+    ----------
+    phase : {"stable", "decay", "final"}
+        In the stable phase the learning rate is constant after a short warm-up; in the others it falls
+        linearly to zero.
+    deadline : float or None, default=None
+        Moment (``time.time()``, seconds) at which training must have stopped and been evaluated.
+    seconds : float or None, default=None
+        Time to train, measured from the first step.
+    max_epochs : int or None, default=None
+        Most passes over the training data.
+    patience : int or None, default=None
+        Stop after this many evaluations in a row, one an epoch, that lowered the validation loss by
+        less than `min_loss_decrease`; None: evaluate at the end only.
+    min_loss_decrease : float, default=0.0
+    keep_best : bool, default=False
+        Whether the weights with the lowest validation loss are kept, those before training included,
+        rather than the last.
+    hyperparameters : Hyperparameters
+    seed : int, default=0
+        Seed of shuffling, augmentation and dropout.
+    """
+
+    phase: str = "stable"
+    deadline: float | None = None
+    seconds: float | None = None
+    max_epochs: int | None = None
+    patience: int | None = None
+    min_loss_decrease: float = 0.0
+    keep_best: bool = False
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    seed: int = 0
