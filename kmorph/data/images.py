@@ -13,7 +13,7 @@ _CHUNK_BYTES = 16 << 20
 _EXPECTED = "numbers of shape (n, height, width) or (n, height, width, channels)"
 
 
-def check_images(x: Any, *, name: str = "x", like: tuple[int, int, int] | None = None) -> np.ndarray:
+def check_images(x: Any, *, name: str = "x", like: tuple[int, ...] | None = None) -> np.ndarray:
     """Check images and bring them into the form ``(n, height, width, channels)``.
 
     Parameters

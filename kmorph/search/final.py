@@ -87,7 +87,7 @@ def train_final(
     before = (0, 0.0) if retrain else (record.lineage_images, record.lineage_seconds)
     updated = replace(
         record,
-        metric_value=metrics.get("accuracy"),
+        metric_value=metrics.get(history.get_meta("objective", "accuracy")),
         loss=metrics.get("loss"),
         metrics=metrics,
         hyperparameters=plan.hyperparameters.to_dict(),

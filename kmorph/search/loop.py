@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kmorph.errors import SearchError
 from kmorph.graph import Graph
-from kmorph.morphs import Limits, Morph, to_json
+from kmorph.morphs import to_json
 from kmorph.search.executors import WorkerProcesses
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
@@ -29,61 +28,14 @@ from kmorph.search.jobs import Jobs, Listener
 from kmorph.search.propose import Observation, Proposal, propose
 from kmorph.search.record import Record, best_record
 from kmorph.search.schedule import Schedule
+from kmorph.search.settings import Candidate, Settings
 from kmorph.search.worker import Result, Task
+from kmorph.surrogate import Surrogate
 from kmorph.training.plan import Hyperparameters, Plan
 
 FIRST_SECONDS = 2.0  # of training that the very first model gets, however short the time limit
 EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
 SETTLE_EVERY = 6  # models between two settled ones when there is no time limit
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a search is asked to do.
-
-    Parameters
-    ----------
-    starts : tuple of (str, Graph)
-        Names and architectures, without weights or with (then they begin warm).
-    hyperparameters : Hyperparameters
-        Of every candidate.
-    augment : tuple of str
-        Changes of training images that suit the data; used once enough epochs are to come.
-    limits : Limits
-        Bounds of growth.
-    kinds : tuple of Morph classes or None
-        How networks may grow; None: every way.
-    max_models, max_epochs, patience : int or None
-    min_loss_decrease : float
-    seed : int
-    n_train : int
-        Number of training examples.
-    """
-
-    starts: tuple[tuple[str, Graph], ...]
-    n_train: int
-    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
-    augment: tuple[str, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    kinds: tuple[type[Morph], ...] | None = None
-    max_models: int | None = None
-    max_epochs: int | None = None
-    patience: int | None = None
-    min_loss_decrease: float = 0.0
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A child, or a start, that was chosen to be trained."""
-
-    parent: Record | None
-    morphs: tuple[dict[str, Any], ...]
-    graph: Graph
-    change: str
-    phase: str
-    plan: Plan
-    seed: int
 
 
 class Search:
@@ -124,6 +76,7 @@ class Search:
             if model_id is not None
         }
         self.schedule = Schedule()
+        self.surrogate = Surrogate()
         self.prepared: Proposal | None = None
         self._tickets = 0
         self._failed_starts: list[str] = []
@@ -159,7 +112,7 @@ class Search:
             self._require_a_model()
         finally:
             self.jobs.abandon()
-        self.listener.search_finished(best_record(self.history.records()))
+        self.listener.search_finished(best_record(self.records.values(), self.settings.objective))
 
     def _send_candidates(self) -> bool:
         """Keep every worker busy; False when nothing more is to be trained."""
@@ -211,7 +164,7 @@ class Search:
             return None
         else:
             self._settled = True
-        parent = best_record(self._stable_records())
+        parent = best_record(self._stable_records(), "loss")
         if parent is None:
             return None
         assert parent.model_id is not None
@@ -251,6 +204,7 @@ class Search:
             time_left=self.schedule.time_left(),
             pending=[self._as_observation(candidate) for candidate in self.jobs.under_way],
             kinds=self.settings.kinds,
+            surrogate=self.surrogate,
         )
 
     # What is known.
@@ -274,7 +228,11 @@ class Search:
             lineage_images=record.lineage_images,
             images_per_second=record.images_per_second,
             hyperparameters=record.hyperparameters,
-            path=tuple((r.model_id, r.lineage_images) for r in reversed(self.lineage(record))),
+            path=tuple(
+                (r.model_id, r.lineage_images)
+                for r in reversed(self.lineage(record))
+                if r.model_id is not None
+            ),
         )
 
     def _as_observation(self, candidate: Candidate) -> Observation:
@@ -399,7 +357,7 @@ class Search:
             parent_id=parent.model_id if parent else None,
             change=candidate.change,
             morphs=candidate.morphs,
-            metric_value=metrics.get("accuracy"),
+            metric_value=metrics.get(self.settings.objective),
             loss=metrics.get("loss"),
             metrics=metrics,
             hyperparameters=candidate.plan.hyperparameters.to_dict(),

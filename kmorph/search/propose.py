@@ -1,8 +1,8 @@
 """The next candidate: which parent to grow, and how.
 
-One posterior judges everything: parents trained on unchanged (`Continue`), their children, and chains of up to three
-morphs, each predicted at the examples its lineage would have seen at the deadline. So what a change costs in speed counts against
-what it promises, and no parent profits from a lucky measurement.
+One posterior judges everything: parents trained on unchanged (`Continue`), their children, and chains of up
+to three morphs, each predicted at the examples its lineage would have seen at the deadline. So what a
+change costs in speed counts against what it promises, and no parent profits from a lucky measurement.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BRANCHES = 20  # ways tried to lengthen each chain of the beam
 DEPTH = 3
 
 SPEED_EXPONENT = 0.7
-"""Examples per second fall with FLOPs to this power; less than one, since each layer costs something at any size."""
+"""Examples per second fall with FLOPs to this power; below one, as each layer costs time at any size."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Observation:
     images_per_second : float
     hyperparameters : mapping, default={}
     path : sequence of (model_id, images), default=()
-        Models of the lineage from the start on, itself included if measured, with the examples the lineage had
-        seen at the end of each.
+        Models of the lineage from the start on, itself included if measured, with the examples the lineage
+        had seen at the end of each.
     """
 
     model_id: int
@@ -109,14 +109,12 @@ class Proposal:
 
 @dataclass(frozen=True)
 class _Option:
-    """A parent and a chain of morphs, scored or not."""
+    """A parent and a chain of morphs, scored or not; the lower its `advantage`, the better."""
 
     parent: Observation
     morphs: tuple[Morph, ...]
     graph: Graph
-    mean: float = 0.0
-    std: float = 0.0
-    bound: float = 0.0
+    advantage: float = 0.0
 
 
 def propose(
@@ -132,7 +130,10 @@ def propose(
     seconds: float = 2.0,
     surrogate: Surrogate | None = None,
 ) -> Proposal | None:
-    """Choose the candidate with the lowest credible loss at the deadline.
+    """Choose the candidate that may credibly end furthest below the best parent trained on unchanged.
+
+    Its score is the lower confidence bound of the *difference* to that parent's log loss: what is unknown
+    of both alike, such as how far longer training gets, must not drown what is unknown of the change.
 
     Parameters
     ----------
@@ -144,7 +145,8 @@ def propose(
     time_left : float, optional
         Seconds to the deadline; None: as long again as the lineages have trained.
     pending, failed : sequences of Observation, default=()
-        Candidates in training, taken to come out as predicted, and those that failed; neither is proposed again.
+        Candidates in training, taken to come out as predicted, and those that failed; neither is proposed
+        again.
     kinds : iterable of str or Morph classes, optional
         How networks may grow; default: every way.
     beta : float, default=1.0
@@ -173,8 +175,9 @@ def propose(
     process = process.with_pending([o.as_candidate() for o in pending])
     deadline = time.monotonic() + seconds
     tried = {(o.parent_id, structure_key(o.graph)) for o in (*observations, *pending, *failed)}
-    score = _Score(process, beta, known, time_left)
-    rounds = [score([_Option(o, (), o.graph.without_weights()) for o in known])]
+    unchanged = [_Option(o, (), o.graph.without_weights()) for o in known]
+    score = _Score(process, beta, known, time_left, unchanged)
+    rounds = [score(unchanged)]
     parents = rounds[0][:PARENTS]
     branches = max(SINGLES // len(parents), 1)
     for _ in range(DEPTH):
@@ -191,15 +194,16 @@ def propose(
     options = [option for scored in rounds for option in scored[:1]]
     if not options:
         return None
-    best = min(options, key=lambda option: option.bound)
+    best = min(options, key=lambda option: option.advantage)
+    mean, std = score.predict(best)
     seeds = rng.integers(2**32, size=len(best.morphs)).tolist()
     return Proposal(
         parent_id=best.parent.model_id,
         morphs=tuple(zip(best.morphs, seeds, strict=True)),
         graph=best.graph,
         hyperparameters=best.parent.hyperparameters,
-        log_loss=best.mean,
-        log_loss_std=best.std,
+        log_loss=mean,
+        log_loss_std=std,
         change="; ".join(morph.describe() for morph in best.morphs) or "train on, unchanged",
     )
 
@@ -208,28 +212,48 @@ class _Score:
     """Predicts options at the deadline and sorts them, the most promising first."""
 
     def __init__(
-        self, process: Surrogate, beta: float, known: Sequence[Observation], time_left: float | None
+        self,
+        process: Surrogate,
+        beta: float,
+        known: Sequence[Observation],
+        time_left: float | None,
+        unchanged: list[_Option],
     ) -> None:
         self.process, self.beta = process, beta
-        self.speed = float(np.median([o.images_per_second for o in known if o.images_per_second > 0] or [1.0]))
+        self.speed = float(
+            np.median([o.images_per_second for o in known if o.images_per_second > 0] or [1.0])
+        )
         trained = [o.lineage_images / self._speed_of(o) for o in known]
         self.seconds = float(np.median(trained)) if time_left is None else max(time_left, 0.0)
+        # Converted once for each parent, not for each of its many children.
+        self.parents = {id(o): o.as_candidate() for o in known}
+        candidates = [self._candidate(option) for option in unchanged]
+        self.reference = candidates[int(np.argmin(process.predict(candidates)[0]))]
 
     def __call__(self, options: list[_Option]) -> list[_Option]:
-        candidates = [
-            Candidate(o.graph, o.parent.hyperparameters, self._images(o), o.parent.path) for o in options
-        ]
-        mean, std = self.process.predict(candidates)
-        bound = lower_confidence_bound(mean, std, self.beta)
+        mean, std = self.process.advantage([self._candidate(option) for option in options], self.reference)
+        scored = lower_confidence_bound(mean, std, self.beta)
         return [
-            dataclasses.replace(options[i], mean=float(mean[i]), std=float(std[i]), bound=float(bound[i]))
-            for i in np.argsort(bound, kind="stable")
+            dataclasses.replace(options[i], advantage=float(scored[i]))
+            for i in np.argsort(scored, kind="stable")
         ]
+
+    def predict(self, option: _Option) -> tuple[float, float]:
+        """Log loss at the deadline, and its standard deviation."""
+        mean, std = self.process.predict([self._candidate(option)])
+        return float(mean[0]), float(std[0])
+
+    def _candidate(self, option: _Option) -> Candidate:
+        parent = self.parents[id(option.parent)]
+        return dataclasses.replace(parent, graph=option.graph, images=self._images(option))
 
     def _images(self, option: _Option) -> float:
         """Examples that the lineage would have seen at the deadline."""
         growth = max(option.graph.flops, 1) / max(option.parent.graph.flops, 1)
-        return option.parent.lineage_images + self._speed_of(option.parent) / growth**SPEED_EXPONENT * self.seconds
+        return (
+            option.parent.lineage_images
+            + self._speed_of(option.parent) / growth**SPEED_EXPONENT * self.seconds
+        )
 
     def _speed_of(self, observation: Observation) -> float:
         return observation.images_per_second if observation.images_per_second > 0 else self.speed
@@ -247,8 +271,10 @@ def _children(
     parent = option.parent.graph
     # Sites would make every child to check its bounds; it is made and checked here, once.
     offered = limits if limits.exceeded_by(option.graph) else Limits(max_skips=limits.max_skips)
+    used = {_family(morph) for morph in option.morphs}
+    fitting = [morph for morph in sites(option.graph, offered, kinds) if _family(morph) not in used]
     children = []
-    for morph in _sample(list(sites(option.graph, offered, kinds)), most, rng):
+    for morph in _sample(fitting, most, rng):
         try:
             child = morph.apply(option.graph)
         except GraphError:
@@ -260,6 +286,11 @@ def _children(
             tried.add(place)
             children.append(_Option(option.parent, (*option.morphs, morph), child))
     return children
+
+
+def _family(morph: Morph) -> str:
+    """What a chain has at most one of: three skips side by side are novel, but hardly more than one."""
+    return "skip" if morph.kind.endswith("skip") else morph.kind
 
 
 def _sample(morphs: list[Morph], most: int, rng: np.random.Generator) -> list[Morph]:

@@ -277,13 +277,23 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def best_record(records: Iterable[Record]) -> Record | None:
-    """The record of the best model: lowest validation loss, which tells more than accuracy on few examples.
+def best_record(records: Iterable[Record], metric: str = "accuracy") -> Record | None:
+    """The record of the best model; of those never measured the first, if there is no other.
 
-    Models whose loss was never measured count only if there is no other.
+    Parameters
+    ----------
+    records : iterable of Record
+    metric : {"accuracy", "loss"}, default="accuracy"
+        ``"accuracy"``: the highest, and of equal ones that whose learning rate fell to zero, then that
+        with the lowest loss. ``"loss"``: the lowest validation loss, which tells more on few examples.
     """
     records = list(records)
     measured = [record for record in records if record.loss is not None and math.isfinite(record.loss)]
-    if measured:
-        return min(measured, key=lambda record: record.loss)  # type: ignore[arg-type, return-value]
-    return records[0] if records else None
+    if not measured:
+        return records[0] if records else None
+
+    def merit(record: Record) -> tuple[float, bool, float]:
+        accuracy = record.metrics.get("accuracy", 0.0) if metric == "accuracy" else 0.0
+        return accuracy, metric == "accuracy" and record.phase != "stable", -(record.loss or 0.0)
+
+    return max(measured, key=merit)

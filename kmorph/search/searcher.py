@@ -34,8 +34,8 @@ class Searcher:
         self._database = self.path / RunFolder.DATABASE
         if not History.exists(self._database):
             raise SearchError(
-                f"{self.path} holds no search: there is no {RunFolder.DATABASE} in it. Give the folder that was "
-                "the estimator's `path`"
+                f"{self.path} holds no search: there is no {RunFolder.DATABASE} in it. Give the folder that "
+                "was the estimator's `path`"
             )
 
     @property
@@ -60,7 +60,7 @@ class Searcher:
             return history.get_meta(key, default)
 
     def get_best_model_id(self) -> int:
-        """Id of the best model: the one that `final_fit` made, else that with the lowest validation loss.
+        """Id of the best model: the one that `final_fit` made, else that with the best metric.
 
         Raises
         ------
@@ -69,9 +69,10 @@ class Searcher:
         """
         with History.open(self._database, readonly=True) as history:
             pinned, records = history.get_meta(PINNED), history.records()
+            objective = history.get_meta("objective", "accuracy")
         if pinned is not None and any(record.model_id == pinned for record in records):
             return pinned
-        best = best_record(records)
+        best = best_record(records, objective)
         if best is None or best.model_id is None:
             raise SearchError(f"the search in {self.path} has no model yet")
         return best.model_id

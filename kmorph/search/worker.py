@@ -150,12 +150,12 @@ def grow(task: Task) -> Graph:
 
 
 def _failed(graph: Graph | None, reason: str, begun: float) -> Result:
-    size = {} if graph is None else {"n_parameters": graph.n_parameters, "flops": graph.flops}
     return Result(
         reason=reason,
         seconds=time.time() - begun,
+        n_parameters=0 if graph is None else graph.n_parameters,
+        flops=0 if graph is None else graph.flops,
         fingerprint="" if graph is None else graph.fingerprint,
-        **size,
     )
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kmorph.graph import Activation, BatchNorm, Concat, Conv, Dense, Dropout, GlobalPool, Graph, Layer, Pool, chain
+from kmorph.graph import (
+    Activation,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    GlobalPool,
+    Graph,
+    Layer,
+    Pool,
+    chain,
+)
 from kmorph.starts.sizing import Sizing, begin
 
 

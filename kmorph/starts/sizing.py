@@ -35,7 +35,9 @@ class Sizing:
     width: int
 
     @classmethod
-    def of(cls, input_shape: Sequence[int], width: int | None, stages: int | None, stride: int | None) -> Sizing:
+    def of(
+        cls, input_shape: Sequence[int], width: int | None, stages: int | None, stride: int | None
+    ) -> Sizing:
         """Choose what is None by the size of the input.
 
         Raises
@@ -46,8 +48,8 @@ class Sizing:
         rank = len(input_shape) - 1
         if not 1 <= rank <= 3:
             raise GraphError(
-                f"a convolutional start needs 1 to 3 spatial axes and channels last, got {tuple(input_shape)}; "
-                "kmorph.starts.mlp takes any shape"
+                "a convolutional start needs 1 to 3 spatial axes and channels last, got "
+                f"{tuple(input_shape)}; kmorph.starts.mlp takes any shape"
             )
         longest = max(input_shape[:-1])
         if stride is None:

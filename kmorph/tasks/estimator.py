@@ -10,35 +10,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
 
 from kmorph.data.checks import check_sample_weight, fingerprint
 from kmorph.data.images import check_images
 from kmorph.data.labels import LabelCodec
 from kmorph.data.split import stratified_split
 from kmorph.errors import DataError, SearchError
-from kmorph.graph import Graph, Layer
-from kmorph.search.executors import WorkerProcesses, shared_workers
+from kmorph.graph import Layer
+from kmorph.search.executors import shared_workers
 from kmorph.search.final import train_final
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
 from kmorph.search.loop import Search, Settings
-from kmorph.search.searcher import PINNED, Searcher
+from kmorph.search.searcher import PINNED
 from kmorph.tasks import options
 from kmorph.tasks.audience import Audience
+from kmorph.tasks.fitted import Fitted
 from kmorph.training.plan import Plan
 from kmorph.training.trainer import Data
 
 if TYPE_CHECKING:
-    import keras
+    pass
 
 FINAL_EPOCHS = 200  # most epochs of `final_fit`, if nothing else is said
 FINAL_PATIENCE = 30
 WARM_LEARNING_RATE = 0.2  # share of the learning rate at which a trained model is trained on
 
 
-class Estimator(BaseEstimator):
+class Estimator(Fitted):
     """Base of the estimators; see `ImageClassifier` for the arguments."""
 
     _task: str
@@ -155,6 +154,7 @@ class Estimator(BaseEstimator):
                 settings = self._settings(data, codec, sizes, seed)
                 data.save(folder.scratch)
                 history.set_meta(PINNED, None)
+                history.set_meta("objective", self.objective)
                 executor = self._executor()
                 search = Search(folder, history, folder.scratch, settings, progress, executor, self.workers)
                 search.run(time_limit, begun)
@@ -271,9 +271,7 @@ class Estimator(BaseEstimator):
         options.choose_morphs(self.morphs)
         return options.SearcherArgs.of(self.searcher_args)
 
-    def _check_validation(
-        self, data: Any, x: np.ndarray, codec: LabelCodec
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _check_validation(self, data: Any, x: np.ndarray, codec: LabelCodec) -> tuple[np.ndarray, np.ndarray]:
         if not isinstance(data, tuple | list) or len(data) != 2:
             raise DataError("validation_data must be a pair (x, y)")
         held_x = check_images(data[0], name="validation x", like=x.shape[1:])
@@ -286,6 +284,7 @@ class Estimator(BaseEstimator):
         seed = self.seed if self.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
         meta = {
             "task": self._task,
+            "objective": self.objective,
             "labels": codec.to_json(),
             "input_shape": list(x.shape[1:]),
             "seed": seed,
@@ -303,7 +302,9 @@ class Estimator(BaseEstimator):
                         f"{history.get_meta(key)!r}, now {meta[key]!r}): use another path, or resume=False"
                     )
             if history.get_meta("data") != meta["data"]:
-                progress.message("The data is not what this search began with: earlier metrics may not compare")
+                progress.message(
+                    "The data is not what this search began with: earlier metrics may not compare"
+                )
         except BaseException:
             history.close()
             raise
@@ -337,6 +338,7 @@ class Estimator(BaseEstimator):
                 sizes,
             ),
             n_train=len(data.x),
+            objective=self.objective,
             hyperparameters=options.choose_hyperparameters(self.hyperparameters, trainer),
             augment=self._augmentation(data.x, data.y),
             limits=Limits(max_parameters=self.max_parameters, max_flops=self.max_flops),
@@ -358,69 +360,7 @@ class Estimator(BaseEstimator):
         self.path_ = path
         self.__dict__.pop("_loaded", None)
 
-    # Looking at the search.
-
-    def load_searcher(self) -> Searcher:
-        """The search on disk: its history and its models.
-
-        Raises
-        ------
-        NotFittedError
-            If nothing was searched yet.
-        """
-        return self._searcher()
-
-    def _searcher(self) -> Searcher:
-        if hasattr(self, "path_"):
-            return Searcher(self.path_)
-        if self.resume and self.path is not None and History.exists(Path(self.path).expanduser() / RunFolder.DATABASE):
-            return Searcher(self.path)
-        raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(x, y) first")
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """One dict a model, in the order of their ids; empty if nothing was searched yet."""
-        try:
-            return self._searcher().history
-        except NotFittedError:
-            return []
-
-    @property
-    def failures(self) -> list[dict[str, Any]]:
-        """One dict a candidate that failed, with its ``reason``."""
-        try:
-            return self._searcher().failures
-        except NotFittedError:
-            return []
-
-    def get_best_model_id(self) -> int:
-        """Id of the best model."""
-        return self._searcher().get_best_model_id()
-
-    @property
-    def best_graph(self) -> Graph:
-        """The best model's graph, with its weights."""
-        return self._searcher().load_best_model()
-
-    def _codec(self, searcher: Searcher) -> LabelCodec:
-        return LabelCodec.from_json(searcher.meta("labels"))
-
-    def _best(self) -> tuple[Graph, keras.Model]:
-        """The best graph and its compiled model, kept until the search changes on disk."""
-        searcher = self._searcher()
-        best = searcher.get_best_model_id()
-        file = RunFolder.model_path(searcher.path, best)
-        key = (file, file.stat().st_mtime_ns)
-        if getattr(self, "_loaded", (None,))[0] != key:
-            graph = searcher.load_model_by_id(best)
-            self._loaded = (key, graph, graph.to_keras())
-        return self._loaded[1], self._loaded[2]
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_loaded"}
-
 
 def validation_fraction(n: int) -> float:
-    """Share of n examples held out to compare models: 15 %, at least 200 where they are few, at most 5,000."""
+    """Share of n examples held out to compare models: 15 %, at least 200 if that is few, at most 5,000."""
     return min(0.3, min(5000, max(0.15 * n, 200)) / n)

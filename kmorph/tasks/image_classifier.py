@@ -38,8 +38,8 @@ class ImageClassifier(ClassifierMixin, Estimator):
     verbose : bool, default=True
         Whether progress is shown.
     objective : {"accuracy", "loss"}, default="accuracy"
-        The metric that the history tells as ``metric_value``. Models are compared by validation
-        cross-entropy, which tells more than accuracy on few examples.
+        The validation metric by which the best model is told, ``metric_value`` in the history. Growth is
+        led by the loss (cross-entropy) in both cases: it tells more on few examples.
     max_models, max_parameters, max_flops : int, optional
         Most models in the search; most weights, and multiply-adds for one image, of a model.
     augment : bool or "auto", default="auto"
@@ -150,7 +150,16 @@ class ImageClassifier(ClassifierMixin, Estimator):
         if (x is None) != (y is None):
             raise DataError("x and y belong together: give both, or neither")
         searcher = self._searcher()
-        names = ("model_id", "parent_id", "change", "n_parameters", "metric_value", "loss", "phase", "seconds")
+        names = (
+            "model_id",
+            "parent_id",
+            "change",
+            "n_parameters",
+            "metric_value",
+            "loss",
+            "phase",
+            "seconds",
+        )
         rows = [{name: entry[name] for name in names} for entry in searcher.history]
         if x is not None:
             codec = self._codec(searcher)
@@ -160,7 +169,9 @@ class ImageClassifier(ClassifierMixin, Estimator):
                 model = searcher.load_model_by_id(row["model_id"]).to_keras()
                 logits = model.predict(x, batch_size=PREDICTION_BATCH, verbose=0)
                 row["accuracy"] = float(np.mean(logits.argmax(axis=1) == codes))
-        rows.sort(key=lambda row: (-row.get("accuracy", 0.0), row["loss"] if row["loss"] is not None else np.inf))
+        rows.sort(
+            key=lambda row: (-row.get("accuracy", 0.0), row["loss"] if row["loss"] is not None else np.inf)
+        )
         return [{"rank": rank, **row} for rank, row in enumerate(rows, 1)]
 
     def feature_extractor(self, layer: int | None = None) -> keras.Model:

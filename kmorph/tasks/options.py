@@ -175,7 +175,7 @@ def choose_hyperparameters(values: Any, trainer: TrainerArgs) -> Hyperparameters
         If a name is unknown or a value is not a number in range.
     """
     defaults = Hyperparameters()
-    fixed = {} if trainer.lr is None else {"learning_rate": float(trainer.lr)}
+    fixed: dict[str, Any] = {} if trainer.lr is None else {"learning_rate": float(trainer.lr)}
     names = [field.name for field in dataclasses.fields(defaults) if field.name != "augment"]
     _check_keys("hyperparameters", values, names)
     for name, value in (values or {}).items():
@@ -200,13 +200,13 @@ def choose_morphs(chosen: Any) -> tuple[type, ...] | None:
     from kmorph import morphs
 
     by_name = {kind.__name__: kind for kind in morphs.KINDS}
-    result = []
-    for kind in [chosen] if isinstance(chosen, str | type) else chosen:
-        found = by_name.get(kind) if isinstance(kind, str) else kind
-        if found not in by_name.values():
-            raise DataError(f"unknown morph {kind!r}; known are {', '.join(by_name)}")
-        result.append(found)
-    return tuple(result)
+    if isinstance(chosen, str) or not isinstance(chosen, Sequence):
+        raise DataError(f"morphs must be None or a list, such as ['Widen', 'Deepen'], got {chosen!r}")
+    names = [kind if isinstance(kind, str) else getattr(kind, "__name__", repr(kind)) for kind in chosen]
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise DataError(f"unknown morph {unknown[0]!r}; known are {', '.join(by_name)}")
+    return tuple(by_name[name] for name in names)
 
 
 def refuse_unsupported(**arguments: tuple[Any, Callable[[Any], bool], str]) -> None:

@@ -1,0 +1,1 @@
+"""One graph, data and a plan in; a trained graph and its metrics out, inside a deadline."""

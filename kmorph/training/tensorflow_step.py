@@ -84,7 +84,8 @@ class TensorFlowStep:
         gradients = tape.gradient(loss, self._trainable)
         # A step that would make weights infinite is noticed by the caller: the loss is not finite.
         gradients, _ = tf.clip_by_global_norm(
-            [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, self._trainable, strict=True)], 5.0
+            [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, self._trainable, strict=True)],
+            5.0,
         )
         for variable, slot, gradient, decay in zip(
             self._trainable, self._momentum, gradients, self._decays, strict=True

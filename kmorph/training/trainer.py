@@ -236,11 +236,8 @@ class _Run:
         """Metrics of the averaged, recalibrated weights, which become the result."""
         began = time.time()
         self.step.swap()
-        take = self.rng.permutation(len(self.data.x))[:CALIBRATION]
-        size = min(len(take), 500)
-        batches = [self.data.x[np.sort(part)] for part in np.split(take, range(size, len(take), size))]
         if self.images:
-            self.step.recalibrate([part for part in batches if len(part) == size])
+            self.step.recalibrate(self._calibration_batches())
         logits = self.step.predict(self.data.x_val, self.evaluation_batch)
         metrics = classification_metrics(logits, np.asarray(self.data.y_val))
         if not np.isfinite(metrics["loss"]):
@@ -249,6 +246,13 @@ class _Run:
         self.step.swap()
         self.evaluation_seconds = time.time() - began
         return metrics
+
+    def _calibration_batches(self) -> list[np.ndarray]:
+        """The same images at every evaluation of a run, in batches of one size."""
+        chosen = np.random.default_rng(self.plan.seed).permutation(len(self.data.x))[:CALIBRATION]
+        size = min(len(chosen), 500)
+        whole = chosen[: len(chosen) // size * size].reshape(-1, size)
+        return [self.data.x[np.sort(part)] for part in whole]
 
     def _keep_best(self, metrics: dict[str, float]) -> bool:
         """Remember weights that lowered the loss; otherwise go back to those remembered."""

@@ -1,0 +1,63 @@
+"""What a search is asked to do, and what it decides to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kmorph.graph import Graph
+from kmorph.morphs import Limits, Morph
+from kmorph.search.record import Record
+from kmorph.training.plan import Hyperparameters, Plan
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a search is asked to do.
+
+    Parameters
+    ----------
+    starts : tuple of (str, Graph)
+        Names and architectures, without weights or with (then they begin warm).
+    objective : {"accuracy", "loss"}, default="accuracy"
+        The metric by which the best model is told.
+    hyperparameters : Hyperparameters
+        Of every candidate.
+    augment : tuple of str
+        Changes of training images that suit the data; used once enough epochs are to come.
+    limits : Limits
+        Bounds of growth.
+    kinds : tuple of Morph classes or None
+        How networks may grow; None: every way.
+    max_models, max_epochs, patience : int or None
+    min_loss_decrease : float
+    seed : int
+    n_train : int
+        Number of training examples.
+    """
+
+    starts: tuple[tuple[str, Graph], ...]
+    n_train: int
+    objective: str = "accuracy"
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    augment: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    kinds: tuple[type[Morph], ...] | None = None
+    max_models: int | None = None
+    max_epochs: int | None = None
+    patience: int | None = None
+    min_loss_decrease: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A child, or a start, that was chosen to be trained."""
+
+    parent: Record | None
+    morphs: tuple[dict[str, Any], ...]
+    graph: Graph
+    change: str
+    phase: str
+    plan: Plan
+    seed: int

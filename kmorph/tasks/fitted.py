@@ -1,0 +1,91 @@
+"""Looking at an estimator's search, and at the best model it found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+from kmorph.data.labels import LabelCodec
+from kmorph.graph import Graph
+from kmorph.search.folder import RunFolder
+from kmorph.search.history import History
+from kmorph.search.searcher import Searcher
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Fitted(BaseEstimator):
+    """The part of an estimator that reads its search from disk."""
+
+    path: str | os.PathLike[str] | None
+    resume: bool
+    path_: Path
+
+    def load_searcher(self) -> Searcher:
+        """The search on disk: its history and its models.
+
+        Raises
+        ------
+        NotFittedError
+            If nothing was searched yet.
+        """
+        return self._searcher()
+
+    def _searcher(self) -> Searcher:
+        if hasattr(self, "path_"):
+            return Searcher(self.path_)
+        if (
+            self.resume
+            and self.path is not None
+            and History.exists(Path(self.path).expanduser() / RunFolder.DATABASE)
+        ):
+            return Searcher(self.path)
+        raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(x, y) first")
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One dict a model, in the order of their ids; empty if nothing was searched yet."""
+        try:
+            return self._searcher().history
+        except NotFittedError:
+            return []
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """One dict a candidate that failed, with its ``reason``."""
+        try:
+            return self._searcher().failures
+        except NotFittedError:
+            return []
+
+    def get_best_model_id(self) -> int:
+        """Id of the best model."""
+        return self._searcher().get_best_model_id()
+
+    @property
+    def best_graph(self) -> Graph:
+        """The best model's graph, with its weights."""
+        return self._searcher().load_best_model()
+
+    def _codec(self, searcher: Searcher) -> LabelCodec:
+        return LabelCodec.from_json(searcher.meta("labels"))
+
+    def _best(self) -> tuple[Graph, keras.Model]:
+        """The best graph and its compiled model, kept until the search changes on disk."""
+        searcher = self._searcher()
+        best = searcher.get_best_model_id()
+        file = RunFolder.model_path(searcher.path, best)
+        key = (file, file.stat().st_mtime_ns)
+        if getattr(self, "_loaded", (None,))[0] != key:
+            graph = searcher.load_model_by_id(best)
+            self._loaded = (key, graph, graph.to_keras())
+        return self._loaded[1], self._loaded[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_loaded"}

@@ -1,0 +1,169 @@
+"""Real searches: they grow, keep their bounds, go on, and survive what happens to a worker."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+from sklearn.datasets import load_digits
+
+from kmorph.errors import SearchError
+from kmorph.graph import Dense, Flatten, Graph, GraphBuilder
+from kmorph.morphs import Limits
+from kmorph.search import load_searcher
+from kmorph.search.executors import InlineExecutor, WorkerProcesses
+from kmorph.search.folder import RunFolder
+from kmorph.search.history import History
+from kmorph.search.loop import Search
+from kmorph.search.settings import Settings
+from kmorph.starts import cnn
+from kmorph.training.trainer import Data
+
+
+class Recorder:
+    """A listener that keeps what it is told."""
+
+    def __init__(self):
+        self.recorded, self.failed, self.events, self.started = [], [], [], []
+
+    def search_started(self, path, time_limit, resumed):
+        pass
+
+    def candidate_started(self, change, parent_id, n_parameters, phase, seconds):
+        self.started.append(change)
+
+    def candidate_progress(self, event):
+        self.events.append(event)
+
+    def candidate_recorded(self, record):
+        self.recorded.append(record)
+
+    def candidate_failed(self, record):
+        self.failed.append(record)
+
+    def search_finished(self, best):
+        self.best = best
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits(return_X_y=True)
+    x = x.reshape(-1, 8, 8, 1).astype(np.float32) / 16
+    return Data(x[:600], y[:600], x[600:900], y[600:900])
+
+
+@pytest.fixture(scope="module")
+def workers():
+    processes = WorkerProcesses()
+    yield processes
+    processes.kill()
+
+
+def settings(**changes):
+    return Settings(**{"starts": (("cnn", cnn((8, 8, 1), 10, width=8)),), "n_train": 600, "max_epochs": 1, **changes})
+
+
+def search(path, data, executor, chosen, time_limit=None, resume=False):
+    listener = Recorder()
+    with RunFolder.open(path, resume) as folder:
+        opened = History.open(folder.database) if folder.holds_search else History.create(folder.database)
+        with opened as history:
+            data.save(folder.scratch)
+            Search(folder, history, folder.scratch, chosen, listener, executor).run(time_limit, time.time())
+    return listener
+
+
+def test_it_grows_children_with_their_parents_weights_and_settles(tmp_path, digits):
+    listener = search(tmp_path, digits, InlineExecutor(), settings(max_models=4))
+    records = listener.recorded
+    assert [record.model_id for record in records] == [0, 1, 2, 3]
+    assert records[0].parent_id is None and records[0].change == "start: cnn"
+    assert [record.phase for record in records] == ["stable", "stable", "stable", "decay"]
+    assert any(record.morphs for record in records)
+    for record in records[1:]:
+        assert record.lineage_images == record.images_seen + records[record.parent_id].lineage_images
+        graph = load_searcher(tmp_path).load_model_by_id(record.model_id)
+        assert graph.fingerprint == record.fingerprint and graph.n_parameters == record.n_parameters
+    # Warm: one epoch after four is better than the first one alone.
+    assert records[3].loss < records[0].loss
+
+
+def test_a_search_goes_on_where_it_ended(tmp_path, digits):
+    search(tmp_path, digits, InlineExecutor(), settings(max_models=2))
+    listener = search(tmp_path, digits, InlineExecutor(), settings(max_models=4), resume=True)
+    assert [record.model_id for record in listener.recorded] == [2, 3]
+    assert len(load_searcher(tmp_path).history) == 4
+    again = search(tmp_path, digits, InlineExecutor(), settings(max_models=4), resume=True)
+    assert again.recorded == []
+
+
+def test_limits_and_kinds_are_kept(tmp_path, digits):
+    from kmorph.morphs import Widen
+
+    bound = Limits(max_parameters=3000)
+    listener = search(tmp_path, digits, InlineExecutor(), settings(max_models=5, limits=bound, kinds=(Widen,)))
+    assert all(record.n_parameters <= 3000 for record in listener.recorded)
+    assert {morph["kind"] for record in listener.recorded for morph in record.morphs} <= {"widen"}
+
+
+def test_a_time_limit_is_kept_in_a_worker(tmp_path, digits, workers):
+    search(tmp_path / "warm", digits, workers, settings(max_epochs=None), time_limit=5)
+    begun = time.time()
+    listener = search(tmp_path / "timed", digits, workers, settings(max_epochs=None), time_limit=12)
+    assert time.time() - begun < 12 + 3
+    assert len(listener.recorded) >= 1 and listener.events
+    assert listener.recorded[-1].phase == "decay"
+
+
+def test_a_worker_that_is_killed_costs_one_candidate(tmp_path, digits, workers):
+    def kill_soon():
+        for _ in range(200):
+            time.sleep(0.1)
+            for child in psutil.Process().children(recursive=True):
+                if "loky" in " ".join(child.cmdline()) and "resource_tracker" not in " ".join(child.cmdline()):
+                    if listener_started.is_set():
+                        os.kill(child.pid, signal.SIGKILL)
+                        return
+
+    listener_started = threading.Event()
+    two = (("a", cnn((8, 8, 1), 10, width=8)), ("b", cnn((8, 8, 1), 10, width=16)))
+    threading.Timer(1.0, listener_started.set).start()
+    killer = threading.Thread(target=kill_soon)
+    killer.start()
+    listener = search(tmp_path, digits, workers, settings(starts=two, max_models=2, max_epochs=100))
+    killer.join()
+    assert len(listener.failed) == 1 and "worker died" in listener.failed[0].reason
+    assert len(listener.recorded) == 2
+    assert load_searcher(tmp_path).failures[0]["state"] == "failed"
+
+
+def test_if_every_start_fails_the_error_says_why(tmp_path, digits):
+    builder = GraphBuilder((8, 8, 1))
+    builder.add(Flatten())
+    graph = builder.build(builder.add(Dense(10))).initialize(0)
+    sick = graph.with_weights({key: np.full_like(array, np.nan) for key, array in graph.weights.items()})
+    with pytest.raises(SearchError, match="no model could be trained.*not finite|became nan"):
+        search(tmp_path, digits, InlineExecutor(), settings(starts=(("sick", sick),), max_models=3))
+
+
+def test_a_hundredth_of_a_second_still_gives_a_model(tmp_path, digits, workers):
+    listener = search(tmp_path, digits, workers, settings(), time_limit=0.01)
+    assert len(listener.recorded) == 1
+    assert isinstance(load_searcher(tmp_path).load_best_model(), Graph)
+
+
+def test_recorded_metrics_decide_the_next_proposal(tmp_path, digits):
+    two = (("a", cnn((8, 8, 1), 10, width=8)), ("b", cnn((8, 8, 1), 10, width=16)))
+    search(tmp_path, digits, InlineExecutor(), settings(starts=two, max_models=3))
+    parents = []
+    for losses in ({0: 0.1, 1: 2.0}, {0: 2.0, 1: 0.1}):
+        with RunFolder.open(tmp_path, resume=True) as folder, History.open(folder.database) as history:
+            searching = Search(folder, history, folder.scratch, settings(starts=two), Recorder(), InlineExecutor())
+            searching.records = {
+                i: type(r)(**{**r.__dict__, "loss": losses[i]}) for i, r in searching.records.items() if i in losses
+            }
+            parents.append(searching._propose().parent_id)
+    assert parents == [0, 1]

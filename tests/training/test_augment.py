@@ -1,0 +1,52 @@
+"""Random changes of images."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kmorph.training.augment import augment
+
+
+def images(n=200, size=8):
+    return np.random.default_rng(0).integers(0, 255, (n, size, size, 1)).astype(np.uint8)
+
+
+def test_nothing_asked_nothing_changed():
+    x = images()
+    assert np.array_equal(augment(tf.constant(x), (), tf.constant([1, 2])), x)
+
+
+def test_flip_mirrors_about_half_of_the_images_and_no_pixel_else():
+    x = images()
+    changed = augment(tf.constant(x), ("flip",), tf.constant([1, 2])).numpy()
+    mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(changed, x, strict=True)]
+    same = [np.array_equal(a, b) for a, b in zip(changed, x, strict=True)]
+    assert all(m or s for m, s in zip(mirrored, same, strict=True))
+    assert 60 < sum(mirrored) < 140
+
+
+def test_shift_moves_by_at_most_an_eighth_and_fills_with_the_edge():
+    x = images()
+    changed = augment(tf.constant(x), ("shift",), tf.constant([3, 4])).numpy()
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    moves = set()
+    for image, original in zip(changed, padded, strict=True):
+        (move,) = [
+            (i, j) for i in range(3) for j in range(3) if np.array_equal(image, original[i : i + 8, j : j + 8])
+        ][:1]
+        moves.add(move)
+    assert len(moves) == 9
+
+
+@pytest.mark.parametrize("kinds", [("shift",), ("flip",), ("shift", "flip")])
+def test_it_depends_on_the_seed_alone_and_keeps_the_dtype(kinds):
+    x = tf.constant(images())
+    once, again = (augment(x, kinds, tf.constant([5, 6])) for _ in range(2))
+    other = augment(x, kinds, tf.constant([5, 7]))
+    assert once.dtype == tf.uint8
+    assert np.array_equal(once, again) and not np.array_equal(once, other)
+
+
+def test_tiny_images_survive():
+    x = images(size=1)
+    assert np.array_equal(augment(tf.constant(x), ("shift", "flip"), tf.constant([0, 0])), x)

@@ -1,0 +1,158 @@
+"""Training one graph: it learns, keeps its time, and returns what it says."""
+
+import time
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from kmorph import starts
+from kmorph.graph import BatchNorm, Dense, Flatten, GraphBuilder, Normalize
+from kmorph.training.plan import Hyperparameters, Plan
+from kmorph.training.tensorflow_step import TensorFlowStep
+from kmorph.training.trainer import Data, Stopped, _Run, classification_metrics, train
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits(return_X_y=True)
+    x = x.reshape(-1, 8, 8, 1).astype(np.uint8)
+    return Data(x[:1400], y[:1400], x[1400:], y[1400:])
+
+
+def small(seed=0, **size):
+    graph = starts.cnn((8, 8, 1), 10, width=8, preprocessing=[Normalize((4.9,), (36.2,))], **size)
+    return graph.initialize(seed)
+
+
+def test_it_learns_digits_and_says_how_well(digits):
+    outcome = train(small(), digits, Plan(phase="decay", max_epochs=6))
+    logits = outcome.graph.to_keras().predict(digits.x_val, verbose=0)
+    assert outcome.metrics["accuracy"] > 0.85
+    assert outcome.metrics["accuracy"] == pytest.approx(np.mean(logits.argmax(1) == digits.y_val))
+    assert outcome.metrics["loss"] == pytest.approx(classification_metrics(logits, digits.y_val)["loss"], rel=1e-4)
+    assert outcome.epochs == pytest.approx(6, abs=0.1)
+    assert outcome.images == pytest.approx(6 * 1400, abs=64)
+
+
+def test_training_goes_on_from_the_weights_it_is_given(digits):
+    first = train(small(), digits, Plan(max_epochs=5))
+    second = train(first.graph, digits, Plan(max_epochs=1))
+    fresh = train(small(), digits, Plan(max_epochs=1))
+    assert second.metrics["loss"] < fresh.metrics["loss"]
+
+
+def test_without_a_step_the_graph_comes_back_unchanged(digits):
+    graph = small()
+    outcome = train(graph, digits, Plan(deadline=time.time() - 1))
+    assert outcome.images == 0
+    assert all(np.array_equal(outcome.graph.weights[key], graph.weights[key]) for key in graph.weights)
+    assert np.isfinite(outcome.metrics["loss"])
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.0])
+def test_time_to_train_is_kept(digits, seconds):
+    begun = time.time()
+    outcome = train(small(), digits, Plan(seconds=seconds))
+    assert outcome.images > 0
+    assert time.time() - begun < seconds + 8  # building, compiling and evaluating come on top
+
+
+def test_the_deadline_is_kept_in_the_middle_of_an_epoch(digits):
+    repeated = Data(np.repeat(digits.x, 200, 0), np.repeat(digits.y, 200), digits.x_val, digits.y_val)
+    deadline = time.time() + 6
+    outcome = train(small(), repeated, Plan(deadline=deadline))
+    assert 0 < outcome.epochs < 1
+    assert time.time() < deadline + 1.5
+
+
+def test_it_stops_when_asked(digits):
+    calls = iter([False] * 5)
+    outcome = train(small(), digits, Plan(max_epochs=50), stop=lambda: next(calls, True))
+    assert outcome.images == 5 * 64
+
+
+def test_progress_is_reported(digits):
+    events = []
+    train(small(), digits, Plan(seconds=2.0), report=events.append)
+    assert events and {"images", "loss", "progress", "time"} <= set(events[0])
+    assert all(0 <= event["progress"] <= 1 for event in events)
+
+
+def test_numbers_that_are_not_finite_stop_it(digits):
+    graph = small()
+    weights = {key: np.full_like(array, np.nan) for key, array in graph.weights.items()}
+    with pytest.raises(Stopped, match="not finite|became nan"):
+        train(graph.with_weights(weights), digits, Plan(max_epochs=1))
+
+
+def test_keep_best_never_returns_worse_weights(digits):
+    good = train(small(), digits, Plan(phase="decay", max_epochs=8))
+    wild = Plan(max_epochs=2, keep_best=True, patience=5, hyperparameters=Hyperparameters(learning_rate=3.0))
+    outcome = train(good.graph, digits, wild)
+    assert outcome.metrics["loss"] <= good.metrics["loss"] + 1e-5
+
+
+def test_patience_ends_training_early(digits):
+    slow = Hyperparameters(learning_rate=1e-7)
+    plan = Plan(max_epochs=60, patience=2, min_loss_decrease=0.01, keep_best=True, hyperparameters=slow)
+    assert train(small(), digits, plan).epochs < 8
+
+
+def test_every_epoch_shows_each_example_once(digits):
+    plan = Plan(hyperparameters=Hyperparameters(batch_size=33))
+    run = _Run(TensorFlowStep(small(), plan.hyperparameters, 0), digits, plan)
+    numbered = Data(np.arange(100).reshape(-1, 1), np.arange(100), digits.x_val, digits.y_val)
+    run.data = numbered
+    batches = run._batches()
+    seen = np.concatenate([next(batches)[1] for _ in range(100)])
+    counts = np.bincount(seen, minlength=100)
+    assert counts.min() == counts.max() == 33
+
+
+def test_weights_of_examples_decide_how_often_they_are_drawn(digits):
+    weights = np.where(digits.y == 3, 1.0, 0.0)
+    data = Data(digits.x, digits.y, digits.x_val, digits.y_val, weights=weights)
+    outcome = train(small(), data, Plan(max_epochs=2))
+    assert np.all(outcome.graph.to_keras().predict(digits.x_val, verbose=0).argmax(1) == 3)
+
+
+def test_swapping_twice_changes_nothing_and_average_follows(digits):
+    step = TensorFlowStep(small(), Hyperparameters(), 0)
+    start = step.to_graph()
+    step.train(digits.x[:64], digits.y[:64].astype(np.int32), 0.1, 0)
+    trained = step.to_graph()
+    step.average(0.5)
+    step.swap()
+    averaged = step.to_graph()
+    step.swap()
+    key = (len(start.layers) - 1, "kernel")
+    assert np.allclose(averaged.weights[key], (start.weights[key] + trained.weights[key]) / 2, atol=1e-6)
+    assert np.array_equal(step.to_graph().weights[key], trained.weights[key])
+
+
+def test_recalibration_measures_batch_statistics():
+    builder = GraphBuilder((2, 1, 1))
+    builder.add(Flatten())
+    builder.add(BatchNorm())
+    graph = builder.build(builder.add(Dense(2))).initialize(0)
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(3, 2, (500, 2, 1, 1)).astype(np.float32) for _ in range(4)]
+    step = TensorFlowStep(graph, Hyperparameters(), 0)
+    step.recalibrate(batches)
+    weights = step.to_graph().layer_weights(1)
+    assert np.allclose(weights["moving_mean"], np.mean([b.mean(0).ravel() for b in batches], 0), atol=1e-4)
+    assert np.allclose(weights["moving_variance"], np.mean([b.var(0).ravel() for b in batches], 0), rtol=1e-3)
+    assert step.model.layers[2].momentum == 0.9  # as before
+
+
+def test_data_survives_the_disk_and_is_mapped(tmp_path, digits):
+    digits.save(tmp_path)
+    loaded = Data.load(tmp_path)
+    assert isinstance(loaded.x, np.memmap) and loaded.weights is None
+    assert np.array_equal(loaded.x, digits.x) and np.array_equal(loaded.y_val, digits.y_val)
+
+
+def test_metrics_of_extreme_logits_are_finite():
+    metrics = classification_metrics(np.array([[1e4, -1e4], [-1e4, 1e4]], np.float32), np.array([0, 1]))
+    assert metrics == {"loss": 0.0, "accuracy": 1.0}
