@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kmorph import datasets
+import kmorph
+from kmorph import ImageClassifier, datasets, starts
 from kmorph.data import LabelCodec, check_images, check_sample_weight, stratified_split
 
 
@@ -47,6 +48,15 @@ def _weights(weight: Any) -> Callable[[], Any]:
 
 def _split(codes: Any, fraction: Any = 0.1) -> Callable[[], Any]:
     return lambda: stratified_split(codes, fraction, 0)
+
+
+_X = np.zeros((20, 8, 8, 1))
+_Y = [0, 1] * 10
+
+
+def _fit(x: Any = _X, y: Any = _Y, fit: dict[str, Any] | None = None, **arguments: Any) -> Callable[[], Any]:
+    # The folder cannot be made: an error about data or arguments comes before anything is written.
+    return lambda: ImageClassifier(path="/dev/null/run", **arguments).fit(x, y, **(fit or {}))
 
 
 _MASKED = np.ma.MaskedArray(np.zeros((2, 4, 4)), mask=np.ones((2, 4, 4), bool))
@@ -122,4 +132,64 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("datasets: no such folder", lambda: datasets.load_mnist("no-such-folder"), ("no-such-folder",)),
     BadInput("datasets: no CIFAR-10", lambda: datasets.load_cifar10("no-such-folder"), ("data_batch_1",)),
     BadInput("datasets: no IDX", lambda: datasets.load_fashion_mnist("no-such-folder"), ("train-images",)),
+    BadInput("fit: no images", _fit(x=None), ("x is None",)),
+    BadInput("fit: NaN", _fit(x=_with(np.nan, (20, 8, 8))), ("NaN",)),
+    BadInput("fit: flat images", _fit(x=np.zeros((20, 64))), ("(20, 64)", "reshape")),
+    BadInput("fit: labels missing", _fit(y=None), ("y is None",)),
+    BadInput("fit: fewer labels", _fit(y=[0, 1]), ("2 labels", "20")),
+    BadInput("fit: one class", _fit(y=[1] * 20), ("class",)),
+    BadInput("fit: folder is a file", _fit(), ("/dev/null",)),
+    BadInput("fit: no time", _fit(fit={"time_limit": 0}), ("time_limit", "above 0")),
+    BadInput("fit: time is NaN", _fit(fit={"time_limit": float("nan")}), ("time_limit",)),
+    BadInput("fit: time in words", _fit(fit={"time_limit": "60"}), ("time_limit", "'60'")),
+    BadInput("fit: validation not a pair", _fit(fit={"validation_data": _X}), ("pair",)),
+    BadInput(
+        "fit: validation of other shape", _fit(fit={"validation_data": (_X[:, :7], _Y)}), ("validation x",)
+    ),
+    BadInput(
+        "fit: validation of other labels", _fit(fit={"validation_data": (_X, [7] * 20)}), ("never seen",)
+    ),
+    BadInput("fit: fewer weights", _fit(fit={"sample_weight": [1.0]}), ("(1,)", "(20,)")),
+    BadInput("max_models: zero", _fit(max_models=0), ("max_models", "from 1")),
+    BadInput("max_models: a float", _fit(max_models=2.5), ("max_models", "2.5")),
+    BadInput("max_parameters: negative", _fit(max_parameters=-1), ("max_parameters", "-1")),
+    BadInput("max_flops: True", _fit(max_flops=True), ("max_flops", "True")),
+    BadInput("max_disk", _fit(max_disk=1000), ("max_disk", "not supported yet")),
+    BadInput("seed: text", _fit(seed="1"), ("seed",)),
+    BadInput("workers: none", _fit(workers=None), ("workers",)),
+    BadInput("workers: zero", _fit(workers=0), ("workers",)),
+    BadInput("augment: a word", _fit(augment="yes"), ("augment", "'yes'")),
+    BadInput("objective: unknown", _fit(objective="auc"), ("objective", "'auc'")),
+    BadInput("loss", _fit(loss="mse"), ("loss", "not supported yet")),
+    BadInput("optimizer", _fit(optimizer="adam"), ("optimizer", "learning_rate")),
+    BadInput("ensemble", _fit(ensemble=True), ("ensemble", "not supported yet")),
+    BadInput("strategy", _fit(strategy="mirrored"), ("strategy", "not supported yet")),
+    BadInput("executor: not one", _fit(executor="dask"), ("executor", "'dask'")),
+    BadInput("callbacks: not callable", _fit(callbacks=[3]), ("callbacks",)),
+    BadInput("starts: text", _fit(starts="resnet"), ("starts", "list")),
+    BadInput("starts: empty", _fit(starts=[]), ("starts is empty",)),
+    BadInput("starts: unknown", _fit(starts=["vgg"]), ("'vgg'", "resnet")),
+    BadInput("starts: other input", _fit(starts=[starts.cnn((9, 9, 1), 2)]), ("(9, 9, 1)", "(8, 8, 1)")),
+    BadInput("starts: other output", _fit(starts=[starts.cnn((8, 8, 1), 3)]), ("(3,)", "(2,)")),
+    BadInput("morphs: unknown", _fit(morphs=["Shrink"]), ("'Shrink'", "Widen")),
+    BadInput("morphs: text", _fit(morphs="Widen"), ("morphs", "list")),
+    BadInput(
+        "hyperparameters: unknown", _fit(hyperparameters={"momentum": 0.9}), ("'momentum'", "learning_rate")
+    ),
+    BadInput(
+        "hyperparameters: zero", _fit(hyperparameters={"learning_rate": 0}), ("learning_rate", "above 0")
+    ),
+    BadInput("hyperparameters: a list", _fit(hyperparameters=[1]), ("hyperparameters", "dict")),
+    BadInput("searcher_args: unknown", _fit(searcher_args={"trainer": {}}), ("'trainer'", "trainer_args")),
+    BadInput(
+        "trainer_args: unknown",
+        _fit(searcher_args={"trainer_args": {"epochs": 3}}),
+        ("'epochs'", "max_iter_num", "max_no_improvement_num"),
+    ),
+    BadInput(
+        "trainer_args: zero epochs",
+        _fit(searcher_args={"trainer_args": {"max_iter_num": 0}}),
+        ("max_iter_num",),
+    ),
+    BadInput("load_searcher: no folder", lambda: kmorph.load_searcher("no-such-folder"), ("no search",)),
 ]

@@ -45,18 +45,14 @@ class WorkerProcesses:
     def _start(self) -> Any:
         from loky.process_executor import ProcessPoolExecutor
 
-        quiet = {
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
-        }
         # loky restarts a worker that grows by 300 MB, which loading TensorFlow alone does.
-        leak = {"LOKY_MAX_MEMORY_LEAK_SIZE": str(64 * 2**30)}
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "LOKY_MAX_MEMORY_LEAK_SIZE": str(64 * 2**30)}
         return ProcessPoolExecutor(
             max_workers=self.workers,
             timeout=None,
             initializer=worker.prepare,
             initargs=(os.getpid(),),
-            env={**quiet, **leak},
+            env=environment,
         )
 
     def kill(self) -> None:

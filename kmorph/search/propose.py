@@ -29,7 +29,7 @@ MAX_GROWTH = 1.5
 """Largest FLOPs of a proposed child, as a multiple of its parent's."""
 
 PARENTS = 5
-SINGLES = 400  # children with one morph that are scored, over all parents
+SINGLES = 300  # children with one morph that are scored, over all parents
 BEAM = 6
 BRANCHES = 20  # ways tried to lengthen each chain of the beam
 DEPTH = 3
@@ -270,7 +270,8 @@ def _children(
     """Options one morph longer, at most so many; what was met goes into `tried`."""
     parent = option.parent.graph
     # Sites would make every child to check its bounds; it is made and checked here, once.
-    offered = limits if limits.exceeded_by(option.graph) else Limits(max_skips=limits.max_skips)
+    few = min(limits.max_skips, 4 * most)
+    offered = limits if limits.exceeded_by(option.graph) else Limits(max_skips=few)
     used = {_family(morph) for morph in option.morphs}
     fitting = [morph for morph in sites(option.graph, offered, kinds) if _family(morph) not in used]
     children = []

@@ -86,10 +86,9 @@ def prepare(parent: int | None = None) -> None:
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with, args=(parent,), daemon=True, name="kmorph-parent-watch").start()
-    import tensorflow as tf
+    from kmorph.training.quiet import load_tensorflow
 
-    for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, True)
+    load_tensorflow()
 
 
 def _end_with(parent: int) -> None:

@@ -144,6 +144,14 @@ class Estimator(Fitted):
         codes = codec.encode(y)
         weights = check_sample_weight(sample_weight, len(x))
         held_out = None if validation_data is None else self._check_validation(validation_data, x, codec)
+        starts = options.choose_starts(
+            self.starts,
+            self._default_starts(x.shape[1:]),
+            x.shape[1:],
+            len(codec.classes),
+            self._preprocessing(x),
+            sizes,
+        )
         with RunFolder.open(self.path, self.resume) as folder, self._progress() as progress:
             if folder.moved_aside is not None:
                 progress.message(f"The earlier search was moved to {folder.moved_aside}")
@@ -151,7 +159,7 @@ class Estimator(Fitted):
             with self._history(folder, x, codes, codec, progress) as history:
                 seed = history.get_meta("seed")
                 data = self._split(x, codes, weights, held_out, history)
-                settings = self._settings(data, codec, sizes, seed)
+                settings = self._settings(data, starts, sizes.trainer_args, seed)
                 data.save(folder.scratch)
                 history.set_meta(PINNED, None)
                 history.set_meta("objective", self.objective)
@@ -269,6 +277,7 @@ class Estimator(Fitted):
         if self.executor is not None and not hasattr(self.executor, "submit"):
             raise DataError(f"executor must be a concurrent.futures.Executor, got {self.executor!r}")
         options.choose_morphs(self.morphs)
+        options.choose_hyperparameters(self.hyperparameters, options.TrainerArgs())
         return options.SearcherArgs.of(self.searcher_args)
 
     def _check_validation(self, data: Any, x: np.ndarray, codec: LabelCodec) -> tuple[np.ndarray, np.ndarray]:
@@ -324,19 +333,17 @@ class Estimator(Fitted):
         chosen = None if weights is None else weights[train]
         return Data(x[train], codes[train], x[held], codes[held], weights=chosen)
 
-    def _settings(self, data: Data, codec: LabelCodec, sizes: options.SearcherArgs, seed: int) -> Settings:
+    def _settings(
+        self,
+        data: Data,
+        starts: tuple[tuple[str, Graph], ...],
+        trainer: options.TrainerArgs,
+        seed: int,
+    ) -> Settings:
         from kmorph.morphs import Limits
 
-        shape, trainer = data.x.shape[1:], sizes.trainer_args
         return Settings(
-            starts=options.choose_starts(
-                self.starts,
-                self._default_starts(shape),
-                shape,
-                len(codec.classes),
-                self._preprocessing(data.x),
-                sizes,
-            ),
+            starts=starts,
             n_train=len(data.x),
             objective=self.objective,
             hyperparameters=options.choose_hyperparameters(self.hyperparameters, trainer),
@@ -346,7 +353,7 @@ class Estimator(Fitted):
             max_models=self.max_models,
             max_epochs=trainer.max_iter_num,
             patience=trainer.max_no_improvement_num,
-            min_loss_decrease=trainer.min_loss_dec,
+            min_loss_decrease=trainer.min_loss_dec or 0.0,
             seed=seed,
         )
 

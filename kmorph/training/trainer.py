@@ -15,7 +15,7 @@ from kmorph.training.plan import Plan
 
 CALIBRATION = 2000  # images on which batch norm statistics are measured before an evaluation
 AVERAGE_EVERY = 4  # steps between two updates of the averaged weights
-WARM_UP = 20  # steps in which the learning rate of the stable phase rises to its value
+WARM_UP = 10  # steps in which the learning rate of the stable phase rises to its value
 
 
 class Stopped(Exception):

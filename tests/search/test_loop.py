@@ -63,7 +63,9 @@ def workers():
 
 
 def settings(**changes):
-    return Settings(**{"starts": (("cnn", cnn((8, 8, 1), 10, width=8)),), "n_train": 600, "max_epochs": 1, **changes})
+    return Settings(
+        **{"starts": (("cnn", cnn((8, 8, 1), 10, width=8)),), "n_train": 600, "max_epochs": 1, **changes}
+    )
 
 
 def search(path, data, executor, chosen, time_limit=None, resume=False):
@@ -104,7 +106,9 @@ def test_limits_and_kinds_are_kept(tmp_path, digits):
     from kmorph.morphs import Widen
 
     bound = Limits(max_parameters=3000)
-    listener = search(tmp_path, digits, InlineExecutor(), settings(max_models=5, limits=bound, kinds=(Widen,)))
+    listener = search(
+        tmp_path, digits, InlineExecutor(), settings(max_models=5, limits=bound, kinds=(Widen,))
+    )
     assert all(record.n_parameters <= 3000 for record in listener.recorded)
     assert {morph["kind"] for record in listener.recorded for morph in record.morphs} <= {"widen"}
 
@@ -123,7 +127,9 @@ def test_a_worker_that_is_killed_costs_one_candidate(tmp_path, digits, workers):
         for _ in range(200):
             time.sleep(0.1)
             for child in psutil.Process().children(recursive=True):
-                if "loky" in " ".join(child.cmdline()) and "resource_tracker" not in " ".join(child.cmdline()):
+                if "loky" in " ".join(child.cmdline()) and "resource_tracker" not in " ".join(
+                    child.cmdline()
+                ):
                     if listener_started.is_set():
                         os.kill(child.pid, signal.SIGKILL)
                         return
@@ -161,9 +167,13 @@ def test_recorded_metrics_decide_the_next_proposal(tmp_path, digits):
     parents = []
     for losses in ({0: 0.1, 1: 2.0}, {0: 2.0, 1: 0.1}):
         with RunFolder.open(tmp_path, resume=True) as folder, History.open(folder.database) as history:
-            searching = Search(folder, history, folder.scratch, settings(starts=two), Recorder(), InlineExecutor())
+            searching = Search(
+                folder, history, folder.scratch, settings(starts=two), Recorder(), InlineExecutor()
+            )
             searching.records = {
-                i: type(r)(**{**r.__dict__, "loss": losses[i]}) for i, r in searching.records.items() if i in losses
+                i: type(r)(**{**r.__dict__, "loss": losses[i]})
+                for i, r in searching.records.items()
+                if i in losses
             }
             parents.append(searching._propose().parent_id)
     assert parents == [0, 1]

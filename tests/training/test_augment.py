@@ -32,7 +32,10 @@ def test_shift_moves_by_at_most_an_eighth_and_fills_with_the_edge():
     moves = set()
     for image, original in zip(changed, padded, strict=True):
         (move,) = [
-            (i, j) for i in range(3) for j in range(3) if np.array_equal(image, original[i : i + 8, j : j + 8])
+            (i, j)
+            for i in range(3)
+            for j in range(3)
+            if np.array_equal(image, original[i : i + 8, j : j + 8])
         ][:1]
         moves.add(move)
     assert len(moves) == 9

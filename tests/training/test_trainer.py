@@ -30,7 +30,9 @@ def test_it_learns_digits_and_says_how_well(digits):
     logits = outcome.graph.to_keras().predict(digits.x_val, verbose=0)
     assert outcome.metrics["accuracy"] > 0.85
     assert outcome.metrics["accuracy"] == pytest.approx(np.mean(logits.argmax(1) == digits.y_val))
-    assert outcome.metrics["loss"] == pytest.approx(classification_metrics(logits, digits.y_val)["loss"], rel=1e-4)
+    assert outcome.metrics["loss"] == pytest.approx(
+        classification_metrics(logits, digits.y_val)["loss"], rel=1e-4
+    )
     assert outcome.epochs == pytest.approx(6, abs=0.1)
     assert outcome.images == pytest.approx(6 * 1400, abs=64)
 

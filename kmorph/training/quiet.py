@@ -1,0 +1,41 @@
+"""Loading TensorFlow without its start-up messages."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def without_native_messages() -> Iterator[None]:
+    """Drop what native code writes to standard error meanwhile.
+
+    TensorFlow's libraries write before they look at ``TF_CPP_MIN_LOG_LEVEL``.
+    """
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (OSError, ValueError, AttributeError):
+        yield  # no standard error that could be redirected, as under some servers
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow and look for its devices quietly; GPU memory is taken as it is needed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with without_native_messages():
+        import tensorflow as tf
+
+        for device in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, True)
+        tf.constant(0.0)

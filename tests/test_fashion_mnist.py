@@ -1,0 +1,15 @@
+"""A short search on real photographs: 5,000 images of Fashion-MNIST."""
+
+import pytest
+
+from kmorph import ImageClassifier
+from kmorph.datasets import FASHION_MNIST_PACKAGE, load_fashion_mnist
+
+
+@pytest.mark.skipif(not FASHION_MNIST_PACKAGE.exists(), reason="apt-get install dataset-fashion-mnist")
+def test_half_a_minute_on_five_thousand_images(tmp_path):
+    (x, y), (x_test, y_test) = load_fashion_mnist()
+    clf = ImageClassifier(path=tmp_path, seed=0).fit(x[:5000], y[:5000], time_limit=30)
+    assert len(clf.history) >= 2
+    assert clf.evaluate(x_test, y_test) > 0.70
+    assert {tuple(entry["hyperparameters"]["augment"]) for entry in clf.history} <= {(), ("shift", "flip")}
