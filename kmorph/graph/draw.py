@@ -32,7 +32,9 @@ def draw_graph(graph: Graph, file: str | Path) -> Path:
     dot.set_edge_defaults(color="#667085", fontname="Helvetica", fontsize="9", fontcolor="#667085")
     dot.add_node(pydot.Node("n0", label=_quoted(f"input {_times(graph.input_shape)}"), fillcolor='"#e4e7ec"'))
     for i, layer in enumerate(graph.layers):
-        dot.add_node(pydot.Node(f"n{i + 1}", label=_quoted(layer.describe()), fillcolor=f'"{_colour(layer)}"'))
+        dot.add_node(
+            pydot.Node(f"n{i + 1}", label=_quoted(layer.describe()), fillcolor=f'"{_colour(layer)}"')
+        )
         for node in graph.inputs[i]:
             dot.add_edge(pydot.Edge(f"n{node}", f"n{i + 1}", label=_quoted(_times(graph.node_shapes[node]))))
     if suffix == "dot":
@@ -43,8 +45,8 @@ def draw_graph(graph: Graph, file: str | Path) -> Path:
         source = file.with_suffix(".dot")
         source.write_text(dot.to_string(), encoding="utf-8")
         raise GraphError(
-            f"Graphviz' program dot is missing, so {source} was written instead of {file.name}. Install it with "
-            "`apt-get install graphviz`, `brew install graphviz` or from graphviz.org, then draw again"
+            f"Graphviz' program dot is missing, so {source} was written instead of {file.name}. Install it "
+            "with `apt-get install graphviz`, `brew install graphviz` or from graphviz.org, then draw again"
         )
     done = subprocess.run(
         [program, f"-T{suffix}", "-o", str(file)], input=dot.to_string().encode(), capture_output=True

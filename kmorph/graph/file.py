@@ -69,8 +69,8 @@ def load_graph(file: str | Path) -> Graph:
             for key in list(opened.keys()):
                 layer, _, name = key.partition("/")
                 weights[int(layer), name] = opened.get_tensor(key)
+        return graph.with_weights(weights)
     except GraphError as error:
         raise GraphError(f"{file}: {error}") from error
     except (SafetensorError, ValueError, TypeError, RecursionError, OverflowError, OSError) as error:
         raise GraphError(f"{file} is not a graph that kmorph wrote, or it is damaged: {error}") from error
-    return graph.with_weights(weights)

@@ -72,7 +72,7 @@ class Graph:
         if not 0 < len(self.layers) <= MOST_LAYERS:
             raise GraphError(f"a graph has 1 to {MOST_LAYERS} layers, got {len(self.layers)}")
         shapes = [self.input_shape]
-        read = set()
+        read: set[int] = set()
         for i, (layer, nodes) in enumerate(zip(self.layers, self.inputs, strict=True)):
             least, most = layer.arity
             if not least <= len(nodes) <= most:
@@ -148,7 +148,9 @@ class Graph:
     def n_parameters(self) -> int:
         """Number of weights, running statistics included."""
         return sum(
-            prod(parameter.shape) for i in range(len(self.layers)) for parameter in self.parameters(i).values()
+            prod(parameter.shape)
+            for i in range(len(self.layers))
+            for parameter in self.parameters(i).values()
         )
 
     @cached_property
@@ -335,10 +337,22 @@ class Graph:
     def from_keras(model: keras.Model) -> Graph:
         """Read a Keras model with one input and one output, weights included.
 
+        Functional and Sequential models, nested ones inlined; operations of ``keras.ops`` are read as the
+        layers that mean the same. A stock layer without a kind of its own is kept whole as an `Opaque` layer.
+        What only concerns training, such as regularisers, is left out, and numbers are computed in the
+        default precision.
+
+        Parameters
+        ----------
+        model : keras.Model
+            Built, with an input shape that is known but for the batch.
+
         Raises
         ------
         GraphError
-            If the model has several inputs or outputs, or uses what a graph cannot express.
+            If the model has several inputs or outputs, or a layer that a graph cannot express: a custom one,
+            a Lambda, one with several outputs, one with weights that is called more than once, one that
+            cannot be rebuilt from its configuration. The layer is named.
         """
         from kmorph.graph.keras_bridge import from_keras
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kmorph.errors import GraphError
-from kmorph.graph.builder import GraphBuilder
-from kmorph.graph.layers import KINDS
+from kmorph.graph.keras_reader import read_model
 
 if TYPE_CHECKING:
     import keras
 
     from kmorph.graph.graph import Graph
-
-BY_KERAS_CLASS = {name: kind for kind in KINDS for name in kind.keras_classes}
 
 
 def layer_name(graph: Graph, layer: int) -> str:
@@ -30,9 +28,9 @@ def to_keras(graph: Graph, weights: bool = True) -> keras.Model:
     nodes = [keras.Input(graph.input_shape, name="input")]
     for i, (layer, sources) in enumerate(zip(graph.layers, graph.inputs, strict=True)):
         built = layer.to_keras(layer_name(graph, i), *graph.input_shapes(i))
-        built.trainable = layer.trainable
-        inputs = [nodes[source] for source in sources]
-        nodes.append(built(inputs if len(inputs) > 1 else inputs[0]))
+        if not layer.trainable:
+            built.trainable = False
+        nodes.append(layer.call_keras(built, [nodes[source] for source in sources]))
     model = keras.Model(nodes[0], nodes[-1], name="kmorph")
     if weights and graph.has_weights:
         set_weights(model, graph)
@@ -40,86 +38,65 @@ def to_keras(graph: Graph, weights: bool = True) -> keras.Model:
 
 
 def set_weights(model: keras.Model, graph: Graph) -> None:
-    """Copy a graph's weights into a model that `to_keras` made of the same structure."""
-    for i, layer in enumerate(graph.layers):
-        if arrays := graph.layer_weights(i):
-            variables = model.get_layer(layer_name(graph, i)).weights
-            for variable, array in zip(variables, layer.to_keras_weights(arrays), strict=True):
-                variable.assign(array)
+    """Copy a graph's weights into a model that `to_keras` made of the same structure.
+
+    Raises
+    ------
+    GraphError
+        If the model has not the layers and weights that `to_keras` gives such a graph.
+    """
+    for i, names, variables in _variables(model, graph):
+        arrays = graph.layers[i].to_keras_weights({name: graph.weights[i, name] for name in names})
+        for name, variable, array in zip(names, variables, arrays, strict=True):
+            if tuple(variable.shape) != array.shape:
+                raise GraphError(
+                    f"layer {layer_name(graph, i)!r}: weight {name!r} has shape {tuple(variable.shape)} in "
+                    f"the Keras model, expected {array.shape}"
+                )
+            variable.assign(array)
 
 
 def get_weights(model: keras.Model, graph: Graph) -> Graph:
-    """The graph with the weights of a model that `to_keras` made of it."""
+    """The graph with the weights of a model that `to_keras` made of it.
+
+    Raises
+    ------
+    GraphError
+        If the model has not the layers and weights that `to_keras` gives such a graph.
+    """
     weights = {}
-    for i in range(len(graph.layers)):
-        if parameters := graph.parameters(i):
-            variables = model.get_layer(layer_name(graph, i)).weights
-            for (name, parameter), variable in zip(parameters.items(), variables, strict=True):
-                weights[i, name] = np.asarray(variable).reshape(parameter.shape)
+    for i, _, variables in _variables(model, graph):
+        for (name, parameter), variable in zip(graph.parameters(i).items(), variables, strict=True):
+            array = np.asarray(variable).astype(np.float32)  # a copy: training goes on
+            if array.size != np.prod(parameter.shape, dtype=int):
+                raise GraphError(
+                    f"layer {layer_name(graph, i)!r}: weight {name!r} has shape {array.shape} in the Keras "
+                    f"model, expected {parameter.shape}"
+                )
+            weights[i, name] = array.reshape(parameter.shape)
     return graph.with_weights(weights)
+
+
+def _variables(model: keras.Model, graph: Graph) -> Iterator[tuple[int, list[str], list[Any]]]:
+    """For each layer with weights its id, their names, and the Keras variables that hold them."""
+    built = {layer.name: layer for layer in model.layers}
+    for i, layer in enumerate(graph.layers):
+        names = list(graph.parameters(i))
+        if not names:
+            continue
+        if layer_name(graph, i) not in built:
+            raise GraphError(
+                f"the Keras model has no layer {layer_name(graph, i)!r}: it was made of another graph"
+            )
+        variables = layer.keras_variables(built[layer_name(graph, i)])
+        if set(variables) != set(names):
+            raise GraphError(
+                f"layer {layer_name(graph, i)!r} of the Keras model has the weights {sorted(variables)}, "
+                f"expected {sorted(names)}"
+            )
+        yield i, names, [variables[name] for name in names]
 
 
 def from_keras(model: keras.Model) -> Graph:
     """Read a Keras model; see `Graph.from_keras`."""
-    import keras
-
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise GraphError("the Sequential model has no input shape yet: add keras.Input(shape) as its first layer")
-    if not isinstance(model, keras.Sequential | keras.Model) or not hasattr(model, "inputs"):
-        raise GraphError(f"expected a functional or Sequential keras.Model, got {type(model).__name__}")
-    if isinstance(model, keras.Sequential):
-        model = model._functional
-    if len(model.inputs or ()) != 1 or len(model.outputs or ()) != 1:
-        raise GraphError(
-            f"the model has {len(model.inputs or ())} inputs and {len(model.outputs or ())} outputs; "
-            "kmorph grows networks with one input and one output"
-        )
-    builder = GraphBuilder(_shape(model.inputs[0], "its input"))
-    output = _read(builder, model, 0)
-    return builder.build(output)
-
-
-def _read(builder: GraphBuilder, model: Any, source: int) -> int:
-    """Add what a functional model does to node `source`; returns the node of its output."""
-    import keras
-
-    nodes = {id(model.inputs[0]): source}
-    for operation in model.operations:
-        if isinstance(operation, keras.layers.InputLayer):
-            continue
-        for call in operation._inbound_nodes:
-            if call not in model._nodes:
-                continue
-            inputs = [nodes[id(tensor)] for tensor in call.input_tensors]
-            shapes = [_shape(tensor, f"layer {operation.name!r}") for tensor in call.input_tensors]
-            node = _read_operation(builder, operation, inputs, shapes)
-            nodes[id(call.outputs[0])] = node
-    return nodes[id(model.outputs[0])]
-
-
-def _read_operation(builder: GraphBuilder, operation: Any, inputs: list[int], shapes: list[Any]) -> int:
-    import keras
-
-    if isinstance(operation, keras.Model):
-        inner = operation._functional if isinstance(operation, keras.Sequential) else operation
-        return _read(builder, inner, inputs[0])
-    kind = BY_KERAS_CLASS.get(type(operation).__name__)
-    try:
-        if kind is None:
-            raise NotImplementedError
-        chain = kind.from_keras(operation, *shapes)
-    except NotImplementedError:
-        raise GraphError(
-            f"layer {operation.name!r} ({type(operation).__name__}) or its settings cannot be expressed in a graph"
-        ) from None
-    node = inputs[0]
-    for position, (layer, weights) in enumerate(chain):
-        node = builder.add(layer, *(inputs if position == 0 else (node,)), weights=weights)
-    return node
-
-
-def _shape(tensor: Any, where: str) -> tuple[int, ...]:
-    shape = tuple(tensor.shape[1:])
-    if any(size is None for size in shape):
-        raise GraphError(f"{where} has the shape {shape}; kmorph needs every size but the batch to be known")
-    return tuple(int(size) for size in shape)
+    return read_model(model)

@@ -6,15 +6,17 @@ import dataclasses
 from typing import Any, get_type_hints
 
 from kmorph.errors import GraphError
-from kmorph.graph.layers.activation import Activation
+from kmorph.graph.layers.activation import FUNCTIONS, Activation
 from kmorph.graph.layers.base import Channels, Layer, Parameter, Shape, Weights
 from kmorph.graph.layers.batch_norm import BatchNorm
 from kmorph.graph.layers.conv import Conv
 from kmorph.graph.layers.dense import Dense
 from kmorph.graph.layers.dropout import Dropout
 from kmorph.graph.layers.merging import Add, Concat, Multiply
+from kmorph.graph.layers.norm import GroupNorm, LayerNorm
+from kmorph.graph.layers.opaque import Opaque
 from kmorph.graph.layers.pool import GlobalPool, Pool
-from kmorph.graph.layers.scaling import ChannelScale, Normalize, Rescale
+from kmorph.graph.layers.scaling import ChannelScale, Normalize, Rescale, affine
 from kmorph.graph.layers.shaping import Flatten, Reshape, ZeroPadding
 
 KINDS: tuple[type[Layer], ...] = (
@@ -34,11 +36,15 @@ KINDS: tuple[type[Layer], ...] = (
     Rescale,
     Normalize,
     ChannelScale,
+    LayerNorm,
+    GroupNorm,
+    Opaque,
 )
 BY_KIND = {layer.kind: layer for layer in KINDS}
 
 __all__ = [
     "BY_KIND",
+    "FUNCTIONS",
     "KINDS",
     "Activation",
     "Add",
@@ -51,9 +57,12 @@ __all__ = [
     "Dropout",
     "Flatten",
     "GlobalPool",
+    "GroupNorm",
     "Layer",
+    "LayerNorm",
     "Multiply",
     "Normalize",
+    "Opaque",
     "Parameter",
     "Pool",
     "Rescale",
@@ -61,6 +70,7 @@ __all__ = [
     "Shape",
     "Weights",
     "ZeroPadding",
+    "affine",
     "layer_from_json",
 ]
 
@@ -104,8 +114,6 @@ def _checked(kind: str, name: str, value: Any, hint: Any) -> Any:
     if hint in _SCALARS:
         if type(value) in _SCALARS[hint]:
             return value
-    elif isinstance(value, list):
-        item = hint.__args__[0]
-        if item in _SCALARS and len(value) <= 4096 and all(type(v) in _SCALARS[item] for v in value):
-            return tuple(value)
+    elif isinstance(value, list) and len(value) <= 4096:
+        return tuple([_checked(kind, name, item, hint.__args__[0]) for item in value])
     raise GraphError(f"{kind}: field {name!r} has a value of the wrong type, {str(value)[:80]}")

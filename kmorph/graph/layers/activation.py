@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kmorph.graph.layers.base import Channels, Layer, Shape, Weights
+from kmorph.graph.layers.opaque import Opaque
 
 if TYPE_CHECKING:
     import keras
@@ -77,7 +78,7 @@ class Activation(Layer):
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
         kind = type(layer).__name__
         if kind == "Activation":
-            return activation_of(layer)
+            return activation_of(layer, inputs[0])
         if kind == "LeakyReLU":
             return [(cls(function="leaky_relu", slope=float(layer.negative_slope)), {})]
         if kind == "ELU" and float(layer.alpha) == 1.0:
@@ -87,9 +88,7 @@ class Activation(Layer):
         if kind == "ReLU" and not layer.threshold:
             top, slope = layer.max_value, float(layer.negative_slope or 0.0)
             if top is None:
-                return [
-                    (cls(function="leaky_relu", slope=slope) if slope else cls(function="relu"), {})
-                ]
+                return [(cls(function="leaky_relu", slope=slope) if slope else cls(function="relu"), {})]
             if float(top) == 6.0 and not slope:
                 return [(cls(function="relu6"), {})]
         raise NotImplementedError  # other settings are kept as an opaque layer
@@ -98,11 +97,18 @@ class Activation(Layer):
         return self.function
 
 
-def activation_of(layer: keras.layers.Layer) -> list[tuple[Layer, Weights]]:
-    """The `activation` argument of a Keras layer as a chain of none or one."""
-    function = getattr(layer.activation, "__name__", None)
-    if layer.activation is None or function == "linear":
+def activation_of(layer: keras.layers.Layer, shape: Shape) -> list[tuple[Layer, Weights]]:
+    """The `activation` argument of a Keras layer, working on `shape`, as a chain of none or one."""
+    import keras
+
+    function, name = layer.activation, getattr(layer.activation, "__name__", "")
+    # A user's own function may have the name of one of Keras'.
+    stock = getattr(keras.activations, name, None) is function
+    if function is None or (stock and name == "linear"):
         return []
-    if function not in FUNCTIONS:
+    if stock and name in FUNCTIONS:
+        return [(Activation(function=name), {})]
+    if isinstance(function, keras.Layer):
         raise NotImplementedError
-    return [(Activation(function=function), {})]
+    whole = keras.layers.Activation(function, name=layer.name)
+    return [Opaque.read(whole, "one", shape)]

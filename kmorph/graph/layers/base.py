@@ -86,6 +86,9 @@ class Layer:
     keras_classes: ClassVar[tuple[str, ...]] = ()
     """Names of the Keras classes that `from_keras` understands."""
 
+    keras_names: ClassVar[dict[str, str]] = {}
+    """What Keras calls a weight, where its name differs from ours."""
+
     arity: ClassVar[tuple[int, int]] = (1, 1)
     """Smallest and largest number of inputs."""
 
@@ -121,11 +124,34 @@ class Layer:
         """The arrays in the order and shape in which the Keras layer holds them."""
         return list(weights.values())
 
+    def call_arguments(self) -> dict[str, Any]:
+        """Keyword arguments with which the Keras layer is called, beside its inputs."""
+        return {}
+
+    def call_keras(self, built: keras.layers.Layer, inputs: list[Any]) -> Any:
+        """Apply the Keras layer to Keras tensors."""
+        return built(inputs if len(inputs) > 1 else inputs[0], **self.call_arguments())
+
+    def keras_variables(self, built: keras.layers.Layer) -> dict[str, Any]:
+        """The variables of a built Keras layer by our names of the weights."""
+        ours = {theirs: name for name, theirs in self.keras_names.items()}
+        return {ours.get(variable.name, variable.name): variable for variable in built.weights}
+
+    def at_inference(self) -> Layer:
+        """The layer as it is when it is called with ``training=False``."""
+        return self
+
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
         """Describe a Keras layer as a chain of kmorph layers with their weights.
 
-        Most give a chain of one; a convolution with an activation gives two.
+        Most give a chain of one; a convolution with an activation gives two. Regularisers, constraints and
+        initialisers are not kept: they are settings of a training, not of the network.
+
+        Raises
+        ------
+        NotImplementedError
+            If no chain means the same; the layer is then kept whole as an `Opaque` one.
         """
         raise NotImplementedError
 
@@ -135,7 +161,7 @@ class Layer:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value != field.default:
-                values[field.name] = list(value) if isinstance(value, tuple) else value
+                values[field.name] = _lists(value)
         return values
 
     def describe(self) -> str:
@@ -149,6 +175,11 @@ class Layer:
     def with_(self, **changes: Any) -> Any:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, all the way down."""
+    return [_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def need_positive(owner: str, **values: int | tuple[int, ...]) -> None:

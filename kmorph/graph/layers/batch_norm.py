@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,10 @@ class BatchNorm(Layer):
         Added to the variance.
     scale, center : bool, default=True
         Whether there is a gain, and an offset.
+    inference : bool, default=False
+        Whether it is called with ``training=False``, as in a Keras model that asks for running statistics in
+        training too. Keras 3 overrides this argument when a functional model is itself called with
+        ``training=True``; statistics that must never move need ``trainable=False``.
 
     References
     ----------
@@ -43,6 +47,7 @@ class BatchNorm(Layer):
     epsilon: float = 1e-3
     scale: bool = True
     center: bool = True
+    inference: bool = False
 
     def __post_init__(self) -> None:
         for name in ("momentum", "epsilon"):
@@ -78,9 +83,15 @@ class BatchNorm(Layer):
             name=name,
         )
 
+    def call_arguments(self) -> dict[str, Any]:
+        return {"training": False} if self.inference else {}
+
+    def at_inference(self) -> Layer:
+        return self.with_(inference=True)
+
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
-        if layer.axis not in (-1, len(inputs[0])):
+        if layer.axis not in (-1, len(inputs[0])) or getattr(layer, "renorm", False):
             raise NotImplementedError
         norm = cls(
             momentum=float(layer.momentum),
@@ -93,4 +104,4 @@ class BatchNorm(Layer):
         return [(norm, {name: np.asarray(getattr(layer, name)) for name in names})]
 
     def describe(self) -> str:
-        return "batch norm"
+        return "batch norm (at inference)" if self.inference else "batch norm"

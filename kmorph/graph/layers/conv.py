@@ -20,6 +20,7 @@ from kmorph.graph.layers.base import (
     need_rank,
     window_size,
 )
+from kmorph.graph.layers.shaping import ZeroPadding
 
 if TYPE_CHECKING:
     import keras
@@ -144,53 +145,46 @@ class Conv(Layer):
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
+        kind, channels = type(layer).__name__, inputs[0][-1]
+        kernel, strides, dilation = (
+            tuple(values) for values in (layer.kernel_size, layer.strides, layer.dilation_rate)
+        )
+        chain: list[tuple[Layer, Weights]] = []
         if layer.data_format != "channels_last":
-            raise cls._unreadable(layer, "channels_first is not supported")
-        if layer.padding not in ("same", "valid"):
-            raise cls._unreadable(layer, f"padding {layer.padding!r} is not supported")
-        kind, rank, channels = type(layer).__name__, len(layer.kernel_size), inputs[0][-1]
-        arrays = [np.asarray(weight) for weight in layer.weights]
+            raise NotImplementedError
+        if layer.padding == "causal":
+            before = dilation[0] * (kernel[0] - 1)
+            chain.append((ZeroPadding(before=(before,), after=(0,)), {}))
         window = {
-            "kernel": tuple(layer.kernel_size),
-            "strides": tuple(layer.strides),
-            "padding": layer.padding,
-            "dilation": tuple(layer.dilation_rate),
+            "kernel": kernel,
+            "strides": strides,
+            "padding": "valid" if layer.padding == "causal" else layer.padding,
+            "dilation": dilation,
             "trainable": layer.trainable,
         }
-        bias = {"bias": arrays[-1]} if layer.use_bias else {}
-        chain: list[tuple[Layer, Weights]]
+        bias = {"bias": np.asarray(layer.bias)} if layer.use_bias else {}
         if kind.startswith("Conv"):
             conv = cls(filters=layer.filters, groups=layer.groups, bias=layer.use_bias, **window)
-            chain = [(conv, {"kernel": arrays[0], **bias})]
+            chain.append((conv, {"kernel": np.asarray(layer.kernel), **bias}))
         else:
-            multiplier = layer.depth_multiplier
-            depthwise = {"kernel": arrays[0].reshape((*layer.kernel_size, 1, channels * multiplier))}
             separable = kind.startswith("Separable")
-            conv = cls(
-                filters=channels * multiplier,
-                groups=channels,
-                bias=layer.use_bias and not separable,
-                **window,
-            )
-            chain = [(conv, depthwise if separable else {**depthwise, **bias})]
+            filters = channels * layer.depth_multiplier
+            array = np.asarray(layer.depthwise_kernel if separable else layer.kernel)
+            depthwise = {"kernel": array.reshape((*kernel, 1, filters))}
+            conv = cls(filters=filters, groups=channels, bias=layer.use_bias and not separable, **window)
+            chain.append((conv, depthwise if separable else {**depthwise, **bias}))
             if separable:
                 point = cls(
                     filters=layer.filters,
-                    kernel=(1,) * rank,
+                    kernel=(1,) * len(kernel),
                     bias=layer.use_bias,
                     trainable=layer.trainable,
                 )
-                chain.append((point, {"kernel": arrays[1], **bias}))
-        return chain + activation_of(layer)
-
-    @staticmethod
-    def _unreadable(layer: keras.layers.Layer, why: str) -> Exception:
-        from kmorph.errors import GraphError
-
-        return GraphError(f"Keras layer {layer.name!r}: {why}")
+                chain.append((point, {"kernel": np.asarray(layer.pointwise_kernel), **bias}))
+        return chain + activation_of(layer, tuple(layer.compute_output_shape((None, *inputs[0]))[1:]))
 
     def describe(self) -> str:
         window = "×".join(map(str, self.kernel))
-        stride = f" /{max(self.strides)}" if max(self.strides) > 1 else ""
+        stride = f" /{max(self.strides)}" if max(self.strides, default=1) > 1 else ""
         groups = f", {self.groups} groups" if self.groups > 1 else ""
         return f"conv {window}, {self.filters}{stride}{groups}"

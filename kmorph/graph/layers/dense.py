@@ -55,9 +55,7 @@ class Dense(Layer):
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         import keras
 
-        return keras.layers.Dense(
-            self.units, use_bias=self.bias, kernel_initializer="he_normal", name=name
-        )
+        return keras.layers.Dense(self.units, use_bias=self.bias, kernel_initializer="he_normal", name=name)
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
@@ -65,7 +63,7 @@ class Dense(Layer):
         if layer.use_bias:
             weights["bias"] = np.asarray(layer.bias)
         dense = cls(units=layer.units, bias=layer.use_bias, trainable=layer.trainable)
-        return [(dense, weights), *activation_of(layer)]
+        return [(dense, weights), *activation_of(layer, (*inputs[0][:-1], layer.units))]
 
     def describe(self) -> str:
         return f"dense {self.units}"

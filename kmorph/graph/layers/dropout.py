@@ -21,6 +21,8 @@ class Dropout(Layer):
         Share of numbers set to zero, from 0 to below 1.
     spatial : bool, default=False
         Whether whole channels are dropped rather than single numbers.
+    per_example : bool, default=False
+        Whether all numbers of an example are dropped together (stochastic depth).
     """
 
     kind = "dropout"
@@ -28,10 +30,13 @@ class Dropout(Layer):
 
     rate: float
     spatial: bool = False
+    per_example: bool = False
 
     def __post_init__(self) -> None:
         if type(self.rate) not in (int, float) or not 0 <= self.rate < 1:
             raise self.error(f"rate must be a number from 0 to below 1, got {self.rate!r}")
+        if self.spatial and self.per_example:
+            raise self.error("drops either whole channels or whole examples")
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if self.spatial and not 2 <= len(inputs[0]) <= 4:
@@ -41,17 +46,23 @@ class Dropout(Layer):
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         import keras
 
+        if self.per_example:
+            return keras.layers.Dropout(self.rate, noise_shape=(None,) + (1,) * len(inputs[0]), name=name)
         kind = f"SpatialDropout{len(inputs[0]) - 1}D" if self.spatial else "Dropout"
         return getattr(keras.layers, kind)(self.rate, name=name)
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
-        spatial = type(layer).__name__ != "Dropout"
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             raise NotImplementedError
-        if not spatial and layer.noise_shape is not None:
-            raise NotImplementedError
-        return [(cls(rate=float(layer.rate), spatial=spatial), {})]
+        rate = float(layer.rate)
+        if type(layer).__name__ != "Dropout":
+            return [(cls(rate=rate, spatial=True), {})]
+        if layer.noise_shape is None:
+            return [(cls(rate=rate), {})]
+        if tuple(layer.noise_shape) == (None,) + (1,) * len(inputs[0]):
+            return [(cls(rate=rate, per_example=True), {})]
+        raise NotImplementedError
 
     def describe(self) -> str:
         return f"dropout {self.rate:g}"

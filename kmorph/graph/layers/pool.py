@@ -90,9 +90,7 @@ class GlobalPool(Layer):
     """
 
     kind = "global_pool"
-    keras_classes = tuple(
-        f"Global{word}Pooling{rank}D" for word in FUNCTIONS.values() for rank in (1, 2, 3)
-    )
+    keras_classes = tuple(f"Global{word}Pooling{rank}D" for word in FUNCTIONS.values() for rank in (1, 2, 3))
 
     function: str = "average"
     keep_axes: bool = False

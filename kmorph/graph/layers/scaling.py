@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,9 +45,7 @@ class Rescale(Layer):
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
-        if not (np.isscalar(layer.scale) and np.isscalar(layer.offset)):
-            raise NotImplementedError
-        return [(cls(scale=float(layer.scale), offset=float(layer.offset)), {})]
+        return [(affine(layer.scale, layer.offset, inputs[0][-1]), {})]
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,10 @@ class Normalize(Layer):
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
         if layer.invert or layer.axis not in (-1, (-1,), (len(inputs[0]),), len(inputs[0])):
             raise NotImplementedError
-        mean = np.asarray(layer.mean, float).reshape(-1)
-        variance = np.asarray(layer.variance, float).reshape(-1)
+        # Constants as they were given, not as Keras rounded them; measured ones are weights.
+        given = layer.input_mean is not None
+        mean = np.asarray(layer.input_mean if given else layer.mean, float).reshape(-1)
+        variance = np.asarray(layer.input_variance if given else layer.variance, float).reshape(-1)
         # Keras never divides by less than its epsilon.
         variance = np.maximum(variance, 1e-14)
         channels = inputs[0][-1]
@@ -106,11 +106,32 @@ class Normalize(Layer):
         return "normalize"
 
 
+def affine(scale: Any, offset: Any, channels: int) -> Layer:
+    """``scale · x + offset`` for numbers, or for arrays that hold one number per channel.
+
+    Raises
+    ------
+    NotImplementedError
+        If the arrays have another shape, or a scale per channel is not above zero.
+    """
+    scale, offset = np.asarray(scale, float), np.asarray(offset, float)
+    if scale.size == offset.size == 1:
+        return Rescale(scale=scale.item(), offset=offset.item())
+    along_channels = all(
+        values.size == 1 or values.size == channels == values.shape[-1] for values in (scale, offset)
+    )
+    if not along_channels or scale.min() <= 0:
+        raise NotImplementedError
+    scale, offset = (np.broadcast_to(values.reshape(-1), channels) for values in (scale, offset))
+    return Normalize(mean=tuple((-offset / scale).tolist()), variance=tuple((scale**-2).tolist()))
+
+
 @dataclass(frozen=True)
 class ChannelScale(Layer):
     """A learned gain for each channel; weight ``gain`` of shape ``(channels,)``."""
 
     kind = "channel_scale"
+    keras_names = {"gain": "kernel"}
     keras_classes = ("EinsumDense",)
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -134,7 +155,12 @@ class ChannelScale(Layer):
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
         sources, _, target = layer.equation.partition("->")
         data, _, kernel = sources.partition(",")
-        if data != target or kernel != data[-1] or layer.bias is not None or layer.activation.__name__ != "linear":
+        if (
+            data != target
+            or kernel != data[-1]
+            or layer.bias is not None
+            or layer.activation.__name__ != "linear"
+        ):
             raise NotImplementedError
         return [(cls(trainable=layer.trainable), {"gain": np.asarray(layer.kernel)})]
 

@@ -1,0 +1,58 @@
+"""The ``.keras`` format."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from kmorph.errors import ExportError
+from kmorph.export.wrap import checked_names, wrap_classifier
+from kmorph.graph import Graph
+
+
+def write_keras(graph: Graph, classes: Sequence[str], file: str | Path) -> Path:
+    """Write a classifier as one ``.keras`` file.
+
+    ``keras.models.load_model(file, safe_mode=True)`` opens it where kmorph is not installed. The model takes
+    raw input and returns class probabilities, in the order of `classes`. The file is written beside its place
+    and then moved there.
+
+    Parameters
+    ----------
+    graph : Graph
+    classes : sequence of str
+        One name for each output; checked alone, the format has no place for them.
+    file : path
+        Ends in ``.keras``; its folder is made if need be.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    ExportError
+        If the suffix is another, the file cannot be written, or the graph cannot be exported.
+    """
+    file = Path(file)
+    if file.suffix != ".keras":
+        raise ExportError(
+            f"{file.name!r} must end in .keras, for example {file.with_suffix('.keras').name!r}"
+        )
+    if file.is_dir():
+        raise ExportError(f"cannot write {file}: it is a folder; name a file in it")
+    checked_names(graph, classes)
+    model = wrap_classifier(graph)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{file.stem}.", dir=file.parent) as folder:
+            # Keras wants the suffix, so the temporary place is a folder.
+            temporary = Path(folder) / file.name
+            model.save(temporary)
+            os.replace(temporary, file)
+    except OSError as error:
+        raise ExportError(f"cannot write {file}: {error.strerror or error}; choose another place") from error
+    return file

@@ -1,0 +1,118 @@
+"""TensorFlow's SavedModel format, as TF Serving reads it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kmorph.errors import ExportError
+from kmorph.export.wrap import checked_names, wrap_classifier
+from kmorph.graph import Graph
+
+MOST_TRIES = 100
+
+
+def write_saved_model(graph: Graph, class_names: Sequence[str], target: str | Path) -> Path:
+    """Write a classifier as ``target/<version>/``, the layout that TF Serving watches.
+
+    The version is one above the highest that is there, 1 in a new folder. It is written under another name
+    and then renamed, so that a server never sees half a model. Two signatures take a float32 tensor
+    ``images`` of shape ``(n, *input_shape)``, raw: unsigned bytes are cast by the caller (JSON has one kind
+    of number anyway).
+
+    ``serving_default`` gives
+
+    - ``scores``: float32 ``(n, classes)``, the class probabilities in the order of `class_names`;
+    - ``labels``: string ``(n,)``, the name of each example's most probable class: what ``predict`` gives.
+
+    ``classify`` has the outputs of TF Serving's Classify API: ``scores``, and ``classes`` of the same shape
+    with the name that belongs to each score. In Python the loaded object can also be called with a batch
+    of unsigned bytes or floats, ``loaded.predict(images)``.
+
+    Parameters
+    ----------
+    graph : Graph
+        With weights; its output node is logits.
+    class_names : sequence of str
+    target : path
+        Folder of the model; made if need be.
+
+    Returns
+    -------
+    Path
+        The folder of the version written.
+
+    Raises
+    ------
+    ExportError
+        If the target is a file or cannot be written, or the graph cannot be exported.
+    """
+    target = Path(target)
+    if target.exists() and not target.is_dir():
+        raise ExportError(f"cannot write to {target}: it is a file; name a folder")
+    names = checked_names(graph, class_names)
+    archive = _archive(graph, names)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=target) as folder:
+            temporary = Path(folder) / "model"
+            archive.write_out(str(temporary), verbose=False)
+            return _moved(temporary, target)
+    except OSError as error:
+        raise ExportError(
+            f"cannot write to {target}: {error.strerror or error}; choose another place"
+        ) from error
+
+
+def _archive(graph: Graph, names: tuple[str, ...]) -> Any:
+    """A Keras export archive with the two signatures, not yet written."""
+    import keras
+    import tensorflow as tf
+
+    model = wrap_classifier(graph)
+    texts = tf.constant(names)
+
+    def classify(images: Any) -> dict[str, Any]:
+        scores = model(tf.cast(images, tf.float32), training=False)
+        return {"scores": scores, "classes": tf.broadcast_to(texts, tf.shape(scores))}
+
+    def predict(images: Any) -> dict[str, Any]:
+        scores = model(tf.cast(images, tf.float32), training=False)
+        return {"scores": scores, "labels": tf.gather(texts, tf.argmax(scores, axis=-1))}
+
+    def images_of(dtype: Any) -> Any:
+        return tf.TensorSpec((None, *graph.input_shape), dtype, name="images")
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    endpoints: dict[str, Callable[..., Any]] = {"serving_default": predict, "classify": classify}
+    for name, function in endpoints.items():
+        archive.add_endpoint(name, function, input_signature=[images_of(tf.float32)])
+    either = tf.function(predict)
+    for dtype in (tf.float32, tf.uint8):
+        either.get_concrete_function(images_of(dtype))
+    archive.add_endpoint("predict", either)
+    return archive
+
+
+def _moved(folder: Path, target: Path) -> Path:
+    """Move a folder to the next free version of the target."""
+    versions = [int(child.name) for child in target.iterdir() if child.name.isdecimal()]
+    first = max(versions, default=0) + 1
+    for version in range(first, first + MOST_TRIES):
+        place = target / str(version)
+        if place.exists():
+            continue
+        try:
+            os.rename(folder, place)
+        except FileExistsError:
+            continue  # another process has just taken it
+        except OSError:
+            if place.exists():
+                continue
+            raise
+        return place
+    raise ExportError(f"cannot find a free version in {target}: other processes keep writing there")
