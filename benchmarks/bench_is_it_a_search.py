@@ -71,8 +71,8 @@ def run_search(seed: int, seconds: float) -> dict:
 
 def run_start(seed: int, seconds: float, start: str) -> dict:
     from kmorph import ImageClassifier, starts
-    from kmorph.tasks.estimator import validation_fraction
     from kmorph.data.split import stratified_split
+    from kmorph.tasks.estimator import validation_fraction
     from kmorph.training.plan import Hyperparameters, Plan
     from kmorph.training.quiet import load_tensorflow
     from kmorph.training.trainer import Data
@@ -142,7 +142,7 @@ def main() -> None:
         jobs = [job for job in todo if job[0] == arm]
         while jobs:
             batch, jobs = jobs[: len(cores)], jobs[len(cores) :]
-            running = [start(*job, arguments.seconds, core) for job, core in zip(batch, cores)]
+            running = [start(*job, arguments.seconds, core) for job, core in zip(batch, cores, strict=False)]
             if any(process.wait() for process in running):
                 sys.exit("an arm failed; see its output above")
     report(arguments.seeds, arguments.seconds)
@@ -165,8 +165,9 @@ def report(seeds: int, seconds: float) -> None:
         differences.append(search["held_out_accuracy"] - alone["held_out_accuracy"])
         tests.append(search["test_accuracy"])
         print(
-            f"{seed:4}  {search['held_out_accuracy']:.4f}  {alone['held_out_accuracy']:.4f}  {differences[-1]:+.4f}"
-            f"     {search['depth']:5}  {search['grown_depth']:5}  {search['models']:6}  {tests[-1]:.4f}  {alone['start']}"
+            f"{seed:4}  {search['held_out_accuracy']:.4f}  {alone['held_out_accuracy']:.4f}  "
+            f"{differences[-1]:+.4f}     {search['depth']:5}  {search['grown_depth']:5}  "
+            f"{search['models']:6}  {tests[-1]:.4f}  {alone['start']}"
         )
     print(f"mean difference {np.mean(differences):+.4f}, mean test accuracy {np.mean(tests):.4f}")
 

@@ -11,9 +11,7 @@ algorithm 1; the clock and the settling phase are ours.
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import Executor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +23,15 @@ from kmorph.search.executors import WorkerProcesses
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
 from kmorph.search.jobs import Jobs, Listener
+from kmorph.search.planning import Planner
 from kmorph.search.propose import Observation, Proposal, propose
 from kmorph.search.record import Record, best_record
 from kmorph.search.schedule import Schedule
 from kmorph.search.settings import Candidate, Settings
 from kmorph.search.worker import Result, Task
 from kmorph.surrogate import Surrogate
-from kmorph.training.plan import Hyperparameters, Plan
+from kmorph.training.plan import Plan
 
-FIRST_SECONDS = 2.0  # of training that the very first model gets, however short the time limit
-EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
 SETTLE_EVERY = 6  # models between two settled ones when there is no time limit
 
 
@@ -76,6 +73,7 @@ class Search:
             if model_id is not None
         }
         self.schedule = Schedule()
+        self.planner = Planner(settings, self.schedule, self.records)
         self.surrogate = Surrogate()
         self.prepared: Proposal | None = None
         self._tickets = 0
@@ -102,7 +100,8 @@ class Search:
         """
         settings = self.settings
         models = None if settings.max_models is None else max(settings.max_models, 0)
-        self.schedule = Schedule(time_limit, models, settings.max_epochs, begun)
+        self.schedule = Schedule(time_limit, models, begun)
+        self.planner = Planner(settings, self.schedule, self.records)
         self.listener.search_started(self.folder.path, time_limit, len(self.records))
         try:
             while self._send_candidates():
@@ -139,17 +138,13 @@ class Search:
         tried |= {candidate.graph.fingerprint for candidate in self.jobs.under_way} | set(self._failed_starts)
         fresh = [(name, graph) for name, graph in self.settings.starts if graph.fingerprint not in tried]
         trained = len(self.settings.starts) - len(fresh)
-        if not fresh or (self.records and trained >= self._affordable_starts()):
+        if not fresh or (
+            self.records and trained >= self.schedule.affordable_starts(len(self.settings.starts))
+        ):
             return None
         name, graph = fresh[0]
         seed = self._new_seed()
-        return Candidate(None, (), graph, f"start: {name}", *self._stable(seed, graph))
-
-    def _affordable_starts(self) -> int:
-        limit = self.schedule.time_limit
-        if limit is None or limit >= 300:
-            return len(self.settings.starts)
-        return 1 if limit < 25 else 2
+        return Candidate(None, (), graph, f"start: {name}", *self.planner.first_or_stable(graph, seed))
 
     def _settling(self) -> Candidate | None:
         """The best lineage again, at a falling learning rate, when it is time for that."""
@@ -169,7 +164,7 @@ class Search:
             return None
         assert parent.model_id is not None
         graph, seed = self.structures[parent.model_id], self._new_seed()
-        plan = self._plan("decay", graph, seed, self.schedule.time_left())
+        plan = self.planner.plan("decay", graph, seed, self.schedule.time_left())
         return Candidate(parent, (), graph, "settle: learning rate to zero", "decay", plan, seed)
 
     def _next_child(self) -> Candidate | None:
@@ -184,7 +179,7 @@ class Search:
             tuple(to_json(morph, seed) for morph, seed in proposal.morphs),
             proposal.graph,
             proposal.change,
-            *self._stable(seed, proposal.graph),
+            *self.planner.first_or_stable(proposal.graph, seed),
         )
 
     def _prepare_proposal(self) -> None:
@@ -259,56 +254,6 @@ class Search:
         return line
 
     # Training.
-
-    def _stable(self, seed: int, graph: Graph) -> tuple[str, Plan, int]:
-        seconds = self.schedule.slice_seconds()
-        if seconds is None and self.settings.patience is None:
-            return "stable", self._plan("stable", graph, seed, None), seed
-        if self._affordable_starts() == 1 and not self.records:
-            # So little time that the first model is likely the last: it settles at once.
-            return "decay", self._plan("decay", graph, seed, self.schedule.time_left()), seed
-        return "stable", self._plan("stable", graph, seed, seconds), seed
-
-    def _plan(self, phase: str, graph: Graph, seed: int, seconds: float | None) -> Plan:
-        settings = self.settings
-        deadline = self.schedule.deadline
-        epochs = settings.max_epochs
-        if deadline is None and epochs is None:
-            epochs = EPOCHS_WITHOUT_LIMIT
-        if not self.records and seconds is not None and deadline is not None:
-            seconds = max(seconds, FIRST_SECONDS)
-            # A cold worker loads TensorFlow for some seconds before it can begin.
-            deadline = max(deadline, time.time() + 3 * FIRST_SECONDS + 4)
-        return Plan(
-            phase=phase,
-            deadline=deadline,
-            seconds=seconds,
-            max_epochs=epochs,
-            patience=settings.patience if deadline is None else None,
-            min_loss_decrease=settings.min_loss_decrease,
-            hyperparameters=self._hyperparameters(graph),
-            seed=seed,
-        )
-
-    def _hyperparameters(self, graph: Graph) -> Hyperparameters:
-        chosen = self.settings.hyperparameters
-        if self._epochs_to_come(graph) >= 8:
-            chosen = replace(chosen, augment=self.settings.augment)
-        return chosen
-
-    def _epochs_to_come(self, graph: Graph) -> float:
-        """How many epochs this graph could be trained in the time left; many without a clock."""
-        left = self.schedule.time_left()
-        if left is None:
-            return float("inf")
-        speeds = [
-            record.images_per_second * record.flops
-            for record in self.records.values()
-            if record.images_per_second > 0
-        ]
-        # Before anything was measured: multiply-adds per second, backward pass included, of a slow machine.
-        power = float(np.median(speeds)) if speeds else 8e9
-        return left * power / max(graph.flops, 1) / self.settings.n_train
 
     def _send(self, candidate: Candidate) -> None:
         parent = candidate.parent

@@ -28,6 +28,7 @@ from kmorph.surrogate.process import Surrogate
 MAX_GROWTH = 1.5
 """Largest FLOPs of a proposed child, as a multiple of its parent's."""
 
+CONTINUED = 100  # models whose training on, unchanged, is scored: those with the lowest mean
 PARENTS = 5
 SINGLES = 300  # children with one morph that are scored, over all parents
 BEAM = 6
@@ -175,9 +176,8 @@ def propose(
     process = process.with_pending([o.as_candidate() for o in pending])
     deadline = time.monotonic() + seconds
     tried = {(o.parent_id, structure_key(o.graph)) for o in (*observations, *pending, *failed)}
-    unchanged = [_Option(o, (), o.graph.without_weights()) for o in known]
-    score = _Score(process, beta, known, time_left, unchanged)
-    rounds = [score(unchanged)]
+    score = _Score(process, beta, known, time_left)
+    rounds = [score(score.unchanged)]
     parents = rounds[0][:PARENTS]
     branches = max(SINGLES // len(parents), 1)
     for _ in range(DEPTH):
@@ -217,7 +217,6 @@ class _Score:
         beta: float,
         known: Sequence[Observation],
         time_left: float | None,
-        unchanged: list[_Option],
     ) -> None:
         self.process, self.beta = process, beta
         self.speed = float(
@@ -227,8 +226,10 @@ class _Score:
         self.seconds = float(np.median(trained)) if time_left is None else max(time_left, 0.0)
         # Converted once for each parent, not for each of its many children.
         self.parents = {id(o): o.as_candidate() for o in known}
-        candidates = [self._candidate(option) for option in unchanged]
-        self.reference = candidates[int(np.argmin(process.predict(candidates)[0]))]
+        options = [_Option(o, (), self.parents[id(o)].graph) for o in known]
+        mean = process.predict_mean([self._candidate(option) for option in options])
+        self.unchanged = [options[i] for i in np.argsort(mean, kind="stable")[:CONTINUED]]
+        self.reference = self._candidate(self.unchanged[0])
 
     def __call__(self, options: list[_Option]) -> list[_Option]:
         mean, std = self.process.advantage([self._candidate(option) for option in options], self.reference)

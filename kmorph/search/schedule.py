@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
 DECAY_SHARE = 0.35  # of the time goes to settling the best lineage at a falling learning rate
 SLICES = (8, 16)  # fewest and most candidates in the stable phase
+GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
+ALL_STARTS_FROM = 300.0  # seconds from which every start gets its slice
 SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by this
 
 
@@ -21,15 +23,12 @@ class Schedule:
         Seconds for the search, from `begun`.
     max_models : int or None
         Most models of this search, those of earlier calls included.
-    max_epochs : int or None
-        Most epochs of one candidate.
     begun : float
         ``time.time()`` at which the clock started.
     """
 
     time_limit: float | None = None
     max_models: int | None = None
-    max_epochs: int | None = None
     begun: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
@@ -74,3 +73,9 @@ class Schedule:
             return False
         # Another candidate that could train for less than half its slice is not worth its overhead.
         return time.time() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins
+
+    def affordable_starts(self, offered: int) -> int:
+        """How many starts are worth a slice each before growing begins."""
+        if self.time_limit is None or self.time_limit >= ALL_STARTS_FROM:
+            return offered
+        return 1 if self.time_limit < GROWTH_FROM else min(2, offered)

@@ -24,7 +24,9 @@ class Settings:
     hyperparameters : Hyperparameters
         Of every candidate.
     augment : tuple of str
-        Changes of training images that suit the data; used once enough epochs are to come.
+        Changes of training images that suit the data; used where enough epochs are to come.
+    always_augment : bool, default=False
+        Whether they are used even if not.
     limits : Limits
         Bounds of growth.
     kinds : tuple of Morph classes or None
@@ -41,6 +43,7 @@ class Settings:
     objective: str = "accuracy"
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     augment: tuple[str, ...] = ()
+    always_augment: bool = False
     limits: Limits = field(default_factory=Limits)
     kinds: tuple[type[Morph], ...] | None = None
     max_models: int | None = None

@@ -16,7 +16,7 @@ from kmorph.data.images import check_images
 from kmorph.data.labels import LabelCodec
 from kmorph.data.split import stratified_split
 from kmorph.errors import DataError, SearchError
-from kmorph.graph import Layer
+from kmorph.graph import Graph, Layer
 from kmorph.search.executors import shared_workers
 from kmorph.search.final import train_final
 from kmorph.search.folder import RunFolder
@@ -348,6 +348,7 @@ class Estimator(Fitted):
             objective=self.objective,
             hyperparameters=options.choose_hyperparameters(self.hyperparameters, trainer),
             augment=self._augmentation(data.x, data.y),
+            always_augment=self.augment is True,
             limits=Limits(max_parameters=self.max_parameters, max_flops=self.max_flops),
             kinds=options.choose_morphs(self.morphs),
             max_models=self.max_models,

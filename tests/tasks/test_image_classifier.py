@@ -96,7 +96,10 @@ def test_exports_work_without_kmorph(fitted, digits, tmp_path, target, format):
     written = clf.export(tmp_path / target, format=format)
     np.save(tmp_path / "x.npy", x)
     if format == "keras":
-        load = f"import keras; scores = keras.models.load_model({str(written)!r}, safe_mode=True).predict(x, verbose=0)"
+        load = (
+            f"import keras; model = keras.models.load_model({str(written)!r}, safe_mode=True); "
+            "scores = model.predict(x, verbose=0)"
+        )
     else:
         load = (
             f"import tensorflow as tf; served = tf.saved_model.load({str(written)!r}); "

@@ -1,0 +1,86 @@
+"""How long, and with which settings, a candidate is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from kmorph.graph import Graph
+from kmorph.search.record import Record
+from kmorph.search.schedule import GROWTH_FROM, Schedule
+from kmorph.search.settings import Settings
+from kmorph.training.plan import Hyperparameters, Plan
+
+FIRST_SECONDS = 2.0  # of training that the very first model gets, however short the time limit
+COLD_WORKER = 10.0  # seconds in which a new worker loads TensorFlow and compiles
+EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
+EPOCHS_TO_AUGMENT = 8  # still to come, from which augmentation pays
+POWER = 8e9  # multiply-adds of a forward pass per second in training, before anything was measured
+
+
+class Planner:
+    """Makes the plan of each candidate from the clock and from what was measured.
+
+    Parameters
+    ----------
+    settings : Settings
+    schedule : Schedule
+    records : mapping from model id to Record
+        Of the search; it is looked at whenever a plan is made.
+    """
+
+    def __init__(self, settings: Settings, schedule: Schedule, records: Mapping[int | None, Record]) -> None:
+        self.settings, self.schedule, self.records = settings, schedule, records
+
+    def first_or_stable(self, graph: Graph, seed: int) -> tuple[str, Plan, int]:
+        """Phase, plan and seed of a start or a child.
+
+        It trains for a slice of the time, but where there is no time to grow, the first model has it all
+        and settles at once.
+        """
+        limit = self.schedule.time_limit
+        if limit is not None and limit < GROWTH_FROM and not self.records:
+            return "decay", self.plan("decay", graph, seed, self.schedule.time_left()), seed
+        return "stable", self.plan("stable", graph, seed, self.schedule.slice_seconds()), seed
+
+    def plan(self, phase: str, graph: Graph, seed: int, seconds: float | None) -> Plan:
+        """The plan of a candidate that trains for `seconds` (None: as many epochs as are allowed)."""
+        settings, deadline = self.settings, self.schedule.deadline
+        epochs = settings.max_epochs
+        if deadline is None and epochs is None:
+            epochs = EPOCHS_WITHOUT_LIMIT
+        if not self.records and seconds is not None and deadline is not None:
+            seconds = max(seconds, FIRST_SECONDS)
+            deadline = max(deadline, time.time() + COLD_WORKER)
+        return Plan(
+            phase=phase,
+            deadline=deadline,
+            seconds=seconds,
+            max_epochs=epochs,
+            patience=settings.patience if deadline is None else None,
+            min_loss_decrease=settings.min_loss_decrease,
+            hyperparameters=self._hyperparameters(graph),
+            seed=seed,
+        )
+
+    def _hyperparameters(self, graph: Graph) -> Hyperparameters:
+        chosen = self.settings.hyperparameters
+        if self.settings.always_augment or self._epochs_to_come(graph) >= EPOCHS_TO_AUGMENT:
+            chosen = replace(chosen, augment=self.settings.augment)
+        return chosen
+
+    def _epochs_to_come(self, graph: Graph) -> float:
+        """How many epochs this graph could be trained in the time left; without a clock, many."""
+        left = self.schedule.time_left()
+        if left is None:
+            return float("inf")
+        speeds = [
+            record.images_per_second * record.flops
+            for record in self.records.values()
+            if record.images_per_second > 0
+        ]
+        power = float(np.median(speeds)) if speeds else POWER
+        return left * power / max(graph.flops, 1) / self.settings.n_train
