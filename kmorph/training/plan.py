@@ -12,7 +12,7 @@ class Hyperparameters:
 
     Parameters
     ----------
-    learning_rate : float, default=0.05
+    learning_rate : float, default=0.1
         Peak step size of stochastic gradient descent with Nesterov momentum 0.9.
     batch_size : int, default=64
         Examples per step.
@@ -24,7 +24,7 @@ class Hyperparameters:
         Random changes of training images: ``"shift"``, ``"flip"``.
     """
 
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     batch_size: int = 64
     weight_decay: float = 5e-4
     label_smoothing: float = 0.0
