@@ -209,9 +209,9 @@ class Search:
         return [self._observation(record) for record in self._stable_records()]
 
     def _stable_records(self) -> list[Record]:
-        return [
-            record for record in self.records.values() if record.phase == "stable" and record.loss is not None
-        ]
+        """Models whose losses compare, for none was settled; if all were, those."""
+        measured = [record for record in self.records.values() if record.loss is not None]
+        return [record for record in measured if record.phase == "stable"] or measured
 
     def _observation(self, record: Record) -> Observation:
         assert record.model_id is not None and record.loss is not None

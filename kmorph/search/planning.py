@@ -38,11 +38,12 @@ class Planner:
     def first_or_stable(self, graph: Graph, seed: int) -> tuple[str, Plan, int]:
         """Phase, plan and seed of a start or a child.
 
-        It trains for a slice of the time, but where there is no time to grow, the first model has it all
-        and settles at once.
+        It trains for a slice of the time. Only where there is no time to grow, and no cap on epochs that
+        would leave some, the first model has it all and settles at once.
         """
         limit = self.schedule.time_limit
-        if limit is not None and limit < GROWTH_FROM and not self.records:
+        capped = self.settings.max_epochs is not None
+        if limit is not None and limit < GROWTH_FROM and not self.records and not capped:
             return "decay", self.plan("decay", graph, seed, self.schedule.time_left()), seed
         return "stable", self.plan("stable", graph, seed, self.schedule.slice_seconds()), seed
 

@@ -17,14 +17,18 @@ class Audience:
     ----------
     verbose : bool
         Whether progress is shown.
+    objective : {"accuracy", "loss"}
+        The metric by which the best model is told.
     callbacks : sequence of callable
         Called with each record, as the history tells it.
     """
 
-    def __init__(self, verbose: bool, callbacks: Sequence[Callable[[dict[str, Any]], Any]] = ()) -> None:
+    def __init__(
+        self, verbose: bool, objective: str, callbacks: Sequence[Callable[[dict[str, Any]], Any]] = ()
+    ) -> None:
         from kmorph.report.progress import Progress
 
-        self._display = Progress() if verbose else None
+        self._display = Progress(objective=objective) if verbose else None
         self._callbacks = tuple(callbacks)
 
     def search_started(self, path: Path, time_limit: float | None, resumed: int) -> None:

@@ -290,7 +290,7 @@ class Estimator(Fitted):
         self, folder: RunFolder, x: np.ndarray, codes: np.ndarray, codec: LabelCodec, progress: Any
     ) -> History:
         """The folder's history, described by this task; an existing one must be of the same task."""
-        seed = self.seed if self.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
+        seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
         meta = {
             "task": self._task,
             "objective": self.objective,
@@ -362,7 +362,7 @@ class Estimator(Fitted):
         return self.executor if self.executor is not None else shared_workers(self.workers)
 
     def _progress(self) -> Audience:
-        return Audience(self.verbose, self.callbacks)
+        return Audience(self.verbose, self.objective, self.callbacks)
 
     def _enter(self, path: Path) -> None:
         self.path_ = path

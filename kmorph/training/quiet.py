@@ -39,3 +39,4 @@ def load_tensorflow() -> None:
         for device in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(device, True)
         tf.constant(0.0)
+    tf.get_logger().setLevel("ERROR")

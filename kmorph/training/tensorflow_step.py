@@ -36,6 +36,7 @@ class TensorFlowStep:
         import keras
         import tensorflow as tf
 
+        seed %= 2**31  # what TensorFlow's seeds hold
         keras.utils.set_random_seed(seed)
         self.graph = graph
         self.model = to_keras(graph)

@@ -1,0 +1,302 @@
+"""What a search shows while it runs: a live display on a terminal, one line a model anywhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.file_proxy import FileProxy
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kmorph.report.table import change_of, metric_name, models_table, number, plain, reason_of
+from kmorph.search.record import Record, best_record
+
+ROWS = 12  # models in the live table; the best is always among them
+REFRESH_SECONDS = 0.5
+_BESIDE_TABLE = 9  # lines of the live display that are no rows of the table
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether `Progress` on this stream would be a live display: a terminal that is nobody else's yet."""
+    try:
+        terminal = stream.isatty()
+    except (AttributeError, ValueError):  # not a whole file, or closed
+        return False
+    taken = isinstance(stream, FileProxy)  # the caller's program has a live display of its own
+    unicode = (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
+    able = unicode and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    return terminal and able and not taken
+
+
+class Progress:
+    """Shows how a search goes on. A search calls its methods; none of them ever raises.
+
+    On a terminal there is a live display: time, the candidate in training, the latest models. When it ends,
+    in whichever way, the cursor is back and the table of all models stays. Elsewhere (pipes, files,
+    notebooks) there is one line for each model, flushed, without escape codes. A stream that cannot be
+    written to any longer ends the display, not the search.
+
+    Parameters
+    ----------
+    stream : text file, default=sys.stdout
+        Where to write.
+    objective : str, default="accuracy"
+        What makes a model the best so far; see `kmorph.search.record.best_record`.
+
+    Examples
+    --------
+    >>> with Progress() as progress:  # doctest: +SKIP
+    ...     progress.search_started(folder, time_limit=60.0, resumed=0)
+    """
+
+    def __init__(self, stream: TextIO | None = None, objective: str = "accuracy") -> None:
+        self._given = stream
+        self._objective = objective
+        self._lock = threading.RLock()
+        self._display: _Display | None = None
+        self._time_limit: float | None = None
+        self._began = time.monotonic()
+        self._resumed = 0
+        self._records: list[Record] = []
+        self._best: Record | None = None
+        self._candidate: dict[str, Any] = {}
+
+    def search_started(self, path: Path, time_limit: float | None, resumed: int) -> None:
+        """Begin. `time_limit` in seconds; `resumed` is the number of models that are there already."""
+        with self._guarded():
+            self.close()
+            self._time_limit, self._resumed = time_limit, resumed
+            self._began = time.monotonic()
+            self._records, self._best, self._candidate = [], None, {}
+            place = plain(str(path))
+            limit = "without a time limit" if time_limit is None else f"for {_seconds(time_limit)}"
+            if resumed:
+                self._say(f"Going on {limit} with the search in {place}, {_count(resumed, 'model')} so far")
+            else:
+                self._say(f"Searching {limit} in {place}")
+            if is_live(self._stream):
+                self._display = _Display(self._stream, self._render)
+                self._display.start()
+
+    def candidate_started(
+        self, change: str, parent_id: int | None, n_parameters: int, phase: str, seconds: float | None
+    ) -> None:
+        """A candidate goes into training, for `seconds` (None: not known) beside building and compiling."""
+        with self._guarded():
+            row = {"change": change, "parent_id": parent_id}
+            self._candidate = {
+                "text": f"{change_of(row)}{_from(parent_id)}, {n_parameters:,} parameters, {plain(phase)}",
+                "began": time.monotonic(),
+            }
+
+    def candidate_progress(self, event: dict[str, Any]) -> None:
+        """News from the candidate in training: `images`, `loss`, `progress` from 0 to 1, `time`."""
+        with self._guarded():
+            self._candidate.update(event)
+
+    def candidate_recorded(self, record: Record) -> None:
+        """A candidate was trained, evaluated and written down."""
+        with self._guarded():
+            self._records.append(record)
+            self._candidate = {}
+            self._best = best_record([*([self._best] if self._best else []), record], self._objective)
+            if self._display is None:
+                mark = " (best so far)" if self._best is record and not self._resumed else ""
+                self._say_line(record, f"model {record.model_id}", ", ".join(_measured(record)) + mark)
+
+    def candidate_failed(self, record: Record) -> None:
+        """A candidate failed; its record tells why."""
+        with self._guarded():
+            self._records.append(record)
+            self._candidate = {}
+            if self._display is None:
+                self._say_line(record, "failed", reason_of(record.to_dict()))
+
+    def search_finished(self, best: Record | None) -> None:
+        """The end; `best` is the best model of the whole search, those of earlier fits included."""
+        with self._guarded():
+            self._best = best
+            self.close()
+            models = sum(record.model_id is not None for record in self._records)
+            failed = len(self._records) - models
+            counts = _count(models, "model") + (f", {failed} failed" if failed else "")
+            text = f"Search ended after {_seconds(time.monotonic() - self._began)}: {counts}"
+            if best is not None:
+                text += "; best is " + ", ".join([f"model {best.model_id}", *_metrics(best)])
+            self._say(text)
+
+    def message(self, text: str) -> None:
+        """A note for the user, at any time."""
+        with self._guarded():
+            self._say(plain(text))
+
+    def close(self) -> None:
+        """End the live display, if there is one, and leave the terminal as it was. May be called twice."""
+        with self._lock:
+            display, self._display = self._display, None
+        if display is None:
+            return
+        display.stop()
+        if self._records:
+            with contextlib.suppress(Exception):
+                display.console.print(models_table(self._latest(len(self._records) + 1), self._best_id()))
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _stream(self) -> TextIO:
+        return sys.stdout if self._given is None else self._given
+
+    def _best_id(self) -> int | None:
+        return None if self._best is None else self._best.model_id
+
+    def _say_line(self, record: Record, what: str, result: str) -> None:
+        clock = f"[{time.monotonic() - self._began:4.0f} s]"
+        self._say(f"{clock} {what}{_from(record.parent_id)}: {change_of(record.to_dict())}; {result}")
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Whatever goes wrong in a display is no reason to lose a search: go on with lines, or silently."""
+        try:
+            with self._lock:
+                yield
+        except Exception:
+            self.close()
+
+    def _say(self, text: str) -> None:
+        """One line, above the live display if there is one."""
+        if self._display is not None:
+            self._display.console.print(Text(text), soft_wrap=True)
+            return
+        stream = self._stream
+        try:
+            print(text, file=stream, flush=True)
+        except UnicodeEncodeError:
+            encoding = getattr(stream, "encoding", None) or "ascii"
+            print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
+
+    def _render(self) -> RenderableType:
+        """What the live display shows now.
+
+        Called under the lock of rich's display, by its thread and by `_say`: taking ours too could deadlock.
+        """
+        display = self._display
+        height = 24 if display is None else display.console.height
+        elapsed = time.monotonic() - self._began
+        parts: list[RenderableType] = [_time_bar(elapsed, self._time_limit), self._render_candidate()]
+        if shown := self._latest(max(3, min(ROWS, height - _BESIDE_TABLE))):
+            parts.append(models_table(shown, self._best_id(), wrap=False))
+        return Group(*parts)
+
+    def _latest(self, most: int) -> list[Record]:
+        """The last candidates; the best model takes the first place if it is not among them."""
+        shown, best = self._records[-most:], self._best
+        if best is not None and all(record.model_id != best.model_id for record in shown):
+            shown = [best, *shown[-most + 1 :]]
+        return shown
+
+    def _render_candidate(self) -> Text:
+        now = self._candidate
+        if not now:
+            return Text("choosing the next candidate", style="dim", no_wrap=True, overflow="ellipsis")
+        details = [now["text"]]
+        if "loss" in now:
+            details.append(f"loss {number(now['loss'])}")
+        if "progress" in now:
+            details.append(f"{100 * min(1.0, max(0.0, now['progress'])):.0f} %")
+        details.append(_seconds(time.monotonic() - now["began"]))
+        return Text(f"training {', '.join(details)}", no_wrap=True, overflow="ellipsis")
+
+
+class _Console(Console):
+    """A console that falls silent when its stream is gone, where rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+class _Display:
+    """A rich live display that is refreshed by a thread which no error ends loudly."""
+
+    def __init__(self, stream: TextIO, render: Callable[[], RenderableType]) -> None:
+        self.console = _Console(file=stream, force_terminal=True, force_jupyter=False)
+        self._stopped = threading.Event()
+        self._live = Live(
+            get_renderable=render,
+            console=self.console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=stream is sys.stdout,
+            # What goes into a file must not come to the terminal.
+            redirect_stderr=is_live(sys.stderr),
+        )
+        self._thread = threading.Thread(target=self._refresh, daemon=True, name="kmorph-progress")
+
+    def start(self) -> None:
+        self._live.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        try:
+            self._live.stop()
+        except Exception:
+            with contextlib.suppress(Exception):
+                self.console.show_cursor(True)
+
+    def _refresh(self) -> None:
+        while not self._stopped.wait(REFRESH_SECONDS):
+            with contextlib.suppress(Exception):
+                self._live.refresh()
+
+
+def _time_bar(elapsed: float, limit: float | None) -> Table:
+    row = Table.grid(padding=(0, 1), expand=True)
+    row.add_column(ratio=1)
+    row.add_column(no_wrap=True)
+    text = _seconds(elapsed) if limit is None else f"{_seconds(elapsed)} of {_seconds(limit)}"
+    row.add_row(ProgressBar(total=limit, completed=elapsed, pulse=limit is None), Text(text))
+    return row
+
+
+def _measured(record: Record) -> list[str]:
+    return [f"{record.n_parameters:,} parameters", *_metrics(record), _seconds(record.seconds)]
+
+
+def _metrics(record: Record) -> list[str]:
+    values = {metric_name([record.to_dict()]): record.metric_value, "loss": record.loss}
+    return [f"{name} {number(value)}" for name, value in values.items() if value is not None]
+
+
+def _from(parent_id: int | None) -> str:
+    return "" if parent_id is None else f" from {parent_id}"
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

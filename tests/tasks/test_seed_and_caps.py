@@ -1,0 +1,26 @@
+"""Seeds of any size, and caps on epochs under a short clock."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from kmorph import ImageClassifier
+
+X, Y = load_digits(return_X_y=True)
+X = X.reshape(-1, 8, 8)
+
+
+@pytest.mark.parametrize("seed", [2**32 - 1, 2**40])
+def test_large_seeds_work_in_final_fit_too(tmp_path, seed):
+    quick = {"trainer_args": {"max_iter_num": 1}, "default_model_width": 8}
+    clf = ImageClassifier(path=tmp_path, seed=seed, max_models=1, searcher_args=quick, verbose=False)
+    clf.fit(X[:300], Y[:300]).final_fit(X[:300], Y[:300], trainer_args={"max_iter_num": 1})
+    assert clf.predict(X[:5]).shape == (5,)
+
+
+def test_a_cap_on_epochs_leaves_no_time_unused(tmp_path):
+    clf = ImageClassifier(path=tmp_path, searcher_args={"trainer_args": {"max_iter_num": 2}}, verbose=False)
+    clf.fit(X[:400], Y[:400], time_limit=18)
+    assert len(clf.history) >= 2
+    assert all(entry["epochs"] <= 2.5 for entry in clf.history)
+    assert np.isfinite(clf.history[-1]["loss"])

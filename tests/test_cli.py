@@ -1,0 +1,116 @@
+"""The command line, as a user runs it: in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "pandas")
+DEMO_LIMIT = 20  # seconds of search; the whole command adds loading TensorFlow twice, testing and exporting
+
+
+def kmorph(*arguments, cwd=None, code=0):
+    command = [sys.executable, "-m", "kmorph.cli", *arguments]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_help_is_quick():
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        assert "demo" in kmorph("--help").stdout
+        seconds.append(time.perf_counter() - begun)
+    assert min(seconds) < 0.7
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys, kmorph.cli\n"
+        "try: kmorph.cli.app(['demo', '--help'])\n"
+        "except SystemExit: print('loaded', *sys.modules)"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    loaded = output.rpartition("loaded")[2].split()
+    assert "kmorph.cli" in loaded
+    assert not set(HEAVY) & set(loaded)
+    for option in ("--time-limit", "--seed", "--out"):
+        assert option in output
+
+
+def test_version():
+    import kmorph as package
+
+    assert kmorph("--version").stdout == f"kmorph {package.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("no-such-command",), ("demo", "--time-limit", "0")])
+def test_wrong_use_is_explained(arguments):
+    done = kmorph(*arguments, code=2)
+    assert "Usage" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_errors_are_one_line(tmp_path):
+    (tmp_path / "taken").write_text("not a folder")
+    done = kmorph("demo", "--out", "taken", cwd=tmp_path, code=1)
+    assert done.stderr.startswith("kmorph: ") and "taken" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "taken").read_text() == "not a folder"
+
+
+def test_demo(tmp_path):
+    begun = time.perf_counter()
+    text = kmorph("demo", "--time-limit", str(DEMO_LIMIT), cwd=tmp_path).stdout
+    assert time.perf_counter() - begun < DEMO_LIMIT + 45
+    assert "\x1b" not in text and "moved to" not in text
+    assert re.search(r"id +parent +what changed +parameters +accuracy", text)
+    accuracy = re.search(r"Test accuracy: (\d\.\d+) on 450 images", text)
+    assert accuracy and float(accuracy[1]) > 0.8
+    assert len(text.partition("What to do next:\n")[2].partition("\n\n")[0].splitlines()) == 3
+    folder = tmp_path / "kmorph-demo"
+    assert str(folder) in text and str(folder / "best.keras") in text
+    assert (folder / "search.db").is_file()
+    assert (folder / "best.svg").is_file() or "Graphviz" in text
+    check_without_kmorph(folder / "best.keras")
+
+    # Once more in the same folder: the first search is moved aside.
+    text = kmorph("demo", "--time-limit", "3", cwd=tmp_path).stdout
+    assert f"moved to {folder}.1" in text
+    assert (tmp_path / "kmorph-demo.1" / "best.keras").is_file()
+    assert (folder / "best.keras").is_file()
+
+
+def check_without_kmorph(model: Path):
+    """The exported file holds the right answers for raw images where there is no kmorph."""
+    code = (
+        "import sys, keras, numpy as np; sys.modules['kmorph'] = None\n"
+        "from sklearn.datasets import load_digits\n"
+        "x, y = load_digits(return_X_y=True)\n"
+        f"model = keras.models.load_model({str(model)!r}, safe_mode=True)\n"
+        "print(np.mean(model.predict(x.reshape(-1, 8, 8, 1), verbose=0).argmax(1) == y))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_demo_as_it_is(tmp_path):
+    """What the README promises of `kmorph demo`, on five seeds."""
+    accuracies = []
+    for seed in range(5):
+        begun = time.perf_counter()
+        text = kmorph("demo", "--seed", str(seed), "--out", f"demo{seed}", cwd=tmp_path).stdout
+        assert time.perf_counter() - begun < 90
+        accuracies.append(float(re.search(r"Test accuracy: (\d\.\d+)", text)[1]))
+        assert len(re.findall(r"^\[ *\d+ s\] model", text, re.MULTILINE)) >= 6
+    assert min(accuracies) >= 0.975
+    assert sum(accuracies) / 5 >= 0.985
