@@ -292,8 +292,13 @@ class Search:
         elif result.reason is not None:
             self._record_failure(candidate, result)
         else:
-            self.schedule.observe(result.seconds - result.images / max(result.images_per_second, 1e-9))
+            self._observe(result)
             self._add(self._as_record(candidate, result), file, candidate.graph)
+
+    def _observe(self, result: Result) -> None:
+        speed, cap = max(result.images_per_second, 1e-9), self.settings.max_epochs
+        longest = None if cap is None else cap * self.settings.n_train / speed
+        self.schedule.observe(result.seconds - result.images / speed, longest)
 
     def _as_record(self, candidate: Candidate, result: Result, state: str = "done") -> Record:
         parent, metrics = candidate.parent, result.metrics or {}

@@ -33,6 +33,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self._overhead = 3.0
+        self._longest_settling = float("inf")
 
     @property
     def deadline(self) -> float | None:
@@ -46,7 +47,7 @@ class Schedule:
         """Moment at which growing ends and the best lineage is trained to its end."""
         if self.time_limit is None or self.deadline is None:
             return None
-        return self.deadline - DECAY_SHARE * self.time_limit
+        return self.deadline - min(DECAY_SHARE * self.time_limit, self._longest_settling)
 
     def time_left(self) -> float | None:
         """Seconds until the deadline; None without one."""
@@ -61,9 +62,19 @@ class Schedule:
         stable = (1 - DECAY_SHARE - MARGIN) * self.time_limit
         return max(1.0, stable / number - self._overhead)
 
-    def observe(self, overhead: float) -> None:
-        """Learn from a candidate how many seconds go to building, compiling and evaluating."""
+    def observe(self, overhead: float, longest_training: float | None = None) -> None:
+        """Learn from a candidate.
+
+        Parameters
+        ----------
+        overhead : float
+            Seconds that went to building, compiling and evaluating.
+        longest_training : float, optional
+            Seconds that as many epochs as are allowed would take; settling needs no more time than that.
+        """
         self._overhead += 0.5 * (max(0.0, overhead) - self._overhead)
+        if longest_training is not None:
+            self._longest_settling = 1.3 * longest_training + self._overhead
 
     def time_to_settle(self, models: int) -> bool:
         """Whether the next candidate should be the last: the best lineage at a falling learning rate."""

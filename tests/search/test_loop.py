@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 
 import numpy as np
@@ -68,8 +67,8 @@ def settings(**changes):
     )
 
 
-def search(path, data, executor, chosen, time_limit=None, resume=False):
-    listener = Recorder()
+def search(path, data, executor, chosen, time_limit=None, resume=False, listener=None):
+    listener = listener or Recorder()
     with RunFolder.open(path, resume) as folder:
         opened = History.open(folder.database) if folder.holds_search else History.create(folder.database)
         with opened as history:
@@ -122,25 +121,25 @@ def test_a_time_limit_is_kept_in_a_worker(tmp_path, digits, workers):
     assert listener.recorded[-1].phase == "decay"
 
 
-def test_a_worker_that_is_killed_costs_one_candidate(tmp_path, digits, workers):
-    def kill_soon():
-        for _ in range(200):
-            time.sleep(0.1)
-            for child in psutil.Process().children(recursive=True):
-                if "loky" in " ".join(child.cmdline()) and "resource_tracker" not in " ".join(
-                    child.cmdline()
-                ):
-                    if listener_started.is_set():
-                        os.kill(child.pid, signal.SIGKILL)
-                        return
+class Killer(Recorder):
+    """Kills the worker as soon as the first candidate tells of its training."""
 
-    listener_started = threading.Event()
+    killed = 0
+
+    def candidate_progress(self, event):
+        super().candidate_progress(event)
+        for child in psutil.Process().children() if not self.killed else []:
+            if "LokyProcess" in " ".join(child.cmdline()):
+                os.kill(child.pid, signal.SIGKILL)
+                self.killed += 1
+
+
+def test_a_worker_that_is_killed_costs_one_candidate(tmp_path, digits, workers):
     two = (("a", cnn((8, 8, 1), 10, width=8)), ("b", cnn((8, 8, 1), 10, width=16)))
-    threading.Timer(1.0, listener_started.set).start()
-    killer = threading.Thread(target=kill_soon)
-    killer.start()
-    listener = search(tmp_path, digits, workers, settings(starts=two, max_models=2, max_epochs=100))
-    killer.join()
+    killer = Killer()
+    chosen = settings(starts=two, max_models=2, max_epochs=60)
+    listener = search(tmp_path, digits, workers, chosen, listener=killer)
+    assert killer.killed == 1
     assert len(listener.failed) == 1 and "worker died" in listener.failed[0].reason
     assert len(listener.recorded) == 2
     assert load_searcher(tmp_path).failures[0]["state"] == "failed"

@@ -1,0 +1,38 @@
+"""The clock: slices, and when to settle."""
+
+import time
+
+import pytest
+
+from kmorph.search.schedule import Schedule
+
+
+def test_slices_and_settling_fit_into_the_limit():
+    for limit in (30, 60, 300, 3600):
+        schedule = Schedule(time_limit=limit, begun=time.time())
+        assert schedule.begun < schedule.decay_begins < schedule.deadline <= schedule.begun + limit
+        assert 1.0 <= schedule.slice_seconds() < limit / 4
+        assert not schedule.time_to_settle(0)
+
+
+def test_it_settles_when_a_third_of_the_time_is_left():
+    schedule = Schedule(time_limit=100, begun=time.time() - 60)
+    assert schedule.time_to_settle(3)
+
+
+def test_settling_waits_if_few_epochs_are_allowed():
+    schedule = Schedule(time_limit=100, begun=time.time() - 60)
+    schedule.observe(overhead=1.0, longest_training=2.0)
+    assert not schedule.time_to_settle(3)
+    assert schedule.deadline - schedule.decay_begins == pytest.approx(2.6 + 2.0)
+
+
+def test_the_last_model_settles():
+    schedule = Schedule(max_models=4)
+    assert [schedule.time_to_settle(models) for models in range(4)] == [False, False, False, True]
+    assert schedule.time_left() is None and schedule.slice_seconds() is None
+
+
+def test_short_limits_afford_fewer_starts():
+    assert [Schedule(time_limit=limit).affordable_starts(3) for limit in (10, 60, 600)] == [1, 2, 3]
+    assert Schedule().affordable_starts(4) == 4
