@@ -1,0 +1,267 @@
+"""What every morph has in common, and the limits a search sets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import index
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+import numpy as np
+
+from kmorph.errors import GraphError
+from kmorph.graph import Conv, Dense, Graph
+from kmorph.morphs.edit import Edit, Like
+
+M = TypeVar("M", bound="Morph")
+Random = np.random.Generator | int | None
+
+GATES = ("softmax", "sigmoid", "hard_sigmoid")
+"""Activations that weigh something: nothing is inserted after them."""
+
+_TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what `sites` offers; None: no bound.
+
+    Parameters
+    ----------
+    max_parameters, max_flops, max_layers : int, optional
+        Of the child.
+    max_width : int, optional
+        Filters of a convolution, or units of a dense layer, that a morph may make. A layer that is wider
+        already does not stop morphs elsewhere.
+    max_growth : float, optional
+        The child's number of parameters divided by the parent's.
+    max_skips : int, default=256
+        Largest number of sites offered for each kind of skip; the rest is left out by a choice that
+        depends on the graph alone.
+    """
+
+    max_parameters: int | None = None
+    max_flops: int | None = None
+    max_layers: int | None = None
+    max_width: int | None = None
+    max_growth: float | None = None
+    max_skips: int = 256
+
+    @property
+    def bounds_child(self) -> bool:
+        """Whether a child must be made to know if it is allowed."""
+        return any(
+            bound is not None
+            for bound in (
+                self.max_parameters,
+                self.max_flops,
+                self.max_layers,
+                self.max_width,
+                self.max_growth,
+            )
+        )
+
+    def allow(self, parent: Graph, child: Graph) -> bool:
+        """Whether a child of `parent` keeps every bound."""
+        if self.max_layers is not None and len(child.layers) > self.max_layers:
+            return False
+        if self.max_width is not None and _wide(child, self.max_width) - _wide(parent, self.max_width):
+            return False
+        if self.max_parameters is not None and child.n_parameters > self.max_parameters:
+            return False
+        if self.max_growth is not None and child.n_parameters > self.max_growth * parent.n_parameters:
+            return False
+        return self.max_flops is None or child.flops <= self.max_flops
+
+    def exceeded_by(self, graph: Graph) -> bool:
+        """Whether the graph itself is over a bound, so that shrinking is asked for."""
+        return (
+            (self.max_parameters is not None and graph.n_parameters > self.max_parameters)
+            or (self.max_flops is not None and graph.flops > self.max_flops)
+            or (self.max_layers is not None and len(graph.layers) > self.max_layers)
+        )
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Morph:
+    """One change of a graph as a small frozen value; a kind is one subclass in one file.
+
+    Subclasses define their fields (whole numbers, numbers, texts, tuples of these), `sites`, `change` and
+    `describe`. Fields named ``layer`` are layer ids; ``source`` and ``target`` are node ids.
+    """
+
+    kind: ClassVar[str]
+    exact_in_training: ClassVar[bool] = True
+    """Whether the child's loss in training mode (dropout aside) equals the parent's."""
+
+    approximate: ClassVar[bool] = False
+    """Whether the child computes something else than its parent; such kinds shrink a graph."""
+
+    needs_data: ClassVar[bool] = False
+    """Whether the morph should see a batch first (`calibrate`); `sites` offers it only when named."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if hints[name] is int:
+                object.__setattr__(self, name, _whole(self.kind, name, value, 0))
+            elif hints[name] == tuple[int, ...]:
+                values = tuple(value) if isinstance(value, Iterable) else (value,)
+                numbers = tuple(_whole(self.kind, name, number, 1) for number in values)
+                object.__setattr__(self, name, numbers)
+
+    @classmethod
+    def sites(cls: type[M], graph: Graph, limits: Limits = NO_LIMITS) -> Iterator[M]:
+        """Every value of this kind that fits the graph."""
+        raise NotImplementedError
+
+    def change(self, edit: Edit) -> None:
+        """Make the change on an `Edit` of the parent; a `GraphError` says why it does not fit."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Short words for the user, such as ``widen layer 7 to 96``."""
+        raise NotImplementedError
+
+    def apply(self, graph: Graph, rng: Random = None) -> Graph:
+        """The child; the parent is not changed.
+
+        Parameters
+        ----------
+        graph : Graph
+            With weights or without; the structure of the child is the same either way.
+        rng : numpy.random.Generator or int, optional
+            Where new weights come from; not used for a graph without weights.
+
+        Raises
+        ------
+        GraphError
+            If the morph does not fit the graph; the message names the place and the reason.
+        """
+        return self._run(graph, rng, "weights")
+
+    def transport(
+        self,
+        parent: Graph,
+        arrays: Mapping[tuple[int, str], np.ndarray],
+        rng: Random = None,
+        like: Like = "weights",
+    ) -> dict[tuple[int, str], np.ndarray]:
+        """Carry arrays that belong to the parent's weights over to the child's.
+
+        The child's weights are ``w' = A w + c``. Averages of weights go the same way. Where A repeats a
+        weight the child's gradient is shared among the copies, and where A splits one each part has the
+        whole gradient; momentum, an average of gradients, follows them. New weights have none yet.
+
+        Parameters
+        ----------
+        parent : Graph
+        arrays : mapping from (layer id, name) to array
+            Of the weights' shapes; weights without an array (running statistics) may be missing.
+        rng : numpy.random.Generator or int, optional
+            In the state in which `apply` got it.
+        like : {"weights", "momentum", "second_moment"}
+            Averages of weights, of gradients, or of squared gradients.
+
+        Returns
+        -------
+        dict from (layer id, name) to array
+            For the child's weights that training changes; for all, if `arrays` were like weights and had all.
+        """
+        filled = {
+            (i, name): arrays[i, name] if (i, name) in arrays else np.zeros(parameter.shape, np.float32)
+            for i in range(len(parent.layers))
+            for name, parameter in parent.parameters(i).items()
+        }
+        child = self._run(parent.with_weights(filled), rng, like, parent)
+        everything = like == "weights" and len(filled) == len(arrays)
+        return {
+            key: array
+            for key, array in child.weights.items()
+            if everything or child.parameters(key[0])[key[1]].trainable
+        }
+
+    def _run(self, graph: Graph, rng: Random, like: Like, origin: Graph | None = None) -> Graph:
+        if not isinstance(graph, Graph):
+            raise GraphError(f"{self.describe()}: expected a kmorph Graph, got {type(graph).__name__}")
+        try:
+            edit = Edit(graph, rng, like, origin)
+            self.change(edit)
+            return edit.build()
+        except GraphError as error:
+            raise GraphError(f"{self.describe()}: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the kind and every field."""
+        values: dict[str, Any] = {"kind": self.kind}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            values[field.name] = list(value) if isinstance(value, tuple) else value
+        return values
+
+    @classmethod
+    def from_json(cls: type[M], values: Any) -> M:
+        """Rebuild a value of this kind; unknown, missing and mistyped fields are errors.
+
+        Raises
+        ------
+        GraphError
+            If the values are not those of a morph of this kind.
+        """
+        if not isinstance(values, dict) or values.get("kind") != cls.kind:
+            raise GraphError(f"not the description of a morph of kind {cls.kind!r}: {str(values)[:80]}")
+        hints, arguments = get_type_hints(cls), {}
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name == "kind":
+                continue
+            if name not in fields:
+                raise GraphError(f"{cls.kind}: unknown field {name!r}; known are {', '.join(fields)}")
+            arguments[name] = _checked(cls.kind, name, value, hints[name])
+        for name, field in fields.items():
+            if field.default is dataclasses.MISSING and name not in arguments:
+                raise GraphError(f"{cls.kind}: missing field {name!r}")
+        return cls(**arguments)
+
+
+def layer_at(graph: Graph, layer: int) -> Any:
+    """The layer with this id, or a `GraphError` that says which ids there are."""
+    if not 0 <= layer < len(graph.layers):
+        raise GraphError(f"there is no layer {layer}; the graph has layers 0 to {len(graph.layers) - 1}")
+    return graph.layers[layer]
+
+
+def _whole(kind: str, name: str, value: Any, least: int) -> int:
+    """The value as a Python int; numpy's are taken, too."""
+    try:
+        number = index(value)
+    except TypeError:
+        number = -1
+    if number < least or isinstance(value, bool):
+        raise GraphError(f"{kind}: {name} must be a whole number from {least}, got {value!r}")
+    return number
+
+
+def _wide(graph: Graph, most: int) -> set[int]:
+    widths = {
+        layer.filters if isinstance(layer, Conv) else layer.units
+        for layer in graph.layers
+        if isinstance(layer, Conv | Dense)
+    }
+    return {width for width in widths if width > most}
+
+
+def _checked(kind: str, name: str, value: Any, hint: Any) -> Any:
+    if hint in _TYPES:
+        if type(value) in _TYPES[hint]:
+            return value
+    elif isinstance(value, list) and getattr(hint, "__args__", None):
+        item = hint.__args__[0]
+        if len(value) <= 65_536 and all(type(number) in _TYPES[item] for number in value):
+            return tuple(value)
+    raise GraphError(f"{kind}: field {name!r} has a value of the wrong type, {str(value)[:80]}")
