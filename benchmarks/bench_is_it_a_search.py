@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 
 import numpy as np
 from _report import about_this_run
@@ -137,22 +139,22 @@ def main() -> None:
         for seed in range(arguments.seeds)
         if not result_file(arm, seed, arguments.seconds).exists()
     ]
-    cores = sorted(os.sched_getaffinity(0))[:2] if arguments.pinned else [None]
-    for arm in ("search", "start"):
-        jobs = [job for job in todo if job[0] == arm]
-        while jobs:
-            batch, jobs = jobs[: len(cores)], jobs[len(cores) :]
-            running = [start(*job, arguments.seconds, core) for job, core in zip(batch, cores, strict=False)]
-            if any(process.wait() for process in running):
-                sys.exit("an arm failed; see its output above")
+    cores: Queue = Queue()
+    for core in sorted(os.sched_getaffinity(0))[:2] if arguments.pinned else [None]:
+        cores.put(core)
+    # A search comes before its start in the list, and two at most are under way: it is done when needed.
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        list(pool.map(lambda job: in_own_process(*job, arguments.seconds, cores), todo))
     report(arguments.seeds, arguments.seconds)
 
 
-def start(arm: str, seed: int, seconds: float, core: int | None) -> subprocess.Popen:
+def in_own_process(arm: str, seed: int, seconds: float, cores: Queue) -> None:
+    core = cores.get()
     command = [sys.executable, __file__, "--arm", arm, "--seeds", str(seed), "--seconds", str(seconds)]
     pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
     print(f"{arm}, seed {seed}", flush=True)
-    return subprocess.Popen(command, preexec_fn=pin)
+    subprocess.run(command, preexec_fn=pin, check=True)
+    cores.put(core)
 
 
 def report(seeds: int, seconds: float) -> None:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
-DECAY_SHARE = 0.35  # of the time goes to settling the best lineage at a falling learning rate
+DECAY_SHARE = 0.45  # of the time goes to settling the best lineage at a falling learning rate
 SLICES = (8, 16)  # fewest and most candidates in the stable phase
 GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
 ALL_STARTS_FROM = 300.0  # seconds from which every start gets its slice

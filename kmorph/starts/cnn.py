@@ -16,6 +16,7 @@ def cnn(
     stages: int | None = None,
     depth: int = 1,
     stem_stride: int | None = None,
+    resolution: int | None = None,
     dropout: float = 0.0,
     preprocessing: Sequence[Layer] = (),
 ) -> Graph:
@@ -34,6 +35,8 @@ def cnn(
     depth : int, default=1
         Convolutions per stage, beside the stem.
     stem_stride : int, default by input
+    resolution : int, optional
+        Longest axis to work at: larger inputs are averaged down before the stem. None: as they are.
     dropout : float, default=0.0
         Rate before the last layer.
     preprocessing : sequence of Layer, default=()
@@ -44,7 +47,7 @@ def cnn(
     Graph
         Without weights; the output node holds logits, shape ``(outputs,)``.
     """
-    size = Sizing.of(input_shape, width, stages, stem_stride)
+    size = Sizing.of(input_shape, width, stages, stem_stride, resolution)
     builder = begin(input_shape, preprocessing)
     for layer in size.stem():
         builder.add(layer)

@@ -29,6 +29,7 @@ def densenet(
     depth: int = 2,
     growth: int | None = None,
     stem_stride: int | None = None,
+    resolution: int | None = None,
     dropout: float = 0.0,
     preprocessing: Sequence[Layer] = (),
 ) -> Graph:
@@ -49,6 +50,8 @@ def densenet(
     growth : int, default=`width` / 2
         Channels that each convolution adds.
     stem_stride : int, default by input
+    resolution : int, optional
+        Longest axis to work at: larger inputs are averaged down before the stem. None: as they are.
     dropout : float, default=0.0
         Rate before the last layer.
     preprocessing : sequence of Layer, default=()
@@ -63,7 +66,7 @@ def densenet(
     ----------
     Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutional Networks", CVPR 2017.
     """
-    size = Sizing.of(input_shape, width, stages, stem_stride)
+    size = Sizing.of(input_shape, width, stages, stem_stride, resolution)
     growth = growth or max(8, size.width // 2)
     builder = begin(input_shape, preprocessing)
     node = chain(builder, builder.last, size.stem())

@@ -16,6 +16,7 @@ def resnet(
     stages: int | None = None,
     depth: int = 1,
     stem_stride: int | None = None,
+    resolution: int | None = None,
     dropout: float = 0.0,
     preprocessing: Sequence[Layer] = (),
 ) -> Graph:
@@ -34,6 +35,8 @@ def resnet(
     depth : int, default=1
         Blocks per stage.
     stem_stride : int, default by input
+    resolution : int, optional
+        Longest axis to work at: larger inputs are averaged down before the stem. None: as they are.
     dropout : float, default=0.0
         Rate before the last layer.
     preprocessing : sequence of Layer, default=()
@@ -48,7 +51,7 @@ def resnet(
     ----------
     He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
     """
-    size = Sizing.of(input_shape, width, stages, stem_stride)
+    size = Sizing.of(input_shape, width, stages, stem_stride, resolution)
     builder = begin(input_shape, preprocessing)
     node = chain(builder, builder.last, size.stem())
     for stage in range(size.stages):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log2
+from math import ceil, log2
 
 from kmorph.errors import GraphError
-from kmorph.graph import Activation, BatchNorm, Conv, GraphBuilder, Layer, chain
+from kmorph.graph import Activation, BatchNorm, Conv, GraphBuilder, Layer, Pool, chain
 
 WORKING_SIZE = 20
 """Longest axis, in positions, of what follows the stem; larger inputs get a strided stem."""
@@ -27,16 +27,24 @@ class Sizing:
         Number of resolutions, each half the one before.
     width : int
         Channels of the first stage.
+    shrink : int, default=1
+        Positions along each axis that are averaged into one in front of the stem.
     """
 
     rank: int
     stride: int
     stages: int
     width: int
+    shrink: int = 1
 
     @classmethod
     def of(
-        cls, input_shape: Sequence[int], width: int | None, stages: int | None, stride: int | None
+        cls,
+        input_shape: Sequence[int],
+        width: int | None,
+        stages: int | None,
+        stride: int | None,
+        resolution: int | None,
     ) -> Sizing:
         """Choose what is None by the size of the input.
 
@@ -52,18 +60,26 @@ class Sizing:
                 f"{tuple(input_shape)}; kmorph.starts.mlp takes any shape"
             )
         longest = max(input_shape[:-1])
+        shrink = 1 if resolution is None else max(1, ceil(longest / resolution))
+        longest = ceil(longest / shrink)
         if stride is None:
             stride = 1
             while longest / stride > WORKING_SIZE:
                 stride *= 2
         if stages is None:
             stages = min(3, max(1, int(log2(max(longest / stride / 2, 1)))))
-        return cls(rank, stride, stages, width or (32 if rank < 3 else 16))
+        return cls(rank, stride, stages, width or (32 if rank < 3 else 16), shrink)
 
     def stem(self) -> list[Layer]:
-        """First convolution: its windows overlap, but for very large images where that costs too much."""
+        """Averaging to the working resolution, and the first convolution.
+
+        Its windows overlap, but for very large images where that costs too much.
+        """
         kernel = 3 if self.stride == 1 else self.stride * (2 if self.stride <= 4 else 1)
-        return [*self.conv(self.width, kernel, self.stride), Activation("relu")]
+        stem = [*self.conv(self.width, kernel, self.stride), Activation("relu")]
+        if self.shrink == 1:
+            return stem
+        return [Pool("average", (self.shrink,) * self.rank, padding="same"), *stem]
 
     def conv(self, filters: int, kernel: int = 3, stride: int = 1) -> list[Layer]:
         """A convolution and its normalisation."""

@@ -46,8 +46,9 @@ class ImageClassifier(ClassifierMixin, Estimator):
         Whether training images are changed at random (shifted, and mirrored where that keeps the class).
         "auto": where enough epochs are to come.
     starts : sequence, optional
-        Where the search begins: names (``"resnet"``, ``"cnn"``, ``"densenet"``, ``"mlp"``), graphs, Keras
-        models, or functions like those in `kmorph.starts`.
+        Where the search begins: names (``"resnet"``, ``"cnn"``, ``"densenet"``, ``"mlp"``), names with
+        sizes (``("resnet", {"stem_stride": 1, "resolution": 14})``), graphs, Keras models (trained ones
+        keep their weights), or functions like those in `kmorph.starts`.
     morphs : sequence, optional
         How networks may grow, by name (``"Widen"``, …) or class; None: every way.
     hyperparameters : dict, optional

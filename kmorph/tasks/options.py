@@ -9,7 +9,7 @@ from typing import Any
 
 from kmorph import starts as known_starts
 from kmorph.errors import DataError
-from kmorph.graph import Graph, Layer
+from kmorph.graph import Activation, Graph, GraphBuilder, Layer
 from kmorph.training.plan import Hyperparameters
 
 TRAINER_ARGS = ("max_iter_num", "max_no_improvement_num", "min_loss_dec", "lr")
@@ -124,12 +124,13 @@ def choose_starts(
 
     Parameters
     ----------
-    chosen : None, or sequence of str, Graph, keras.Model or callable
-        What the user gave as `starts`. A callable is called like ``kmorph.starts.cnn``.
+    chosen : None, or sequence of str, (str, dict), Graph, keras.Model or callable
+        What the user gave as `starts`: a name, a name with its size (``("resnet", {"stem_stride": 1})``), or
+        a network. A callable is called like ``kmorph.starts.cnn``.
     defaults : sequence of str
         Names used if `chosen` is None.
     input_shape, outputs, preprocessing
-        Passed to each start. Graphs and Keras models are taken as they are.
+        Passed to each start. Graphs and Keras models are taken as they are, but for a softmax at their end.
     sizes : SearcherArgs
 
     Raises
@@ -141,29 +142,54 @@ def choose_starts(
         raise DataError(f"starts must be None or a list, such as ['resnet', 'cnn'], got {chosen!r}")
     if chosen is not None and not chosen:
         raise DataError("starts is empty; give at least one, or None for the default ones")
+    common: dict[str, int] = {}
+    if sizes.default_model_len is not None:
+        common["depth"] = sizes.default_model_len
+    if sizes.default_model_width is not None:
+        common["width"] = sizes.default_model_width
     result = []
     for i, start in enumerate(chosen or defaults):
-        if isinstance(start, str) and start not in known_starts.KINDS:
-            raise DataError(f"unknown start {start!r}; known are {', '.join(known_starts.KINDS)}")
-        maker = known_starts.KINDS.get(start) if isinstance(start, str) else start
-        if callable(maker) and not hasattr(maker, "layers"):
-            size: dict[str, int] = {}
-            if sizes.default_model_len is not None:
-                size["depth"] = sizes.default_model_len
-            if sizes.default_model_width is not None:
-                size["width"] = sizes.default_model_width
-            graph = maker(input_shape, outputs, preprocessing=preprocessing, **size)
-            name = getattr(maker, "__name__", f"start {i}")
+        if isinstance(start, Graph):
+            name, graph = f"own network {i}", _without_softmax(start)
+        elif hasattr(start, "layers"):
+            name, graph = start.name, _without_softmax(Graph.from_keras(start))
         else:
-            graph = start if isinstance(start, Graph) else Graph.from_keras(start)
-            name = f"own network {i}" if isinstance(start, Graph) else start.name
+            name, maker, size = _maker(start)
+            try:
+                graph = maker(input_shape, outputs, preprocessing=preprocessing, **{**common, **size})
+            except TypeError as error:
+                raise DataError(f"start {name!r} cannot be made: {error}") from error
         if graph.input_shape != input_shape or graph.output_shape != (outputs,):
             raise DataError(
                 f"start {name!r} turns {graph.input_shape} into {graph.output_shape}, but the data needs "
-                f"{input_shape} into ({outputs},) (logits, no softmax at the end)"
+                f"{input_shape} into ({outputs},)"
             )
         result.append((name, graph))
     return tuple(result)
+
+
+def _maker(start: Any) -> tuple[str, Callable[..., Graph], dict[str, Any]]:
+    """Name, function and size of a start given by name, by name and size, or as a function."""
+    start, size = start if isinstance(start, tuple) and len(start) == 2 else (start, {})
+    if isinstance(start, str) and start not in known_starts.KINDS:
+        raise DataError(f"unknown start {start!r}; known are {', '.join(known_starts.KINDS)}")
+    maker = known_starts.KINDS[start] if isinstance(start, str) else start
+    if not callable(maker) or not isinstance(size, dict):
+        raise DataError(
+            f"a start must be a name, a pair of name and dict, a graph, a Keras model or a function, got {start!r}"
+        )
+    name = getattr(maker, "__name__", "start")
+    if size:
+        name += " (" + ", ".join(f"{key}={value}" for key, value in size.items()) + ")"
+    return name, maker, size
+
+
+def _without_softmax(graph: Graph) -> Graph:
+    """Searches train on logits: a softmax at the end is left out, the exported model gets it back."""
+    last = graph.layers[-1]
+    if not (isinstance(last, Activation) and last.function == "softmax") or len(graph.layers) == 1:
+        return graph
+    return GraphBuilder.from_graph(graph).build(graph.inputs[-1][0])
 
 
 def choose_hyperparameters(values: Any, trainer: TrainerArgs) -> Hyperparameters:
