@@ -35,12 +35,19 @@ class WorkerProcesses:
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
         self._pool: Any = None
+        self.is_ready = False
+        """Whether a worker has answered a call, and so has TensorFlow loaded."""
 
     def submit(self, fn: Any, /, *args: Any) -> Future:
         """Hand a call to a worker, starting one if none is there."""
         if self._pool is None:
             self._pool = self._start()
-        return self._pool.submit(fn, *args)
+        future = self._pool.submit(fn, *args)
+        future.add_done_callback(self._note)
+        return future
+
+    def _note(self, future: Future) -> None:
+        self.is_ready = not future.cancelled() and future.exception() is None
 
     def _start(self) -> Any:
         from loky.process_executor import ProcessPoolExecutor
@@ -57,7 +64,7 @@ class WorkerProcesses:
 
     def kill(self) -> None:
         """End the workers at once; the next call starts new ones."""
-        pool, self._pool = self._pool, None
+        pool, self._pool, self.is_ready = self._pool, None, False
         if pool is not None:
             pool.shutdown(wait=False, kill_workers=True)
 

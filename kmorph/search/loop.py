@@ -33,6 +33,7 @@ from kmorph.surrogate import Surrogate
 from kmorph.training.plan import Plan
 
 SETTLE_EVERY = 6  # models between two settled ones when there is no time limit
+MOST_FAILURES = 10  # in a row, before a search gives up: then the fault is not the candidate's
 
 
 class Search:
@@ -64,7 +65,7 @@ class Search:
     ) -> None:
         self.folder, self.history, self.data_folder = folder, history, data_folder
         self.settings, self.listener = settings, listener
-        self.workers = workers
+        self.workers, self._executor = workers, executor
         self.jobs: Jobs[Candidate] = Jobs(executor, listener)
         self.records = {record.model_id: record for record in history.records()}
         self.structures = {
@@ -73,11 +74,13 @@ class Search:
             if model_id is not None
         }
         self.schedule = Schedule()
-        self.planner = Planner(settings, self.schedule, self.records)
+        self.planner = Planner(settings, self.schedule, self.records, cold=False)
         self.surrogate = Surrogate()
         self.prepared: Proposal | None = None
         self._tickets = 0
         self._failed_starts: list[str] = []
+        self._failed_children: list[Observation] = []
+        self._failures_in_a_row = 0
         self._settled = False
         self._rng = np.random.default_rng([settings.seed, len(self.records)])
 
@@ -101,7 +104,8 @@ class Search:
         settings = self.settings
         models = None if settings.max_models is None else max(settings.max_models, 0)
         self.schedule = Schedule(time_limit, models, begun)
-        self.planner = Planner(settings, self.schedule, self.records)
+        cold = not getattr(self._executor, "is_ready", True)
+        self.planner = Planner(settings, self.schedule, self.records, cold)
         self.listener.search_started(self.folder.path, time_limit, len(self.records))
         try:
             while self._send_candidates():
@@ -123,7 +127,7 @@ class Search:
         return len(self.jobs) > 0
 
     def _is_over(self) -> bool:
-        if self._settled:
+        if self._settled or self._failures_in_a_row >= MOST_FAILURES:
             return True
         limit = self.schedule.max_models
         if limit is not None and len(self.records) + len(self.jobs) >= limit:
@@ -198,6 +202,7 @@ class Search:
             rng=self._rng,
             time_left=self.schedule.time_left(),
             pending=[self._as_observation(candidate) for candidate in self.jobs.under_way],
+            failed=self._failed_children,
             kinds=self.settings.kinds,
             surrogate=self.surrogate,
         )
@@ -231,7 +236,7 @@ class Search:
         )
 
     def _as_observation(self, candidate: Candidate) -> Observation:
-        """A candidate in training; its loss is not known yet."""
+        """A candidate in training, or one that failed; its loss is not known."""
         parent = candidate.parent
         before = parent.lineage_images if parent else 0
         path = self._observation(parent).path if parent else ()
@@ -330,6 +335,7 @@ class Search:
         assert record.model_id is not None
         file.replace(self.folder.model_file(record.model_id))
         self.history.add(record)
+        self._failures_in_a_row = 0
         self.records[record.model_id] = record
         self.structures[record.model_id] = graph.without_weights()
         self.listener.candidate_recorded(record)
@@ -352,8 +358,11 @@ class Search:
             seed=candidate.seed,
         )
         self.history.add_failure(record)
+        self._failures_in_a_row += 1
         if parent is None:
             self._failed_starts.append(candidate.graph.fingerprint)
+        else:
+            self._failed_children.append(self._as_observation(candidate))
         self.listener.candidate_failed(record)
 
     def _require_a_model(self) -> None:

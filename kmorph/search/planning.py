@@ -14,8 +14,10 @@ from kmorph.search.schedule import GROWTH_FROM, Schedule
 from kmorph.search.settings import Settings
 from kmorph.training.plan import Hyperparameters, Plan
 
-FIRST_SECONDS = 2.0  # of training that the very first model gets, however short the time limit
-COLD_WORKER = 10.0  # seconds in which a new worker loads TensorFlow and compiles
+# What the very first model gets, however short the time limit, in a worker that has TensorFlow loaded
+# already and in one that has not: seconds of training, and seconds until it must be evaluated.
+FIRST_WARM = (0.5, 2.0)
+FIRST_COLD = (2.0, 10.0)
 EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
 EPOCHS_TO_AUGMENT = 8  # still to come, from which augmentation pays
 POWER = 8e9  # multiply-adds of a forward pass per second in training, before anything was measured
@@ -30,10 +32,14 @@ class Planner:
     schedule : Schedule
     records : mapping from model id to Record
         Of the search; it is looked at whenever a plan is made.
+    cold : bool
+        Whether the first candidate waits for a worker to load TensorFlow.
     """
 
-    def __init__(self, settings: Settings, schedule: Schedule, records: Mapping[int | None, Record]) -> None:
-        self.settings, self.schedule, self.records = settings, schedule, records
+    def __init__(
+        self, settings: Settings, schedule: Schedule, records: Mapping[int | None, Record], cold: bool
+    ) -> None:
+        self.settings, self.schedule, self.records, self.cold = settings, schedule, records, cold
 
     def first_or_stable(self, graph: Graph, seed: int) -> tuple[str, Plan, int]:
         """Phase, plan and seed of a start or a child.
@@ -54,8 +60,9 @@ class Planner:
         if deadline is None and epochs is None:
             epochs = EPOCHS_WITHOUT_LIMIT
         if not self.records and seconds is not None and deadline is not None:
-            seconds = max(seconds, FIRST_SECONDS)
-            deadline = max(deadline, time.time() + COLD_WORKER)
+            training, until = FIRST_COLD if self.cold else FIRST_WARM
+            seconds = max(seconds, training)
+            deadline = max(deadline, time.time() + until)
         return Plan(
             phase=phase,
             deadline=deadline,

@@ -35,6 +35,9 @@ BEAM = 6
 BRANCHES = 20  # ways tried to lengthen each chain of the beam
 DEPTH = 3
 
+BETA = 0.3
+"""Weight of uncertainty. The most uncertain children are those that change most: more chases novelty."""
+
 SPEED_EXPONENT = 0.7
 """Examples per second fall with FLOPs to this power; below one, as each layer costs time at any size."""
 
@@ -127,7 +130,7 @@ def propose(
     pending: Sequence[Observation] = (),
     failed: Sequence[Observation] = (),
     kinds: Iterable[str | type[Morph]] | None = None,
-    beta: float = 1.0,
+    beta: float = BETA,
     seconds: float = 2.0,
     surrogate: Surrogate | None = None,
 ) -> Proposal | None:
@@ -150,7 +153,7 @@ def propose(
         again.
     kinds : iterable of str or Morph classes, optional
         How networks may grow; default: every way.
-    beta : float, default=1.0
+    beta : float, default=0.3
         How much uncertainty counts.
     seconds : float, default=2.0
         Time for the choice itself, fitting the surrogate not counted.

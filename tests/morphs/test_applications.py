@@ -22,8 +22,8 @@ def imported(name: str) -> Graph:
     for i, layer in enumerate(graph.layers):
         if isinstance(layer, BatchNorm):
             for key in [key for key in weights if key[0] == i]:
-                noise = rng.uniform(0.7, 1.3, weights[key].shape)
-                weights[key] = (noise if key[1] in ("gamma", "moving_variance") else noise - 1).astype(np.float32)
+                noise = rng.uniform(0.7, 1.3, weights[key].shape).astype(np.float32)
+                weights[key] = noise if key[1] in ("gamma", "moving_variance") else noise - 1
     return graph.with_weights(weights)
 
 
@@ -57,7 +57,8 @@ def test_children_compute_what_the_parent_does(network):
     by_kind: dict[str, list] = {}
     for site in morphs.sites(graph):
         by_kind.setdefault(site.kind, []).append(site)
-    assert set(by_kind) >= {"widen", "deepen", "add_skip", "concat_skip", "enlarge_kernel", "branch", "insert_gate"}
+    required = {"widen", "deepen", "add_skip", "concat_skip", "enlarge_kernel", "branch", "insert_gate"}
+    assert set(by_kind) >= required
     # All kinds at once, each somewhere else: compiling such networks takes seconds.
     child = graph
     grown = []

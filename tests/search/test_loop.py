@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -176,3 +177,20 @@ def test_recorded_metrics_decide_the_next_proposal(tmp_path, digits):
             }
             parents.append(searching._propose().parent_id)
     assert parents == [0, 1]
+
+
+class Broken(InlineExecutor):
+    """Trains the start and nothing else."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        if ".start." not in args[0].graph_file:
+            return super().submit(fn, replace(args[0], graph_file="no such file"))
+        return super().submit(fn, *args)
+
+
+def test_a_search_in_which_every_child_fails_ends_with_what_it_has(tmp_path, digits):
+    listener = search(tmp_path, digits, Broken(), settings(max_models=100))
+    assert len(listener.failed) >= 10 and all("no such file" in record.reason for record in listener.failed)
+    assert listener.best is not None
+    tried = [(record.parent_id, record.fingerprint) for record in listener.failed]
+    assert len(set(tried)) == len(tried)  # none is proposed twice

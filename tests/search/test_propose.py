@@ -157,7 +157,7 @@ def test_growth_is_weighed_against_speed():
     graph = STARTS[0]
     known = [start(0, graph, 0.5, speed=2000.0)]
     proposal = propose(known, rng=0, time_left=1e4, beta=0.0)
-    assert proposal.graph.flops <= graph.flops
+    assert proposal.graph.flops <= 1.05 * graph.flops
 
 
 def test_all_that_fits_was_tried():
