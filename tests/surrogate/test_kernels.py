@@ -20,8 +20,10 @@ from kmorph.surrogate import (
     LineageKernel,
     SizeKernel,
     WeisfeilerLehmanKernel,
+    distances,
     edit_distance,
 )
+from kmorph.surrogate.encoding import structure_key
 from kmorph.surrogate.kernels.edit import embed
 from kmorph.surrogate.landmarks import Landmarks, choose_landmarks, default_landmarks
 
@@ -194,3 +196,24 @@ def test_candidates_are_no_sequences():
     assert point.hyperparameters == (("a", 0.5), ("b", '[1, {"c": 2}]'))
     assert point == Candidate(STARTS[0], point.hyperparameters)
     assert hash(point) == hash(Candidate(STARTS[0], {"a": 0.5, "b": [1, {"c": 2}]}))
+
+
+def test_each_pair_is_computed_once(monkeypatch):
+    """Across clones, landmark sets and copies of a graph."""
+    from kmorph.surrogate.kernels import edit
+
+    pairs = []
+
+    def counted(landmark, graphs):
+        pairs.extend((structure_key(landmark), structure_key(graph)) for graph in graphs)
+        return distances(landmark, graphs)
+
+    monkeypatch.setattr(edit, "distances", counted)
+    monkeypatch.setattr(edit, "_known", {})
+    rng = np.random.default_rng(6)
+    graphs = family(rng, 12)
+    for some in (graphs[:5], graphs[3:9]):
+        kernel = EditDistanceKernel(landmarks=choose_landmarks(some, 4))
+        kernel(graphs)
+        clone(kernel)(graphs, [copy.deepcopy(graph) for graph in graphs])
+    assert len(pairs) == len(set(pairs)) > 0

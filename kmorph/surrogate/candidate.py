@@ -1,0 +1,70 @@
+"""What the surrogate predicts for: an architecture, how it is trained, and for how long."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from kmorph.graph import Graph
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture together with its training; a point of the surrogate's input space.
+
+    It is neither sequence nor array, so that scikit-learn takes a list of candidates as it is.
+
+    Parameters
+    ----------
+    graph : Graph
+        Its weights are not looked at.
+    hyperparameters : mapping or sequence of (name, value), default=()
+        Kept as a tuple of pairs, sorted by name.
+    images : float, default=0.0
+        Examples that the whole lineage has seen when the loss is measured.
+    path : sequence of (model_id, images), default=()
+        The models of the lineage from its start on, with the examples that the lineage had seen at the end
+        of each. The last one is the candidate itself if it was measured, its parent if it is only proposed.
+
+    Examples
+    --------
+    >>> from kmorph.graph import Dense, Graph
+    >>> Candidate(Graph((4,), [Dense(3)], [[0]]), {"learning_rate": 0.1}, images=500).hyperparameters
+    (('learning_rate', 0.1),)
+    """
+
+    graph: Graph
+    hyperparameters: Any = ()
+    images: float = 0.0
+    path: tuple[tuple[int, float], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        pairs = self.hyperparameters
+        pairs = pairs.items() if isinstance(pairs, Mapping) else pairs
+        pairs = tuple(sorted((str(name), _hashable(value)) for name, value in pairs))
+        object.__setattr__(self, "hyperparameters", pairs)
+        object.__setattr__(self, "images", float(self.images))
+        object.__setattr__(self, "path", tuple((model, float(images)) for model, images in self.path))
+
+
+Point: TypeAlias = Graph | Candidate
+"""What kernels take; a bare graph is a candidate of which nothing else is known."""
+
+
+def graph_of(point: Point) -> Graph:
+    """The architecture of a graph or a candidate."""
+    return point.graph if isinstance(point, Candidate) else point
+
+
+def as_candidate(point: Point) -> Candidate:
+    """The candidate itself, or one that holds the graph alone."""
+    return point if isinstance(point, Candidate) else Candidate(point)
+
+
+def _hashable(value: Any) -> Any:
+    """Numbers and texts as they are; lists and mappings as their JSON."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json.dumps(value, sort_keys=True, default=str)
