@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from operator import index
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
@@ -15,6 +16,7 @@ from kmorph.graph import Conv, Dense, Graph
 from kmorph.morphs.edit import Edit, Like
 
 M = TypeVar("M", bound="Morph")
+_hints = cache(get_type_hints)  # thousands of morphs are made for one proposal
 Random = np.random.Generator | int | None
 
 GATES = ("softmax", "sigmoid", "hard_sigmoid")
@@ -105,7 +107,7 @@ class Morph:
     """Whether the morph should see a batch first (`calibrate`); `sites` offers it only when named."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = _hints(type(self))
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             if hints[name] is int:
@@ -215,7 +217,7 @@ class Morph:
         """
         if not isinstance(values, dict) or values.get("kind") != cls.kind:
             raise GraphError(f"not the description of a morph of kind {cls.kind!r}: {str(values)[:80]}")
-        hints, arguments = get_type_hints(cls), {}
+        hints, arguments = _hints(cls), {}
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for name, value in values.items():
             if name == "kind":

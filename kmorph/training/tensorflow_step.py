@@ -67,7 +67,7 @@ class TensorFlowStep:
         step : int
             Number of the step; with the seed it fixes the random changes of this batch.
         """
-        return self._step(x, y, np.float32(learning_rate), np.array([self._seed, step * 4], np.int32))
+        return self._step(x, y, np.float32(learning_rate), np.array([self._seed, step * 16], np.int32))
 
     def _train_batch(self, x: Any, y: Any, learning_rate: Any, seed: Any) -> Any:
         import tensorflow as tf
