@@ -42,7 +42,7 @@ def save_graph(graph: Graph, file: str | Path) -> Path:
     return file
 
 
-def load_graph(file: str | Path) -> Graph:
+def load_graph(file: str | Path, weights: bool = True) -> Graph:
     """Read a graph; see `Graph.load`."""
     from safetensors import SafetensorError, safe_open
 
@@ -63,13 +63,13 @@ def load_graph(file: str | Path) -> Graph:
                 raise GraphError(f"{file} is a safetensors file, but kmorph did not write it")
             structure = json.loads(text)
             graph = Graph.from_json(structure)
-            if not structure.get("has_weights"):
+            if not weights or not structure.get("has_weights"):
                 return graph
-            weights = {}
+            arrays = {}
             for key in list(opened.keys()):
                 layer, _, name = key.partition("/")
-                weights[int(layer), name] = opened.get_tensor(key)
-        return graph.with_weights(weights)
+                arrays[int(layer), name] = opened.get_tensor(key)
+        return graph.with_weights(arrays)
     except GraphError as error:
         raise GraphError(f"{file}: {error}") from error
     except (SafetensorError, ValueError, TypeError, RecursionError, OverflowError, OSError) as error:

@@ -303,8 +303,14 @@ class Graph:
         return save_graph(self, file)
 
     @staticmethod
-    def load(file: str | Path) -> Graph:
+    def load(file: str | Path, weights: bool = True) -> Graph:
         """Read a graph that `save` wrote; never runs code from the file.
+
+        Parameters
+        ----------
+        file : path-like
+        weights : bool, default=True
+            Whether its weights are read, if it has any; False for the structure alone, which is quick.
 
         Raises
         ------
@@ -313,7 +319,7 @@ class Graph:
         """
         from kmorph.graph.file import load_graph
 
-        return load_graph(file)
+        return load_graph(file, weights=weights)
 
     def to_keras(self, weights: bool = True) -> keras.Model:
         """Compile into a functional model of stock Keras layers.

@@ -69,7 +69,7 @@ class Search:
         self.jobs: Jobs[Candidate] = Jobs(executor, listener)
         self.records = {record.model_id: record for record in history.records()}
         self.structures = {
-            model_id: Graph.load(folder.model_file(model_id)).without_weights()
+            model_id: Graph.load(folder.model_file(model_id), weights=False)
             for model_id in self.records
             if model_id is not None
         }

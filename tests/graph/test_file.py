@@ -38,6 +38,12 @@ def test_round_trip(tmp_path, weights):
     assert [path.name for path in tmp_path.iterdir()] == ["graph.safetensors"]
 
 
+def test_the_structure_alone_can_be_read(tmp_path):
+    graph = with_random_weights(residual())
+    again = Graph.load(graph.save(tmp_path / "graph.safetensors"), weights=False)
+    assert again == graph and not again.has_weights
+
+
 def test_saving_over_a_file_replaces_it(tmp_path):
     file = tmp_path / "graph.safetensors"
     residual().save(file)
