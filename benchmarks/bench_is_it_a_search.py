@@ -74,6 +74,7 @@ def run_search(seed: int, seconds: float) -> dict:
 def run_start(seed: int, seconds: float, start: str) -> dict:
     from kmorph import ImageClassifier, starts
     from kmorph.data.split import stratified_split
+    from kmorph.search.planning import POWER, augmentation_for
     from kmorph.tasks.estimator import validation_fraction
     from kmorph.training.plan import Hyperparameters, Plan
     from kmorph.training.quiet import load_tensorflow
@@ -86,8 +87,10 @@ def run_start(seed: int, seconds: float, start: str) -> dict:
     chosen, validation = stratified_split(y, validation_fraction(len(x)), seed)
     x = x[..., None] if x.ndim == 3 else x
     arrays = Data(x[chosen], y[chosen], x[validation], y[validation])
-    settings = Hyperparameters(augment=clf._augmentation(arrays.x, arrays.y))
     graph = starts.KINDS[start](x.shape[1:], 10, preprocessing=clf._preprocessing(arrays.x))
+    # Changes of images are chosen as a search chooses them, by the epochs to come.
+    epochs = seconds * POWER / graph.flops / len(arrays.x)
+    settings = Hyperparameters(augment=augmentation_for(clf._augmentation(arrays.x, arrays.y), epochs))
     begun = time.time()
     plan = Plan(
         phase="decay", seconds=seconds - 10, deadline=begun + seconds, hyperparameters=settings, seed=seed

@@ -12,4 +12,5 @@ def test_half_a_minute_on_five_thousand_images(tmp_path):
     clf = ImageClassifier(path=tmp_path, seed=0).fit(x[:5000], y[:5000], time_limit=30)
     assert len(clf.history) >= 2
     assert clf.evaluate(x_test, y_test) > 0.70
+    # Clothes may be mirrored, digits may not; half a minute is too short for more than that.
     assert {tuple(entry["hyperparameters"]["augment"]) for entry in clf.history} <= {(), ("shift", "flip")}

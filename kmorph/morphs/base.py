@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from operator import index
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
@@ -16,13 +15,20 @@ from kmorph.graph import Conv, Dense, Graph
 from kmorph.morphs.edit import Edit, Like
 
 M = TypeVar("M", bound="Morph")
-_hints = cache(get_type_hints)  # thousands of morphs are made for one proposal
 Random = np.random.Generator | int | None
+_HINTS: dict[Any, dict[str, Any]] = {}  # by class: thousands of morphs are made for one proposal
 
 GATES = ("softmax", "sigmoid", "hard_sigmoid")
 """Activations that weigh something: nothing is inserted after them."""
 
 _TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of the fields of a kind of morph."""
+    if kind not in _HINTS:
+        _HINTS[kind] = get_type_hints(kind)
+    return _HINTS[kind]
 
 
 @dataclass(frozen=True)

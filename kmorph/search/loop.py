@@ -11,6 +11,7 @@ algorithm 1; the clock and the settling phase are ours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -51,6 +52,8 @@ class Search:
     executor : concurrent.futures.Executor or WorkerProcesses
     workers : int, default=1
         Candidates trained at once.
+    proposer : callable, default=propose
+        Chooses the next child; benchmarks set others against the surrogate.
     """
 
     def __init__(
@@ -62,10 +65,11 @@ class Search:
         listener: Listener,
         executor: Executor | WorkerProcesses,
         workers: int = 1,
+        proposer: Callable[..., Proposal | None] = propose,
     ) -> None:
         self.folder, self.history, self.data_folder = folder, history, data_folder
         self.settings, self.listener = settings, listener
-        self.workers, self._executor = workers, executor
+        self.workers, self._executor, self._proposer = workers, executor, proposer
         self.jobs: Jobs[Candidate] = Jobs(executor, listener)
         self.records = {record.model_id: record for record in history.records()}
         self.structures = {
@@ -196,7 +200,7 @@ class Search:
         observations = self.observations()
         if not observations:
             return None
-        return propose(
+        return self._proposer(
             observations,
             limits=self.settings.limits,
             rng=self._rng,

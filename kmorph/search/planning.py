@@ -19,7 +19,9 @@ from kmorph.training.plan import Hyperparameters, Plan
 FIRST_WARM = (0.5, 2.0)
 FIRST_COLD = (2.0, 10.0)
 EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
-EPOCHS_TO_AUGMENT = 8  # still to come, from which augmentation pays
+# Epochs still to come, from which changing the training images pays; erasing parts of them needs more.
+EPOCHS_TO_AUGMENT = 8
+EPOCHS_TO_ERASE = 150
 POWER = 8e9  # multiply-adds of a forward pass per second in training, before anything was measured
 
 
@@ -76,9 +78,8 @@ class Planner:
 
     def _hyperparameters(self, graph: Graph) -> Hyperparameters:
         chosen = self.settings.hyperparameters
-        if self.settings.always_augment or self._epochs_to_come(graph) >= EPOCHS_TO_AUGMENT:
-            chosen = replace(chosen, augment=self.settings.augment)
-        return chosen
+        epochs = float("inf") if self.settings.always_augment else self._epochs_to_come(graph)
+        return replace(chosen, augment=augmentation_for(self.settings.augment, epochs))
 
     def _epochs_to_come(self, graph: Graph) -> float:
         """How many epochs this graph could be trained in the time left; without a clock, many."""
@@ -92,3 +93,10 @@ class Planner:
         ]
         power = float(np.median(speeds)) if speeds else POWER
         return left * power / max(graph.flops, 1) / self.settings.n_train
+
+
+def augmentation_for(kinds: tuple[str, ...], epochs: float) -> tuple[str, ...]:
+    """Those of the changes that suit the data which pay when so many epochs are still to come."""
+    if epochs < EPOCHS_TO_AUGMENT:
+        return ()
+    return tuple(kind for kind in kinds if kind != "erase" or epochs >= EPOCHS_TO_ERASE)

@@ -41,7 +41,11 @@ SLOPE = 0.3
 """Prior for how log cross-entropy falls with the logarithm of the examples seen."""
 
 CAPACITY = 0.035
-"""Prior for its fall with each octave of parameters; below the 0.05 of Kaplan et al., arXiv:2001.08361."""
+"""Prior for its fall with each octave of FLOPs; below the 0.05 of Kaplan et al., arXiv:2001.08361.
+
+Not of parameters: a dense layer after global pooling has many and hardly any FLOPs, and on few images such
+layers overfit.
+"""
 
 PRIOR_SPREAD = 0.3
 _PRIOR_WEIGHT = 3  # observations that the prior spread counts for
@@ -295,7 +299,7 @@ class Surrogate:
 
 def _trend(candidates: Sequence[Candidate]) -> np.ndarray:
     """m(x), (n,)."""
-    return -SLOPE * log_budget(candidates) - CAPACITY * size_octaves(candidates)[:, 1]
+    return -SLOPE * log_budget(candidates) - CAPACITY * size_octaves(candidates)[:, 0]
 
 
 def _posterior_mode(center: np.ndarray) -> Callable[..., tuple[np.ndarray, float]]:

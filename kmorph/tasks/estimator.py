@@ -22,6 +22,7 @@ from kmorph.search.final import train_final
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
 from kmorph.search.loop import Search, Settings
+from kmorph.search.planning import augmentation_for
 from kmorph.search.searcher import PINNED
 from kmorph.tasks import options
 from kmorph.tasks.audience import Audience
@@ -237,7 +238,12 @@ class Estimator(Fitted):
                     patience=trainer.max_no_improvement_num or FINAL_PATIENCE,
                     min_loss_decrease=trainer.min_loss_dec,
                     keep_best=True,
-                    hyperparameters=replace(hyperparameters, augment=self._augmentation(data.x, data.y)),
+                    hyperparameters=replace(
+                        hyperparameters,
+                        augment=augmentation_for(
+                            self._augmentation(data.x, data.y), trainer.max_iter_num or FINAL_EPOCHS
+                        ),
+                    ),
                     seed=history.get_meta("seed"),
                 )
                 train_final(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import keras
 
 PREDICTION_BATCH = 256
+ERASABLE = 16  # positions along each side, from which what an image shows survives the loss of a part
 
 
 class ImageClassifier(ClassifierMixin, Estimator):
@@ -244,6 +245,12 @@ class ImageClassifier(ClassifierMixin, Estimator):
         return [Normalize(tuple(mean.tolist()), tuple(variance.tolist()))]
 
     def _augmentation(self, x: np.ndarray, codes: np.ndarray) -> tuple[str, ...]:
-        if self.augment is False or min(x.shape[1:3]) < 3:
+        side = min(x.shape[1:3])
+        if self.augment is False or side < 3:
             return ()
-        return ("shift", "flip") if is_mirror_symmetric(x, codes) else ("shift",)
+        kinds = ["shift"]
+        if is_mirror_symmetric(x, codes):
+            kinds.append("flip")
+        if side >= ERASABLE:
+            kinds.append("erase")
+        return tuple(kinds)

@@ -176,7 +176,8 @@ def _maker(start: Any) -> tuple[str, Callable[..., Graph], dict[str, Any]]:
     maker = known_starts.KINDS[start] if isinstance(start, str) else start
     if not callable(maker) or not isinstance(size, dict):
         raise DataError(
-            f"a start must be a name, a pair of name and dict, a graph, a Keras model or a function, got {start!r}"
+            "a start must be a name, a pair of name and dict, a graph, a Keras model or a function, "
+            f"got {start!r}"
         )
     name = getattr(maker, "__name__", "start")
     if size:

@@ -48,14 +48,16 @@ def test_what_comes_out_is_made_of_stock_layers(trained, tmp_path):
     model = keras.models.load_model(tmp_path / "grown.keras", safe_mode=True)
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
     scores = model.predict(X[:20], verbose=0)
-    assert np.allclose(scores.sum(1), 1, atol=1e-5) and np.allclose(scores, clf.predict_proba(X[:20]), atol=1e-5)
+    assert np.allclose(scores.sum(1), 1, atol=1e-5)
+    assert np.allclose(scores, clf.predict_proba(X[:20]), atol=1e-5)
 
 
 def test_stem_stride_and_resolution_are_sizes_of_a_start(tmp_path):
     variants = [("cnn", {"width": 8, "stem_stride": 2}), ("cnn", {"width": 8, "resolution": 4}), "mlp"]
     clf = ImageClassifier(path=tmp_path, starts=variants, max_models=4, **QUICK).fit(X[:300], Y[:300])
     changes = [entry["change"] for entry in clf.history]
-    assert changes[:3] == ["start: cnn (width=8, stem_stride=2)", "start: cnn (width=8, resolution=4)", "start: mlp"]
+    assert changes[:2] == ["start: cnn (width=8, stem_stride=2)", "start: cnn (width=8, resolution=4)"]
+    assert changes[2] == "start: mlp"
     shapes = [load_searcher(tmp_path).load_model_by_id(i).node_shapes for i in (0, 1)]
     assert (4, 4, 8) in shapes[0] and (4, 4, 1) in shapes[1]
 

@@ -41,7 +41,20 @@ def test_shift_moves_by_at_most_an_eighth_and_fills_with_the_edge():
     assert len(moves) == 9
 
 
-@pytest.mark.parametrize("kinds", [("shift",), ("flip",), ("shift", "flip")])
+def test_erase_sets_one_rectangle_to_the_mean():
+    x = images(n=400)
+    changed = augment(tf.constant(x), ("erase",), tf.constant([5, 6])).numpy()
+    shares = []
+    for image, original in zip(changed[..., 0], x[..., 0], strict=True):
+        rows, columns = np.nonzero(image != original)
+        if len(rows):
+            box = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+            assert np.all(box == int(original.mean()))
+        shares.append(len(rows) / 64)
+    assert max(shares) <= 0.25 and 0.03 < np.mean(shares) < 0.15
+
+
+@pytest.mark.parametrize("kinds", [("shift",), ("flip",), ("shift", "flip", "erase")])
 def test_it_depends_on_the_seed_alone_and_keeps_the_dtype(kinds):
     x = tf.constant(images())
     once, again = (augment(x, kinds, tf.constant([5, 6])) for _ in range(2))
@@ -52,4 +65,4 @@ def test_it_depends_on_the_seed_alone_and_keeps_the_dtype(kinds):
 
 def test_tiny_images_survive():
     x = images(size=1)
-    assert np.array_equal(augment(tf.constant(x), ("shift", "flip"), tf.constant([0, 0])), x)
+    assert np.array_equal(augment(tf.constant(x), ("shift", "flip", "erase"), tf.constant([0, 0])), x)

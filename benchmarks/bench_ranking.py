@@ -1,0 +1,180 @@
+"""How well does the surrogate rank? Each kernel and each simple baseline on the recorded pools.
+
+`record_ranking_pools.py` records the pools. In pool A losses are predicted for graphs left out of the fit,
+in ten folds; in pool B for the children of parents left out. Printed are Spearman's correlation, the regret
+of the best of the five ranked first (in log loss), the noise ceiling (one seed against the other), and
+intervals from a bootstrap over graphs or parents.
+
+A pool cannot test the search for the best child among all, which proposals do as well.
+
+    python benchmarks/bench_ranking.py [--pools digits-a fashion-a digits-b fashion-b] [--out results.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from _report import about_this_run
+from record_ranking_pools import POOLS, RESULTS, load, read, rebuild
+from scipy.stats import spearmanr
+from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
+
+from kmorph.surrogate import Candidate, EditDistanceKernel, Surrogate, WeisfeilerLehmanKernel
+from kmorph.surrogate.kernels import SizeKernel
+
+FOLDS = 10
+TOP = 5
+RESAMPLES = 1000
+
+
+def kernels() -> dict[str, Callable[[], object]]:
+    """What is compared, by name; each makes a fresh kernel, None the default one."""
+
+    def noisy(kernel: object) -> object:
+        return ConstantKernel(1.0, (1e-2, 1e2)) * kernel + WhiteKernel(0.1, (1e-4, 2.0))
+
+    return {
+        "default": lambda: None,
+        "edit distance": lambda: noisy(EditDistanceKernel()),
+        "Weisfeiler-Lehman": lambda: noisy(WeisfeilerLehmanKernel()),
+        "size": lambda: noisy(SizeKernel()),
+        "edit distance + size": lambda: noisy(EditDistanceKernel() + SizeKernel()),
+    }
+
+
+class RecordedPool:
+    """The graphs of a pool with the losses of both seeds; rows without both are left out and counted."""
+
+    def __init__(self, name: str) -> None:
+        data = load(POOLS[name].data)
+        by_graph: dict[tuple, dict[int, dict]] = {}
+        for entry in read(RESULTS / f"{name}.jsonl"):
+            by_graph.setdefault((entry["index"], entry["child"]), {})[entry["seed"]] = entry
+        whole = {
+            key: seeds
+            for key, seeds in by_graph.items()
+            if len(seeds) == 2 and all(entry["loss"] for entry in seeds.values())
+        }
+        self.left_out = len(by_graph) - len(whole)
+        self.entries = [whole[key][0] for key in sorted(whole, key=str)]
+        self.losses = np.log(
+            [[whole[key][seed]["loss"] for seed in (0, 1)] for key in sorted(whole, key=str)]
+        )
+        self.parents = np.array([entry["index"] for entry in self.entries])
+        self.candidates = [self._candidate(entry, data) for entry in self.entries]
+        self.is_b = POOLS[name].kind == "b"
+
+    def _candidate(self, entry: dict, data: object) -> Candidate:
+        before = entry.get("parent_images", 0)
+        path = ((entry["index"], before),) if before else ()
+        return Candidate(rebuild(entry, data), (), before + entry["images"], path)
+
+    def baselines(self) -> dict[str, np.ndarray]:
+        """Scores that need no model; the lower, the better."""
+        found = {
+            "parameters": -np.log([entry["n_parameters"] for entry in self.entries]),
+            "FLOPs": -np.log([max(entry["flops"], 1) for entry in self.entries]),
+        }
+        if self.is_b:
+            found["parent's metric"] = np.log([entry["parent_loss"] for entry in self.entries])
+            found["lineage images"] = -np.array([candidate.images for candidate in self.candidates])
+        return found
+
+
+def out_of_fold(pool: RecordedPool, make: Callable[[], object]) -> np.ndarray:
+    """Predicted log losses, each from a fit that saw neither the graph nor its siblings."""
+    predicted = np.empty(len(pool.entries))
+    groups = np.unique(pool.parents)
+    fold_of = dict(zip(groups, np.random.default_rng(0).permutation(len(groups)) % FOLDS, strict=True))
+    folds = np.array([fold_of[parent] for parent in pool.parents])
+    for fold in range(FOLDS):
+        test = folds == fold
+        train = [candidate for candidate, held in zip(pool.candidates, test, strict=True) if not held]
+        surrogate = Surrogate(make()).fit(train, np.exp(pool.losses.mean(axis=1)[~test]))
+        predicted[test] = surrogate.predict([pool.candidates[i] for i in np.flatnonzero(test)])[0]
+    return predicted
+
+
+def judge(pool: RecordedPool, score: np.ndarray) -> dict:
+    """Rank correlation, top-5 regret and their 95 % intervals."""
+    truth = pool.losses.mean(axis=1)
+    rng = np.random.default_rng(1)
+    groups = np.unique(pool.parents)
+    rows = {group: np.flatnonzero(pool.parents == group) for group in groups}
+    resampled = [
+        np.concatenate([rows[group] for group in rng.choice(groups, len(groups))]) for _ in range(RESAMPLES)
+    ]
+    found = {
+        "spearman": correlation(pool, score, truth),
+        "interval": np.percentile(
+            [correlation(pool, score, truth, rows) for rows in resampled], [2.5, 97.5]
+        ).tolist(),
+        "regret": float(truth[np.argsort(score, kind="stable")[:TOP]].min() - truth.min()),
+    }
+    if pool.is_b:
+        found["within parents"] = within_parents(pool, score, truth)
+    return found
+
+
+def correlation(
+    pool: RecordedPool, score: np.ndarray, truth: np.ndarray, rows: np.ndarray | None = None
+) -> float:
+    rows = np.arange(len(truth)) if rows is None else rows
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a constant score has no correlation: nan, taken for 0
+        return float(np.nan_to_num(spearmanr(score[rows], truth[rows]).statistic))
+
+
+def within_parents(pool: RecordedPool, score: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over parents of the correlation among siblings."""
+    return float(
+        np.mean(
+            [
+                correlation(pool, score, truth, np.flatnonzero(pool.parents == p))
+                for p in np.unique(pool.parents)
+            ]
+        )
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pools", nargs="+", choices=POOLS, default=list(POOLS))
+    parser.add_argument("--out", type=Path, default=RESULTS / "ranking.json")
+    arguments = parser.parse_args()
+    results: dict = {}
+    for name in arguments.pools:
+        pool = RecordedPool(name)
+        scores = {kernel: out_of_fold(pool, make) for kernel, make in kernels().items()}
+        scores |= pool.baselines()
+        # Two seeds predict each other; their mean predicts a third pair better (Spearman-Brown).
+        single = correlation(pool, pool.losses[:, 0], pool.losses[:, 1])
+        ceiling = float(np.sqrt(2 * single / (1 + single))) if single > 0 else 0.0
+        judged = {what: judge(pool, score) for what, score in scores.items()}
+        results[name] = {
+            "graphs": len(pool.entries),
+            "left out": pool.left_out,
+            "seed against seed": single,
+            "ceiling": ceiling,
+            "scores": judged,
+        }
+        print(f"\n{name}: {len(pool.entries)} graphs, {pool.left_out} left out, ", end="")
+        print(f"seed against seed {single:.3f}, noise ceiling {ceiling:.3f}")
+        for what, row in judged.items():
+            low, high = row["interval"]
+            inside = f"  within parents {row['within parents']:+.3f}" if "within parents" in row else ""
+            rank = f"{row['spearman']:+.3f} [{low:+.3f}, {high:+.3f}]"
+            print(f"  {what:22} {rank}  regret {row['regret']:.3f}{inside}")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps({**results, **about_this_run()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Does the surrogate steer? The full system against random morphs and against best-first without a model.
+
+All arms share starts, schedule, training and seconds; they differ in who chooses the next child.
+
+- ``full``: `kmorph.search.propose`.
+- ``random``: a random measured model, one to three random morphs.
+- ``best-first``: the model with the lowest loss so far, one to three random morphs.
+
+Told are the area under the best validation log loss over time (lower is better), and the accuracy of the
+best model on data that no search saw. Each run writes its own JSON, so a run can be completed in parts;
+with ``--pinned`` two run side by side, each on one core.
+
+    python benchmarks/bench_search_quality.py digits  [--seeds 20] [--seconds 60] [--pinned]
+    python benchmarks/bench_search_quality.py fashion [--seeds 3] [--seconds 300] [--pinned]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+
+import numpy as np
+from _report import about_this_run
+
+RESULTS = Path(__file__).parent / "results" / "search_quality"
+ARMS = ("full", "random", "best-first")
+MOST_MORPHS = 3
+
+
+def data(name: str, seed: int):
+    """Images for the search and images that it never sees; another choice for each seed."""
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        x, y = load_digits(return_X_y=True)
+        x, held = x.reshape(-1, 8, 8).astype(np.uint8), 450
+    else:
+        from kmorph.datasets import load_fashion_mnist
+
+        (x, y), _ = load_fashion_mnist()
+        held = 10_000
+    order = np.random.default_rng(seed).permutation(len(x))
+    chosen = order[held:] if name == "digits" else order[held : held + 5_000]
+    return (x[chosen], y[chosen]), (x[order[:held]], y[order[:held]])
+
+
+def without_model(pick):
+    """A proposer that grows the observation which `pick` chooses, by random morphs."""
+    from kmorph import morphs
+    from kmorph.morphs import Limits
+    from kmorph.search.propose import Proposal
+
+    def proposer(observations, *, limits=None, rng=None, kinds=None, **_):
+        rng = np.random.default_rng(rng)
+        parent = pick(observations, rng)
+        graph, steps = parent.graph.without_weights(), []
+        bound = Limits(max_flops=int(1.5 * graph.flops))
+        for _ in range(int(rng.integers(1, MOST_MORPHS + 1))):
+            offered: dict[str, list] = {}
+            for site in morphs.sites(graph, bound, kinds):
+                offered.setdefault(site.kind, []).append(site)
+            if not offered:
+                break
+            sites = offered[sorted(offered)[rng.integers(len(offered))]]
+            morph, seed = sites[rng.integers(len(sites))], int(rng.integers(2**31))
+            graph = morph.apply(graph)
+            steps.append((morph, seed))
+        change = "; ".join(morph.describe() for morph, _ in steps) or "train on, unchanged"
+        return Proposal(parent.model_id, tuple(steps), graph, parent.hyperparameters, 0.0, 0.0, change)
+
+    return proposer
+
+
+def run_arm(task: str, arm: str, seed: int, seconds: float) -> dict:
+    import kmorph.tasks.estimator as estimator
+    from kmorph import ImageClassifier
+    from kmorph.search.loop import Search
+
+    choices = {
+        "random": lambda observations, rng: observations[rng.integers(len(observations))],
+        "best-first": lambda observations, rng: min(observations, key=lambda o: o.loss),
+    }
+    if arm != "full":
+        # The estimator makes the search itself; here it gets another proposer.
+        estimator.Search = lambda *args: Search(*args, proposer=without_model(choices[arm]))
+    train, held = data(task, seed)
+    trace = []
+    begun = time.time()
+    with tempfile.TemporaryDirectory() as folder:
+        clf = ImageClassifier(
+            path=folder,
+            seed=seed,
+            verbose=False,
+            callbacks=[lambda record: trace.append((time.time() - begun, record["loss"]))],
+        )
+        clf.fit(*train, time_limit=seconds)
+        history = clf.history
+        return {
+            "area": area(trace, seconds),
+            "held_out_accuracy": clf.evaluate(*held),
+            "models": len(history),
+            "grown": sum(bool(entry["morphs"]) for entry in history),
+            "trace": trace,
+        }
+
+
+def area(trace: list, seconds: float) -> float:
+    """Mean over time of the best log loss so far; before the first model, that of the first."""
+    best, total, before = np.log(trace[0][1]), 0.0, 0.0
+    for moment, loss in trace:
+        total += best * (min(moment, seconds) - before)
+        before, best = min(moment, seconds), min(best, np.log(loss))
+    return float((total + best * (seconds - before)) / seconds)
+
+
+def result_file(task: str, arm: str, seed: int, seconds: float) -> Path:
+    return RESULTS / f"{task}_{arm}_{int(seconds)}s_seed{seed}.json"
+
+
+def in_own_process(task: str, arm: str, seed: int, seconds: float, cores: Queue) -> None:
+    core = cores.get()
+    command = [sys.executable, __file__, task, "--arm", arm, "--seeds", str(seed), "--seconds", str(seconds)]
+    pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
+    print(f"{arm}, seed {seed}", flush=True)
+    subprocess.run(command, preexec_fn=pin, check=True)
+    cores.put(core)
+
+
+def report(task: str, seeds: int, seconds: float) -> None:
+    """Paired differences to the full system, by seed, with their standard errors."""
+    rows = {
+        arm: [json.loads(result_file(task, arm, seed, seconds).read_text()) for seed in range(seeds)]
+        for arm in ARMS
+    }
+    print("arm         area     − full           held out  − full            models")
+    for arm, runs in rows.items():
+        line = f"{arm:10}"
+        for key in ("area", "held_out_accuracy"):
+            values = np.array([run[key] for run in runs])
+            less = values - np.array([run[key] for run in rows["full"]])
+            error = less.std(ddof=1) / np.sqrt(len(less)) if len(less) > 1 else float("nan")
+            line += f"  {values.mean():+.4f}  {less.mean():+.4f} ± {error:.4f}"
+        print(line, f"  {np.mean([run['models'] for run in runs]):.1f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("task", choices=("digits", "fashion"))
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--pinned", action="store_true")
+    parser.add_argument("--arm", choices=ARMS, help="run one arm here, for the seed --seeds")
+    arguments = parser.parse_args()
+    task = arguments.task
+    seconds = arguments.seconds or (60 if task == "digits" else 300)
+    seeds = arguments.seeds if arguments.seeds is not None else (20 if task == "digits" else 3)
+    if arguments.arm:
+        file = result_file(task, arguments.arm, seeds, seconds)
+        result = run_arm(task, arguments.arm, seeds, seconds)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(
+            json.dumps({"arm": arguments.arm, "seed": seeds, **result, **about_this_run()}) + "\n"
+        )
+        return
+    todo = [
+        (arm, seed)
+        for seed in range(seeds)
+        for arm in ARMS
+        if not result_file(task, arm, seed, seconds).exists()
+    ]
+    cores: Queue = Queue()
+    for core in sorted(os.sched_getaffinity(0))[:2] if arguments.pinned else [None]:
+        cores.put(core)
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        list(pool.map(lambda job: in_own_process(task, *job, seconds, cores), todo))
+    report(task, seeds, seconds)
+
+
+if __name__ == "__main__":
+    main()
