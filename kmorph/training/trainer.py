@@ -15,6 +15,7 @@ from kmorph.training.plan import Plan
 
 CALIBRATION = 2000  # images on which batch norm statistics are measured before an evaluation
 AVERAGE_EVERY = 4  # steps between two updates of the averaged weights
+FIRST_EVALUATION = 0.7  # seconds that it is expected to take, compiling included, before one was measured
 WARM_UP = 10  # steps in which the learning rate of the stable phase rises to its value
 
 
@@ -141,7 +142,7 @@ class _Run:
         self.evaluation_batch = int(min(500, max(self.batch, len(data.x_val))))
         self.images = 0
         self.training_seconds = 0.0
-        self.evaluation_seconds = 0.0
+        self.evaluation_seconds = FIRST_EVALUATION
         self.result: Graph = step.graph
         self.best: dict[str, float] | None = None
         self.setback = 0
