@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
+
 MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
-DECAY_SHARE = 0.45  # of the time goes to settling the best lineage at a falling learning rate
+# Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
+# in between in proportion. The more epochs there are, the more a long fall of the learning rate pays.
+DECAY_SHARES = ((120.0, 0.45), (300.0, 0.65))
 SLICES = (8, 16)  # fewest and most candidates in the stable phase
 GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
 ALL_STARTS_FROM = 300.0  # seconds from which every start gets its slice
@@ -47,7 +51,11 @@ class Schedule:
         """Moment at which growing ends and the best lineage is trained to its end."""
         if self.time_limit is None or self.deadline is None:
             return None
-        return self.deadline - min(DECAY_SHARE * self.time_limit, self._longest_settling)
+        return self.deadline - min(self._decay_share * self.time_limit, self._longest_settling)
+
+    @property
+    def _decay_share(self) -> float:
+        return float(np.interp(self.time_limit or 0.0, *zip(*DECAY_SHARES, strict=True)))
 
     def time_left(self) -> float | None:
         """Seconds until the deadline; None without one."""
@@ -59,7 +67,7 @@ class Schedule:
             return None
         fewest, most = SLICES
         number = min(most, max(fewest, self.time_limit / SECONDS_PER_SLICE))
-        stable = (1 - DECAY_SHARE - MARGIN) * self.time_limit
+        stable = (1 - self._decay_share - MARGIN) * self.time_limit
         return max(1.0, stable / number - self._overhead)
 
     def observe(self, overhead: float, longest_training: float | None = None) -> None:
