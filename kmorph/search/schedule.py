@@ -55,7 +55,8 @@ class Schedule:
 
     @property
     def _decay_share(self) -> float:
-        return float(np.interp(self.time_limit or 0.0, *zip(*DECAY_SHARES, strict=True)))
+        limits, shares = np.transpose(DECAY_SHARES)
+        return float(np.interp(self.time_limit or 0.0, limits, shares))
 
     def time_left(self) -> float | None:
         """Seconds until the deadline; None without one."""
