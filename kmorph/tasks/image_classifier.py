@@ -39,8 +39,9 @@ class ImageClassifier(ClassifierMixin, Estimator):
     verbose : bool, default=True
         Whether progress is shown.
     objective : {"accuracy", "loss"}, default="accuracy"
-        The validation metric by which the best model is told, ``metric_value`` in the history. Growth is
-        led by the loss (cross-entropy) in both cases: it tells more on few examples.
+        The validation metric by which the best model is told, ``metric_value`` in the history; with
+        ``"accuracy"`` the model trained to the end stands before those that do not beat it in accuracy and
+        loss both. Growth is led by the loss (cross-entropy) in both cases: it tells more on few examples.
     max_models, max_parameters, max_flops : int, optional
         Most models in the search; most weights, and multiply-adds for one image, of a model.
     augment : bool or "auto", default="auto"

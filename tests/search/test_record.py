@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kmorph.errors import SearchError
-from kmorph.search.record import FORMAT_VERSION, Record
+from kmorph.search.record import FORMAT_VERSION, Record, best_record
 
 HISTORY_KEYS = (
     "model_id parent_id change morphs metric_value loss metrics hyperparameters n_parameters flops epochs "
@@ -192,3 +192,25 @@ def test_wrong_values_are_refused(changes):
     with pytest.raises(SearchError) as caught:
         full_record(**changes)
     assert len(str(caught.value)) < 500
+
+
+def measured(model_id, accuracy, loss, phase="stable"):
+    metrics = {"accuracy": accuracy, "loss": loss}
+    return Record(model_id=model_id, state="done", loss=loss, metrics=metrics, phase=phase)
+
+
+def test_the_best_model_is_the_settled_one_unless_another_beats_it_twice():
+    settled = measured(2, 0.90, 0.30, "decay")
+    stable = [measured(0, 0.85, 0.40), measured(1, 0.85, 0.35)]
+    assert best_record(stable).model_id == 1
+    assert best_record([*stable, settled]).model_id == 2
+    assert best_record([*stable, settled, measured(3, 0.91, 0.31)]).model_id == 2
+    assert best_record([*stable, settled, measured(3, 0.89, 0.20)]).model_id == 2
+    assert best_record([*stable, settled, measured(3, 0.91, 0.29)]).model_id == 3
+    assert best_record([*stable, settled, measured(3, 0.89, 0.20)], "loss").model_id == 3
+
+
+def test_models_never_measured_count_if_there_is_no_other():
+    untrained = Record(model_id=0, state="untrained")
+    assert best_record([untrained]) is untrained and best_record([]) is None
+    assert best_record([untrained, measured(1, 0.1, 9.0)]).model_id == 1
