@@ -116,6 +116,8 @@ def area(trace: list, seconds: float) -> float:
     """Mean over time of the best log loss so far; before the first model, that of the first."""
     best, total, before = np.log(trace[0][1]), 0.0, 0.0
     for moment, loss in trace:
+        if loss is None:  # trained on the validation images too
+            continue
         total += best * (min(moment, seconds) - before)
         before, best = min(moment, seconds), min(best, np.log(loss))
     return float((total + best * (seconds - before)) / seconds)

@@ -281,6 +281,8 @@ def _measured(record: Record) -> list[str]:
 
 
 def _metrics(record: Record) -> list[str]:
+    if record.is_unmeasured:
+        return ["trained on all data"]
     values = {metric_name([record.to_dict()]): record.metric_value, "loss": record.loss}
     return [f"{name} {number(value)}" for name, value in values.items() if value is not None]
 

@@ -39,7 +39,8 @@ def train_final(
     data_folder : Path
         Where the training and validation data were saved.
     plan : Plan
-        It keeps the best weights, so that the result is no worse than the model was, on this validation data.
+        It keeps the best weights, so that the result is no worse than the model was, on this validation data;
+        unless it merges the validation data, then there is no metric.
     retrain : bool
         Whether to begin with new weights.
     listener : Listener
@@ -83,7 +84,7 @@ def train_final(
     if result is None or result.reason is not None:
         why = "the time limit came before anything was trained" if result is None else result.reason
         raise SearchError(f"the final fit of model {record.model_id} failed, the model is as it was: {why}")
-    metrics = result.metrics or {}
+    metrics = {} if plan.merge_validation else result.metrics or {}
     before = (0, 0.0) if retrain else (record.lineage_images, record.lineage_seconds)
     updated = replace(
         record,

@@ -11,7 +11,7 @@ algorithm 1; the clock and the settling phase are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -172,8 +172,9 @@ class Search:
             return None
         assert parent.model_id is not None
         graph, seed = self.structures[parent.model_id], self._new_seed()
-        plan = self.planner.plan("decay", graph, seed, self.schedule.time_left())
-        return Candidate(parent, (), graph, "settle: learning rate to zero", "decay", plan, seed)
+        plan = self.planner.settling(graph, seed)
+        change = "settle: learning rate to zero" + ", validation data too" * plan.merge_validation
+        return Candidate(parent, (), graph, change, "decay", plan, seed)
 
     def _next_child(self) -> Candidate | None:
         """What the surrogate proposes."""
@@ -311,6 +312,9 @@ class Search:
 
     def _as_record(self, candidate: Candidate, result: Result, state: str = "done") -> Record:
         parent, metrics = candidate.parent, result.metrics or {}
+        merged = candidate.plan.merge_validation and result.images > 0
+        if merged and parent is not None and not _is_worse(metrics, parent):
+            metrics = {}  # it was trained on these examples: no estimate of anything
         return Record(
             model_id=self.history.next_model_id(),
             parent_id=parent.model_id if parent else None,
@@ -386,3 +390,9 @@ class Search:
 
     def _new_seed(self) -> int:
         return int(self._rng.integers(2**31))
+
+
+def _is_worse(metrics: Mapping[str, float], parent: Record) -> bool:
+    """Whether a model does worse than its parent even on examples that only it was trained on."""
+    before = parent.metrics
+    return metrics["loss"] > before["loss"] and metrics["accuracy"] < before["accuracy"]

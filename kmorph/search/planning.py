@@ -55,6 +55,11 @@ class Planner:
             return "decay", self.plan("decay", graph, seed, self.schedule.time_left()), seed
         return "stable", self.plan("stable", graph, seed, self.schedule.slice_seconds()), seed
 
+    def settling(self, graph: Graph, seed: int) -> Plan:
+        """The plan of the last training, which has all the time that is left."""
+        merge = self.settings.merge_validation and self.schedule.time_limit is not None
+        return replace(self.plan("decay", graph, seed, self.schedule.time_left()), merge_validation=merge)
+
     def plan(self, phase: str, graph: Graph, seed: int, seconds: float | None) -> Plan:
         """The plan of a candidate that trains for `seconds` (None: as many epochs as are allowed)."""
         settings, deadline = self.settings, self.schedule.deadline
@@ -72,6 +77,7 @@ class Planner:
             max_epochs=epochs,
             patience=settings.patience if deadline is None else None,
             min_loss_decrease=settings.min_loss_decrease,
+            keep_best=graph.has_weights,  # a trained network that somebody brought must not come out worse
             hyperparameters=self._hyperparameters(graph),
             seed=seed,
         )

@@ -148,6 +148,11 @@ class Record:
             raise SearchError("a record's morphs are a sequence of JSON objects")
         self._set("morphs", tuple(morphs))
 
+    @property
+    def is_unmeasured(self) -> bool:
+        """Whether the model was trained to its end on the validation examples too: it has no metric then."""
+        return self.state == "done" and self.phase != "stable" and self.loss is None
+
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # the dataclass is frozen; only __post_init__ gets here
 
@@ -286,10 +291,16 @@ def best_record(records: Iterable[Record], metric: str = "accuracy") -> Record |
     metric : {"accuracy", "loss"}, default="accuracy"
         ``"accuracy"``: the highest, and of equal ones that with the lowest loss. But a model whose
         learning rate fell to zero stands before all others that do not beat it in accuracy and loss both:
-        on a few hundred examples one more right says less than how a model was trained.
+        on a few hundred examples one more right says less than how a model was trained. Before those stands
+        one that was trained on the validation examples as well, of several the one whose lineage was
+        trained longest.
         ``"loss"``: the lowest validation loss.
     """
     records = list(records)
+    if metric == "accuracy":
+        unmeasured = [record for record in records if record.is_unmeasured]
+        if unmeasured:
+            return max(unmeasured, key=lambda record: record.lineage_seconds)
     measured = [record for record in records if record.loss is not None and math.isfinite(record.loss)]
     if not measured:
         return records[0] if records else None

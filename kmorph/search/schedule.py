@@ -10,8 +10,8 @@ import numpy as np
 MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
 # Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
 # in between in proportion. The more epochs there are, the more a long fall of the learning rate pays.
-DECAY_SHARES = ((120.0, 0.45), (300.0, 0.65))
-SLICES = (8, 16)  # fewest and most candidates in the stable phase
+DECAY_SHARES = ((120.0, 0.45), (300.0, 0.65), (600.0, 0.75))
+SLICES = (8, 12)  # fewest and most candidates in the stable phase
 GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
 ALL_STARTS_FROM = 300.0  # seconds from which every start gets its slice
 SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by this

@@ -33,6 +33,8 @@ class Settings:
         How networks may grow; None: every way.
     max_models, max_epochs, patience : int or None
     min_loss_decrease : float
+    merge_validation : bool, default=False
+        Whether, under a time limit, the last training is on the validation examples as well.
     seed : int
     n_train : int
         Number of training examples.
@@ -50,6 +52,7 @@ class Settings:
     max_epochs: int | None = None
     patience: int | None = None
     min_loss_decrease: float = 0.0
+    merge_validation: bool = False
     seed: int = 0
 
 

@@ -123,7 +123,9 @@ class Estimator(Fitted):
             Seconds for this call. None: until `max_models` is reached, or for ever; then interrupt it with
             Ctrl-C, the models found so far stay.
         validation_data : tuple (x, y), optional
-            What models are compared on; by default a part of the training data, split by class.
+            What models are compared on. By default a part of the training data, split by class; under a
+            `time_limit` the last training is then on that part as well, so that the final model has seen
+            all data and has no ``metric_value`` of its own.
         sample_weight : array-like of shape (n,), optional
             How much each training example counts, relative to the others.
 
@@ -160,7 +162,7 @@ class Estimator(Fitted):
             with self._history(folder, x, codes, codec, progress) as history:
                 seed = history.get_meta("seed")
                 data = self._split(x, codes, weights, held_out, history)
-                settings = self._settings(data, starts, sizes.trainer_args, seed)
+                settings = self._settings(data, starts, sizes.trainer_args, held_out is None, seed)
                 data.save(folder.scratch)
                 history.set_meta(PINNED, None)
                 history.set_meta("objective", self.objective)
@@ -223,6 +225,8 @@ class Estimator(Fitted):
                 data = self._split(x, codes, None, held_out, history)
                 data.save(folder.scratch)
                 (record,) = [record for record in history.records() if record.model_id == best]
+                # What a model was trained on cannot tell when to stop.
+                merge = record.is_unmeasured and held_out is None and not retrain
                 hyperparameters = options.choose_hyperparameters(
                     self.hyperparameters, trainer if trainer.lr is not None else sizes.trainer_args
                 )
@@ -230,19 +234,19 @@ class Estimator(Fitted):
                     hyperparameters = replace(
                         hyperparameters, learning_rate=WARM_LEARNING_RATE * hyperparameters.learning_rate
                     )
+                epochs = trainer.max_iter_num or (FINAL_PATIENCE if merge else FINAL_EPOCHS)
                 plan = Plan(
                     phase="final",
                     deadline=None if time_limit is None else begun + time_limit,
                     seconds=None if time_limit is None else max(1.0, begun + time_limit - time.time()),
-                    max_epochs=trainer.max_iter_num or FINAL_EPOCHS,
-                    patience=trainer.max_no_improvement_num or FINAL_PATIENCE,
+                    max_epochs=epochs,
+                    patience=None if merge else trainer.max_no_improvement_num or FINAL_PATIENCE,
                     min_loss_decrease=trainer.min_loss_dec,
-                    keep_best=True,
+                    keep_best=not merge,
+                    merge_validation=merge,
                     hyperparameters=replace(
                         hyperparameters,
-                        augment=augmentation_for(
-                            self._augmentation(data.x, data.y), trainer.max_iter_num or FINAL_EPOCHS
-                        ),
+                        augment=augmentation_for(self._augmentation(data.x, data.y), epochs),
                     ),
                     seed=history.get_meta("seed"),
                 )
@@ -344,6 +348,7 @@ class Estimator(Fitted):
         data: Data,
         starts: tuple[tuple[str, Graph], ...],
         trainer: options.TrainerArgs,
+        own_split: bool,
         seed: int,
     ) -> Settings:
         from kmorph.morphs import Limits
@@ -361,6 +366,9 @@ class Estimator(Fitted):
             max_epochs=trainer.max_iter_num,
             patience=trainer.max_no_improvement_num,
             min_loss_decrease=trainer.min_loss_dec or 0.0,
+            # Validation data of the user's own stays apart; weights there are none for; and a loss, unlike
+            # an accuracy, need not improve by settling, so that it has to be measured.
+            merge_validation=own_split and data.weights is None and self.objective == "accuracy",
             seed=seed,
         )
 

@@ -172,8 +172,13 @@ class ImageClassifier(ClassifierMixin, Estimator):
                 model = searcher.load_model_by_id(row["model_id"]).to_keras()
                 logits = model.predict(x, batch_size=PREDICTION_BATCH, verbose=0)
                 row["accuracy"] = float(np.mean(logits.argmax(axis=1) == codes))
+        best = searcher.get_best_model_id()
         rows.sort(
-            key=lambda row: (-row.get("accuracy", 0.0), row["loss"] if row["loss"] is not None else np.inf)
+            key=lambda row: (
+                -row.get("accuracy", 0.0),
+                x is None and row["model_id"] != best,
+                row["loss"] if row["loss"] is not None else np.inf,
+            )
         )
         return [{"rank": rank, **row} for rank, row in enumerate(rows, 1)]
 

@@ -62,6 +62,9 @@ class Plan:
     keep_best : bool, default=False
         Whether the weights with the lowest validation loss are kept, those before training included,
         rather than the last.
+    merge_validation : bool, default=False
+        Whether validation examples are trained on as well. What is measured on them afterwards is no
+        estimate any more; it is only good for noticing that training failed.
     hyperparameters : Hyperparameters
     seed : int, default=0
         Seed of shuffling, augmentation and dropout.
@@ -74,5 +77,6 @@ class Plan:
     patience: int | None = None
     min_loss_decrease: float = 0.0
     keep_best: bool = False
+    merge_validation: bool = False
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     seed: int = 0

@@ -113,11 +113,15 @@ def train(
 
     Raises
     ------
+    ValueError
+        If validation examples are to be merged with weighted ones: they have no weights.
     Stopped
         If the loss stops being finite.
     """
     from kmorph.training.tensorflow_step import TensorFlowStep
 
+    if plan.merge_validation and data.weights is not None:
+        raise ValueError("validation examples have no weights, they cannot be merged with weighted ones")
     begun = time.time()
     run = _Run(TensorFlowStep(graph, plan.hyperparameters, plan.seed), data, plan)
     run.train(report, stop)
@@ -125,7 +129,7 @@ def train(
     return Outcome(
         graph=run.result,
         metrics=metrics,
-        epochs=run.images / len(data.x),
+        epochs=run.images / run.examples,
         images=run.images,
         seconds=time.time() - begun,
         images_per_second=run.images / max(run.training_seconds, 1e-9) if run.images else 0.0,
@@ -138,7 +142,8 @@ class _Run:
     def __init__(self, step: Any, data: Data, plan: Plan) -> None:
         self.step, self.data, self.plan = step, data, plan
         self.rng = np.random.default_rng(plan.seed)
-        self.batch = max(1, min(plan.hyperparameters.batch_size, len(data.x)))
+        self.examples = len(data.x) + plan.merge_validation * len(data.x_val)
+        self.batch = max(1, min(plan.hyperparameters.batch_size, self.examples))
         self.evaluation_batch = int(min(500, max(self.batch, len(data.x_val))))
         self.images = 0
         self.training_seconds = 0.0
@@ -154,7 +159,7 @@ class _Run:
         reported = 0.0
         first = time.time()
         paused = 0.0
-        every_epoch = -(-len(self.data.x) // self.batch)
+        every_epoch = -(-self.examples // self.batch)
         loss = None
         for count, (x, y) in enumerate(self._batches()):
             now = time.time()
@@ -194,7 +199,7 @@ class _Run:
 
     def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Shuffled batches of one size, for ever; a last part too small is carried into the next epoch."""
-        n, weights = len(self.data.x), self.data.weights
+        n, weights = self.examples, self.data.weights
         share = None if weights is None else np.asarray(weights, float) / np.sum(weights, dtype=float)
         rest = np.empty(0, np.int64)
         while True:
@@ -203,9 +208,17 @@ class _Run:
             whole = len(order) // self.batch * self.batch
             for start in range(0, whole, self.batch):
                 # Sorted reads are kind to a memory map, and order within a batch does not matter.
-                index = np.sort(order[start : start + self.batch])
-                yield self.data.x[index], self.data.y[index].astype(np.int32)
+                yield self._examples(np.sort(order[start : start + self.batch]))
             rest = order[whole:]
+
+    def _examples(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images and class numbers at ascending places; validation examples follow those for training."""
+        data, n = self.data, len(self.data.x)
+        own, more = index[index < n], index[index >= n] - n
+        x, y = data.x[own], data.y[own]
+        if len(more):
+            x, y = np.concatenate([x, data.x_val[more]]), np.concatenate([y, data.y_val[more]])
+        return x, y.astype(np.int32)
 
     def _progress(self, count: int, every_epoch: int, seconds: float) -> float:
         """How much of what the plan allows is spent, from 0 to 1."""

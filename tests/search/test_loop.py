@@ -17,7 +17,8 @@ from kmorph.search import load_searcher
 from kmorph.search.executors import InlineExecutor, WorkerProcesses
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
-from kmorph.search.loop import Search
+from kmorph.search.loop import Search, _is_worse
+from kmorph.search.record import Record
 from kmorph.search.settings import Settings
 from kmorph.starts import cnn
 from kmorph.training.trainer import Data
@@ -91,6 +92,24 @@ def test_it_grows_children_with_their_parents_weights_and_settles(tmp_path, digi
         assert graph.fingerprint == record.fingerprint and graph.n_parameters == record.n_parameters
     # Warm: one epoch after four is better than the first one alone.
     assert records[3].loss < records[0].loss
+
+
+def test_under_a_time_limit_the_last_training_is_on_all_data(tmp_path, digits, workers):
+    chosen = settings(merge_validation=True, max_epochs=2)
+    last = search(tmp_path, digits, workers, chosen, time_limit=30).recorded[-1]
+    assert last.phase == "decay" and last.change.endswith("validation data too")
+    assert last.is_unmeasured and last.metrics == {} and last.metric_value is None
+    assert last.images_seen == pytest.approx(last.epochs * (len(digits.x) + len(digits.x_val)))
+    assert load_searcher(tmp_path).get_best_model_id() == last.model_id
+    # Its metric is missing, not bad: the search goes on from those that have one.
+    more = search(tmp_path, digits, workers, chosen, time_limit=30, resume=True).recorded
+    assert more and all(record.parent_id != last.model_id for record in more)
+
+
+def test_a_model_is_kept_in_view_that_failed_even_on_what_it_was_trained_on():
+    parent = Record(model_id=0, state="done", loss=0.3, metrics={"loss": 0.3, "accuracy": 0.9})
+    assert _is_worse({"loss": 0.4, "accuracy": 0.8}, parent)
+    assert not _is_worse({"loss": 0.4, "accuracy": 0.91}, parent)
 
 
 def test_a_search_goes_on_where_it_ended(tmp_path, digits):

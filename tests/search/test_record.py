@@ -210,6 +210,16 @@ def test_the_best_model_is_the_settled_one_unless_another_beats_it_twice():
     assert best_record([*stable, settled, measured(3, 0.89, 0.20)], "loss").model_id == 3
 
 
+def test_a_model_trained_on_the_validation_data_too_is_the_best():
+    def unmeasured(model_id, seconds):
+        return Record(model_id=model_id, state="done", phase="decay", lineage_seconds=seconds)
+
+    rest = [measured(0, 0.99, 0.01), measured(1, 0.99, 0.01, "decay")]
+    assert unmeasured(2, 9.0).is_unmeasured and not rest[1].is_unmeasured
+    assert best_record([*rest, unmeasured(2, 9.0), unmeasured(3, 5.0)]).model_id == 2
+    assert best_record([*rest, unmeasured(2, 9.0)], "loss").model_id == 0
+
+
 def test_models_never_measured_count_if_there_is_no_other():
     untrained = Record(model_id=0, state="untrained")
     assert best_record([untrained]) is untrained and best_record([]) is None

@@ -132,6 +132,25 @@ def test_final_fit_makes_the_best_model_better_and_everyone_sees_it(digits, tmp_
     assert len(resumed.history) == 4 and resumed.history[best]["phase"] == "final"
 
 
+def test_under_a_time_limit_all_data_is_trained_on_unless_some_is_kept_apart(digits, tmp_path):
+    x, y, x_test, y_test = digits
+    clf = ImageClassifier(path=tmp_path / "all", seed=0, starts=["cnn"], **QUICK).fit(x, y, time_limit=20)
+    best = clf.history[clf.get_best_model_id()]
+    assert best["metric_value"] is None and best["loss"] is None and best["phase"] == "decay"
+    assert clf.evaluate(x_test, y_test) > 0.8
+    assert clf.leaderboard()[0]["model_id"] == best["model_id"]
+    # Training on, no part of the data could say when to stop: it goes on for as long as asked, on all of it.
+    clf.final_fit(x, y, trainer_args={"max_iter_num": 2})
+    after = clf.history[clf.get_best_model_id()]
+    assert after["phase"] == "final" and after["metric_value"] is None
+    assert after["images_seen"] - best["images_seen"] == pytest.approx(2 * len(x), abs=64)
+    assert clf.evaluate(x_test, y_test) > 0.8
+    apart = ImageClassifier(path=tmp_path / "apart", seed=0, starts=["cnn"], **QUICK)
+    apart.fit(x, y, time_limit=20, validation_data=(x_test, y_test))
+    entry = apart.history[apart.get_best_model_id()]
+    assert entry["metric_value"] == pytest.approx(apart.evaluate(x_test, y_test))
+
+
 def test_fitting_again_keeps_what_was_there(digits, tmp_path):
     x, y, _, _ = digits
     clf = ImageClassifier(path=tmp_path / "run", max_models=1, **QUICK)

@@ -1,6 +1,7 @@
 """Training one graph: it learns, keeps its time, and returns what it says."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,19 @@ def test_without_a_step_the_graph_comes_back_unchanged(digits):
     assert outcome.images == 0
     assert all(np.array_equal(outcome.graph.weights[key], graph.weights[key]) for key in graph.weights)
     assert np.isfinite(outcome.metrics["loss"])
+
+
+def test_validation_examples_are_trained_on_if_merged(digits):
+    # The training part lacks the classes that the validation part consists of.
+    missing = digits.y >= 7
+    data = Data(digits.x[~missing], digits.y[~missing], digits.x[missing], digits.y[missing])
+    apart = train(small(), data, Plan(phase="decay", max_epochs=6))
+    merged = train(small(), data, Plan(phase="decay", max_epochs=6, merge_validation=True))
+    assert apart.metrics["accuracy"] == 0 and merged.metrics["accuracy"] > 0.8
+    assert merged.images == pytest.approx(6 * len(digits.x), abs=64)
+    assert merged.epochs == pytest.approx(6, abs=0.1)
+    with pytest.raises(ValueError, match="no weights"):
+        train(small(), replace(data, weights=np.ones(len(data.x))), Plan(merge_validation=True))
 
 
 @pytest.mark.parametrize("seconds", [0.5, 3.0])
@@ -103,9 +117,8 @@ def test_patience_ends_training_early(digits):
 
 def test_every_epoch_shows_each_example_once(digits):
     plan = Plan(hyperparameters=Hyperparameters(batch_size=33))
-    run = _Run(TensorFlowStep(small(), plan.hyperparameters, 0), digits, plan)
     numbered = Data(np.arange(100).reshape(-1, 1), np.arange(100), digits.x_val, digits.y_val)
-    run.data = numbered
+    run = _Run(TensorFlowStep(small(), plan.hyperparameters, 0), numbered, plan)
     batches = run._batches()
     seen = np.concatenate([next(batches)[1] for _ in range(100)])
     counts = np.bincount(seen, minlength=100)
