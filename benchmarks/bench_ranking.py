@@ -1,9 +1,10 @@
 """How well does the surrogate rank? Each kernel and each simple baseline on the recorded pools.
 
 `record_ranking_pools.py` records the pools. In pool A losses are predicted for graphs left out of the fit,
-in ten folds; in pool B for the children of parents left out. Printed are Spearman's correlation, the regret
-of the best of the five ranked first (in log loss), the noise ceiling (one seed against the other), and
-intervals from a bootstrap over graphs or parents.
+in ten folds; in pool B for the children of parents whose other children are left out, the parents' own losses
+being known as they are in a search. Printed are Spearman's correlation, the regret of the best of the five
+ranked first (in log loss), the noise ceiling (one seed against the other), and intervals from a bootstrap
+over graphs or parents; in pool B all of it among siblings, too.
 
 A pool cannot test the search for the best child among all, which proposals do as well.
 
@@ -68,6 +69,16 @@ class RecordedPool:
         self.parents = np.array([entry["index"] for entry in self.entries])
         self.candidates = [self._candidate(entry, data) for entry in self.entries]
         self.is_b = POOLS[name].kind == "b"
+        # Pool B: each parent as a search knows it when it chooses among the children.
+        before = {
+            key[0]: ({**seeds[0], "child_morphs": []}, [seeds[seed]["parent_loss"] for seed in (0, 1)])
+            for key, seeds in whole.items()
+            if self.is_b
+        }
+        self.parent_candidates = [
+            self._candidate({**entry, "images": 0}, data) for entry, _ in before.values()
+        ]
+        self.parent_losses = [float(np.exp(np.log(losses).mean())) for _, losses in before.values()]
 
     def _candidate(self, entry: dict, data: object) -> Candidate:
         before = entry.get("parent_images", 0)
@@ -95,7 +106,8 @@ def out_of_fold(pool: RecordedPool, make: Callable[[], object]) -> np.ndarray:
     for fold in range(FOLDS):
         test = folds == fold
         train = [candidate for candidate, held in zip(pool.candidates, test, strict=True) if not held]
-        surrogate = Surrogate(make()).fit(train, np.exp(pool.losses.mean(axis=1)[~test]))
+        losses = np.exp(pool.losses.mean(axis=1)[~test])
+        surrogate = Surrogate(make()).fit([*train, *pool.parent_candidates], [*losses, *pool.parent_losses])
         predicted[test] = surrogate.predict([pool.candidates[i] for i in np.flatnonzero(test)])[0]
     return predicted
 
@@ -117,7 +129,10 @@ def judge(pool: RecordedPool, score: np.ndarray) -> dict:
         "regret": float(truth[np.argsort(score, kind="stable")[:TOP]].min() - truth.min()),
     }
     if pool.is_b:
-        found["within parents"] = within_parents(pool, score, truth)
+        among = among_siblings(pool, score, truth)
+        means = [rng.choice(among, len(among)).mean() for _ in range(RESAMPLES)]
+        found["within parents"] = float(among.mean())
+        found["within parents, interval"] = np.percentile(means, [2.5, 97.5]).tolist()
     return found
 
 
@@ -130,16 +145,15 @@ def correlation(
         return float(np.nan_to_num(spearmanr(score[rows], truth[rows]).statistic))
 
 
-def within_parents(pool: RecordedPool, score: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over parents of the correlation among siblings."""
-    return float(
-        np.mean(
-            [
-                correlation(pool, score, truth, np.flatnonzero(pool.parents == p))
-                for p in np.unique(pool.parents)
-            ]
-        )
-    )
+def among_siblings(pool: RecordedPool, score: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The correlation within each family; pool A has none."""
+    families = [np.flatnonzero(pool.parents == parent) for parent in np.unique(pool.parents)]
+    return np.array([correlation(pool, score, truth, rows) for rows in families if len(rows) > 1])
+
+
+def ceiling(correlated: float) -> float:
+    """What a perfect score would reach if two seeds correlate so: their mean is surer (Spearman, Brown)."""
+    return float(np.sqrt(2 * correlated / (1 + correlated))) if correlated > 0 else 0.0
 
 
 def main() -> None:
@@ -154,22 +168,26 @@ def main() -> None:
         pool = RecordedPool(name)
         scores = {kernel: out_of_fold(pool, make) for kernel, make in kernels().items()}
         scores |= pool.baselines()
-        # Two seeds predict each other; their mean predicts a third pair better (Spearman-Brown).
         single = correlation(pool, pool.losses[:, 0], pool.losses[:, 1])
-        ceiling = float(np.sqrt(2 * single / (1 + single))) if single > 0 else 0.0
+        siblings = among_siblings(pool, pool.losses[:, 0], pool.losses[:, 1])
         judged = {what: judge(pool, score) for what, score in scores.items()}
         results[name] = {
             "graphs": len(pool.entries),
             "left out": pool.left_out,
             "seed against seed": single,
-            "ceiling": ceiling,
+            "ceiling": ceiling(single),
+            "ceiling within parents": ceiling(siblings.mean()) if pool.is_b else None,
             "scores": judged,
         }
         print(f"\n{name}: {len(pool.entries)} graphs, {pool.left_out} left out, ", end="")
-        print(f"seed against seed {single:.3f}, noise ceiling {ceiling:.3f}")
+        print(f"seed against seed {single:.3f}, noise ceiling {ceiling(single):.3f}", end="")
+        print(f", within parents {ceiling(siblings.mean()):.3f}" if pool.is_b else "")
         for what, row in judged.items():
             low, high = row["interval"]
-            inside = f"  within parents {row['within parents']:+.3f}" if "within parents" in row else ""
+            inside = ""
+            if pool.is_b:
+                least, most = row["within parents, interval"]
+                inside = f"  within parents {row['within parents']:+.3f} [{least:+.3f}, {most:+.3f}]"
             rank = f"{row['spearman']:+.3f} [{low:+.3f}, {high:+.3f}]"
             print(f"  {what:22} {rank}  regret {row['regret']:.3f}{inside}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

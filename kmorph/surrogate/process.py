@@ -5,7 +5,7 @@ symbol      shape       meaning
 ==========  ==========  ================================================================================
 x           (n,)        candidates: architecture, hyperparameters, images seen by the lineage, lineage
 y           (n,)        log validation cross-entropy
-m(x)        (n,)        prior mean of y but for a constant: ``-SLOPE · log(images)``
+m(x)        (n,)        prior mean of y but for a constant: ``-SLOPE · log(images) - CAPACITY · log₂(FLOPs)``
 z           (n,)        ``(y - m(x) - center) / spread``, what the process is fitted to
 k           (n, n)      ``k_budget + k_arch + k_size + k_hyper + k_arch · k_hyper + k_lineage + White``
 ==========  ==========  ================================================================================
