@@ -102,7 +102,7 @@ def test_under_a_time_limit_the_last_training_is_on_all_data(tmp_path, digits, w
     assert last.images_seen == pytest.approx(last.epochs * (len(digits.x) + len(digits.x_val)))
     assert load_searcher(tmp_path).get_best_model_id() == last.model_id
     # Its metric is missing, not bad: the search goes on from those that have one.
-    more = search(tmp_path, digits, workers, chosen, time_limit=30, resume=True).recorded
+    more = search(tmp_path, digits, workers, chosen, time_limit=15, resume=True).recorded
     assert more and all(record.parent_id != last.model_id for record in more)
 
 
