@@ -71,7 +71,6 @@ def demo(
     begun = time.perf_counter()
     from kmorph.report.progress import is_live
     from kmorph.tasks import ImageClassifier
-    from kmorph.training.quiet import load_tensorflow
 
     (x, y), (x_test, y_test) = _digits(seed)
     print(f"{len(x):,} images of digits to search on, {len(x_test):,} held back for the test", flush=True)
@@ -79,7 +78,6 @@ def demo(
     classifier.fit(x, y, time_limit=time_limit)
     if not is_live(sys.stdout):  # there the live display has left the table
         _print_table(classifier)
-    load_tensorflow()
     accuracy = classifier.evaluate(x_test, y_test)
     print(f"Test accuracy: {accuracy:.4f} on {len(x_test):,} images that the search never saw\n")
     _save(classifier, out)

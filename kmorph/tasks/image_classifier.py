@@ -13,6 +13,7 @@ from kmorph.data.symmetry import is_mirror_symmetric
 from kmorph.errors import DataError
 from kmorph.graph import Layer, Normalize
 from kmorph.tasks.estimator import Estimator
+from kmorph.training.quiet import load_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -232,6 +233,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         """
         from kmorph.export import export
 
+        load_tensorflow()
         return export(self.best_graph, self._codec(self._searcher()).class_names, target, format)
 
     def export_keras_model(self, file: str | Path) -> Path:

@@ -31,7 +31,12 @@ def without_native_messages() -> Iterator[None]:
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow and look for its devices quietly; GPU memory is taken as it is needed."""
+    """Import TensorFlow and look for its devices quietly; GPU memory is taken as it is needed.
+
+    A TensorFlow that is loaded already is left as its user set it up.
+    """
+    if "tensorflow" in sys.modules:
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with without_native_messages():
         import tensorflow as tf

@@ -228,3 +228,17 @@ def test_images_of_another_shape_are_refused_at_predict(fitted):
 def test_unseen_labels_are_refused_at_evaluate(fitted, digits):
     with pytest.raises(DataError, match="eleven"):
         fitted[0].evaluate(digits[2][:2], ["one", "eleven"])
+
+
+def test_tensorflow_loads_without_its_messages(fitted, digits, tmp_path):
+    """What a script that uses a finished search prints is its own output."""
+    clf, _ = fitted
+    np.save(tmp_path / "x.npy", digits[2][:10])
+    script = (
+        f"import numpy as np; from kmorph import ImageClassifier\n"
+        f"clf = ImageClassifier(path={str(clf.path_)!r}, resume=True)\n"
+        f"print(clf.predict(np.load({str(tmp_path / 'x.npy')!r})).shape)\n"
+        f"clf.export_keras_model({str(tmp_path / 'best.keras')!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(10, 1)" and done.stderr == ""
