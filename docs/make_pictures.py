@@ -45,6 +45,8 @@ ROWS = 4  # most networks of the lineage that are drawn
 
 def draw_tree(axes: Axes, history: list[dict[str, Any]], best_id: int, begun: float) -> None:
     """Every model: when it was ready, its validation loss, its parent."""
+    # The last training may have been on the validation images too; then its parent is the last one measured.
+    best_id = next(row["model_id"] for row in lineage(history, best_id)[::-1] if row["loss"])
     place = {row["model_id"]: (row["created"] - begun, row["loss"]) for row in history if row["loss"]}
     line = {row["model_id"] for row in lineage(history, best_id)}
     for row in history:
@@ -79,7 +81,7 @@ def draw_tree(axes: Axes, history: list[dict[str, Any]], best_id: int, begun: fl
             )
     accuracy = next(row["metric_value"] for row in history if row["model_id"] == best_id)
     axes.annotate(
-        f"best: accuracy {accuracy:.3f}",
+        f"accuracy {accuracy:.3f}",
         place[best_id],
         (-10, -15),
         textcoords="offset points",
