@@ -291,17 +291,19 @@ def best_record(records: Iterable[Record], metric: str = "accuracy") -> Record |
     metric : {"accuracy", "loss"}, default="accuracy"
         ``"accuracy"``: the highest, and of equal ones that with the lowest loss. But a model whose
         learning rate fell to zero stands before all others that do not beat it in accuracy and loss both:
-        on a few hundred examples one more right says less than how a model was trained. Before those stands
-        one that was trained on the validation examples as well, of several the one whose lineage was
-        trained longest.
+        on a few hundred examples one more right says less than how a model was trained. One that was trained
+        on the validation examples as well cannot be compared by a metric: it stands before all others if no
+        settled model's lineage was trained longer.
         ``"loss"``: the lowest validation loss.
     """
     records = list(records)
-    if metric == "accuracy":
-        unmeasured = [record for record in records if record.is_unmeasured]
-        if unmeasured:
-            return max(unmeasured, key=lambda record: record.lineage_seconds)
     measured = [record for record in records if record.loss is not None and math.isfinite(record.loss)]
+    settled = [record for record in measured if record.phase != "stable"]
+    unmeasured = [record for record in records if record.is_unmeasured]
+    if metric == "accuracy" and unmeasured:
+        longest = max([*unmeasured, *settled], key=lambda record: record.lineage_seconds)
+        if longest.is_unmeasured:
+            return longest
     if not measured:
         return records[0] if records else None
 
@@ -310,7 +312,6 @@ def best_record(records: Iterable[Record], metric: str = "accuracy") -> Record |
         return accuracy, -(record.loss or 0.0)
 
     best = max(measured, key=merit)
-    settled = [record for record in measured if record.phase != "stable"]
     if metric == "accuracy" and settled:
         candidate = max(settled, key=merit)
         accuracy, loss = merit(candidate)

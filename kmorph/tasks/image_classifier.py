@@ -169,6 +169,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
             codec = self._codec(searcher)
             x = check_images(x, like=tuple(searcher.meta("input_shape")))
             codes = codec.encode(y, n=len(x))
+            load_tensorflow()
             for row in rows:
                 model = searcher.load_model_by_id(row["model_id"]).to_keras()
                 logits = model.predict(x, batch_size=PREDICTION_BATCH, verbose=0)

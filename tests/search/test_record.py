@@ -1,5 +1,6 @@
 """A record is checked when it is made, and its JSON is standard and exact."""
 
+import dataclasses
 import json
 import math
 
@@ -218,6 +219,14 @@ def test_a_model_trained_on_the_validation_data_too_is_the_best():
     assert unmeasured(2, 9.0).is_unmeasured and not rest[1].is_unmeasured
     assert best_record([*rest, unmeasured(2, 9.0), unmeasured(3, 5.0)]).model_id == 2
     assert best_record([*rest, unmeasured(2, 9.0)], "loss").model_id == 0
+
+
+def test_a_search_that_goes_on_without_a_clock_leaves_an_unmeasured_model_behind():
+    unmeasured = Record(model_id=0, state="done", phase="decay", lineage_seconds=60.0)
+    later = dataclasses.replace(measured(1, 0.95, 0.2, "decay"), lineage_seconds=600.0)
+    earlier = dataclasses.replace(later, lineage_seconds=6.0)
+    assert best_record([unmeasured, later]).model_id == 1
+    assert best_record([unmeasured, earlier]).model_id == 0
 
 
 def test_models_never_measured_count_if_there_is_no_other():
