@@ -1,10 +1,10 @@
 """How well does the surrogate rank? Each kernel and each simple baseline on the recorded pools.
 
-`record_ranking_pools.py` records the pools. In pool A losses are predicted for graphs left out of the fit,
-in ten folds; in pool B for the children of parents whose other children are left out, the parents' own losses
-being known as they are in a search. Printed are Spearman's correlation, the regret of the best of the five
-ranked first (in log loss), the noise ceiling (one seed against the other), and intervals from a bootstrap
-over graphs or parents; in pool B all of it among siblings, too.
+`record_ranking_pools.py` records the pools. In pool A each loss is predicted by a fit to all other graphs; in
+pool B to all other families, the parents' own losses being known as they are in a search. Printed are
+Spearman's correlation, the regret of the best of the five ranked first (in log loss), the noise ceiling (one
+seed against the other), and intervals from a bootstrap over graphs or parents; in pool B all of it among
+siblings, too.
 
 A pool cannot test the search for the best child among all, which proposals do as well.
 
@@ -28,7 +28,6 @@ from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
 from kmorph.surrogate import Candidate, EditDistanceKernel, Surrogate, WeisfeilerLehmanKernel
 from kmorph.surrogate.kernels import SizeKernel
 
-FOLDS = 10
 TOP = 5
 RESAMPLES = 1000
 
@@ -44,7 +43,7 @@ def kernels() -> dict[str, Callable[[], object]]:
         "edit distance": lambda: noisy(EditDistanceKernel()),
         "Weisfeiler-Lehman": lambda: noisy(WeisfeilerLehmanKernel()),
         "size": lambda: noisy(SizeKernel()),
-        "edit distance + size": lambda: noisy(EditDistanceKernel() + SizeKernel()),
+        "edit distance · size": lambda: noisy(EditDistanceKernel(10.0) * SizeKernel()),
     }
 
 
@@ -61,7 +60,7 @@ class RecordedPool:
             for key, seeds in by_graph.items()
             if len(seeds) == 2 and all(entry["loss"] for entry in seeds.values())
         }
-        self.left_out = len(by_graph) - len(whole)
+        self.n_left_out = len(by_graph) - len(whole)
         self.entries = [whole[key][0] for key in sorted(whole, key=str)]
         self.losses = np.log(
             [[whole[key][seed]["loss"] for seed in (0, 1)] for key in sorted(whole, key=str)]
@@ -97,14 +96,11 @@ class RecordedPool:
         return found
 
 
-def out_of_fold(pool: RecordedPool, make: Callable[[], object]) -> np.ndarray:
+def left_out(pool: RecordedPool, make: Callable[[], object]) -> np.ndarray:
     """Predicted log losses, each from a fit that saw neither the graph nor its siblings."""
     predicted = np.empty(len(pool.entries))
-    groups = np.unique(pool.parents)
-    fold_of = dict(zip(groups, np.random.default_rng(0).permutation(len(groups)) % FOLDS, strict=True))
-    folds = np.array([fold_of[parent] for parent in pool.parents])
-    for fold in range(FOLDS):
-        test = folds == fold
+    for parent in np.unique(pool.parents):
+        test = pool.parents == parent
         train = [candidate for candidate, held in zip(pool.candidates, test, strict=True) if not held]
         losses = np.exp(pool.losses.mean(axis=1)[~test])
         surrogate = Surrogate(make()).fit([*train, *pool.parent_candidates], [*losses, *pool.parent_losses])
@@ -112,28 +108,38 @@ def out_of_fold(pool: RecordedPool, make: Callable[[], object]) -> np.ndarray:
     return predicted
 
 
-def judge(pool: RecordedPool, score: np.ndarray) -> dict:
-    """Rank correlation, top-5 regret and their 95 % intervals."""
+def judge(pool: RecordedPool, scores: dict[str, np.ndarray]) -> dict[str, dict]:
+    """Rank correlation, top-5 regret and 95 % intervals, also of what each score is behind the first one."""
     truth = pool.losses.mean(axis=1)
     rng = np.random.default_rng(1)
     groups = np.unique(pool.parents)
     rows = {group: np.flatnonzero(pool.parents == group) for group in groups}
-    resampled = [
-        np.concatenate([rows[group] for group in rng.choice(groups, len(groups))]) for _ in range(RESAMPLES)
-    ]
-    found = {
-        "spearman": correlation(pool, score, truth),
-        "interval": np.percentile(
-            [correlation(pool, score, truth, rows) for rows in resampled], [2.5, 97.5]
-        ).tolist(),
-        "regret": float(truth[np.argsort(score, kind="stable")[:TOP]].min() - truth.min()),
-    }
-    if pool.is_b:
-        among = among_siblings(pool, score, truth)
-        means = [rng.choice(among, len(among)).mean() for _ in range(RESAMPLES)]
-        found["within parents"] = float(among.mean())
-        found["within parents, interval"] = np.percentile(means, [2.5, 97.5]).tolist()
-    return found
+    drawn = [rng.choice(len(groups), len(groups)) for _ in range(RESAMPLES)]
+    resampled = [np.concatenate([rows[groups[i]] for i in chosen]) for chosen in drawn]
+    judged: dict[str, dict] = {}
+    first = first_among = None
+    for what, score in scores.items():
+        values = np.array([correlation(pool, score, truth, rows) for rows in resampled])
+        first = values if first is None else first
+        judged[what] = {
+            "spearman": correlation(pool, score, truth),
+            "interval": interval(values),
+            "first ahead by": interval(first - values),
+            "regret": float(truth[np.argsort(score, kind="stable")[:TOP]].min() - truth.min()),
+        }
+        if pool.is_b:
+            among = among_siblings(pool, score, truth)
+            means = np.array([among[chosen].mean() for chosen in drawn])
+            first_among = means if first_among is None else first_among
+            judged[what]["within parents"] = float(among.mean())
+            judged[what]["within parents, interval"] = interval(means)
+            judged[what]["within parents, first ahead by"] = interval(first_among - means)
+    return judged
+
+
+def interval(values: np.ndarray) -> list[float]:
+    """The middle 95 %."""
+    return np.percentile(values, [2.5, 97.5]).tolist()
 
 
 def correlation(
@@ -151,6 +157,15 @@ def among_siblings(pool: RecordedPool, score: np.ndarray, truth: np.ndarray) -> 
     return np.array([correlation(pool, score, truth, rows) for rows in families if len(rows) > 1])
 
 
+def told(row: dict, which: str) -> str:
+    """A correlation, its interval, and that of what it is behind the first one."""
+    prefix = f"{which}, " if which else ""
+    low, high = row[f"{prefix}interval"]
+    least, most = row[f"{prefix}first ahead by"]
+    value = row[which or "spearman"]
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]  default ahead by [{least:+.3f}, {most:+.3f}]"
+
+
 def ceiling(correlated: float) -> float:
     """What a perfect score would reach if two seeds correlate so: their mean is surer (Spearman, Brown)."""
     return float(np.sqrt(2 * correlated / (1 + correlated))) if correlated > 0 else 0.0
@@ -166,30 +181,26 @@ def main() -> None:
     results: dict = {}
     for name in arguments.pools:
         pool = RecordedPool(name)
-        scores = {kernel: out_of_fold(pool, make) for kernel, make in kernels().items()}
+        scores = {kernel: left_out(pool, make) for kernel, make in kernels().items()}
         scores |= pool.baselines()
         single = correlation(pool, pool.losses[:, 0], pool.losses[:, 1])
         siblings = among_siblings(pool, pool.losses[:, 0], pool.losses[:, 1])
-        judged = {what: judge(pool, score) for what, score in scores.items()}
+        judged = judge(pool, scores)
         results[name] = {
             "graphs": len(pool.entries),
-            "left out": pool.left_out,
+            "left out": pool.n_left_out,
             "seed against seed": single,
             "ceiling": ceiling(single),
             "ceiling within parents": ceiling(siblings.mean()) if pool.is_b else None,
             "scores": judged,
         }
-        print(f"\n{name}: {len(pool.entries)} graphs, {pool.left_out} left out, ", end="")
+        print(f"\n{name}: {len(pool.entries)} graphs, {pool.n_left_out} left out, ", end="")
         print(f"seed against seed {single:.3f}, noise ceiling {ceiling(single):.3f}", end="")
         print(f", within parents {ceiling(siblings.mean()):.3f}" if pool.is_b else "")
         for what, row in judged.items():
-            low, high = row["interval"]
-            inside = ""
-            if pool.is_b:
-                least, most = row["within parents, interval"]
-                inside = f"  within parents {row['within parents']:+.3f} [{least:+.3f}, {most:+.3f}]"
-            rank = f"{row['spearman']:+.3f} [{low:+.3f}, {high:+.3f}]"
-            print(f"  {what:22} {rank}  regret {row['regret']:.3f}{inside}")
+            print(f"  {what:22} {told(row, '')}  regret {row['regret']:.3f}")
+        for what, row in judged.items() if pool.is_b else ():
+            print(f"  {what:22} within parents {told(row, 'within parents')}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({**results, **about_this_run()}, indent=1) + "\n")
 

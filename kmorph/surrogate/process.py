@@ -7,7 +7,8 @@ x           (n,)        candidates: architecture, hyperparameters, images seen b
 y           (n,)        log validation cross-entropy
 m(x)        (n,)        prior mean of y but for a constant: ``-SLOPE · log(images) - CAPACITY · log₂(FLOPs)``
 z           (n,)        ``(y - m(x) - center) / spread``, what the process is fitted to
-k           (n, n)      ``k_budget + k_arch + k_size + k_hyper + k_arch · k_hyper + k_lineage + White``
+k           (n, n)      ``k_budget + k_arch + k_hyper + k_edit · k_hyper + k_lineage + White``
+k_arch      (n, n)      ``k_edit · k_size + k_size + k_WL``
 ==========  ==========  ================================================================================
 """
 
@@ -32,6 +33,7 @@ from kmorph.surrogate.kernels import (
     HyperparameterKernel,
     LineageKernel,
     SizeKernel,
+    WeisfeilerLehmanKernel,
 )
 from kmorph.surrogate.kernels.size import size_octaves
 from kmorph.surrogate.kernels.training import log_budget
@@ -62,6 +64,7 @@ _STEPS = 25
 _MOST_LANDMARKS = 32
 _REFIT_GROWTH = 1.2  # parameters are learned anew when there are so many times the observations
 _ALWAYS_BELOW = 15
+_LEAST_RANGE = 0.05  # between quartiles: models that hardly differ are no reason to call one diverged
 _FAILED_NOISE = 1.0  # variance, in units of z, that a failed candidate's made-up value is blurred with
 
 
@@ -69,15 +72,14 @@ def default_kernel(graphs: Sequence[Graph] = ()) -> Kernel:
     """The covariance of `Surrogate`, with landmarks chosen among these graphs and the built-in ones."""
     landmarks = choose_landmarks([*graphs, *default_landmarks().graphs], _MOST_LANDMARKS)
 
-    def architecture() -> Kernel:
-        return EditDistanceKernel(landmarks=landmarks)
-
+    # Ten units of edit distance: a family of networks shares how it profits from size.
     return (
         _scaled(0.2, BudgetKernel())
-        + _scaled(0.4, architecture())
-        + _scaled(0.2, SizeKernel())
+        + _scaled(0.3, EditDistanceKernel(10.0, landmarks=landmarks)) * SizeKernel()
+        + _scaled(0.1, SizeKernel())
+        + _scaled(0.2, WeisfeilerLehmanKernel())
         + _scaled(0.2, HyperparameterKernel())
-        + _scaled(0.1, architecture()) * HyperparameterKernel()
+        + _scaled(0.1, EditDistanceKernel(landmarks=landmarks)) * HyperparameterKernel()
         + _scaled(0.1, LineageKernel())
         + WhiteKernel(0.05, (1e-4, 2.0))
     )
@@ -158,9 +160,9 @@ class Surrogate:
         bad = [*failed, *(candidate for candidate, ok in zip(candidates, usable, strict=True) if not ok)]
 
         residual = np.log(values[usable]) - _trend(good)
-        low, middle, high = np.percentile(residual, [25, 50, 75])
-        # A diverged network has a loss, but its size says nothing more.
-        residual = np.minimum(residual, middle + 3 * max(high - low, PRIOR_SPREAD))
+        low, high = np.percentile(residual, [25, 75])
+        # A diverged network has a loss, but how far it lies beyond Tukey's fence says nothing more.
+        residual = np.minimum(residual, high + 1.5 * max(high - low, _LEAST_RANGE))
         self._center = residual.mean()
         squares = ((residual - self._center) ** 2).sum() + _PRIOR_WEIGHT * PRIOR_SPREAD**2
         self._spread = np.sqrt(squares / (len(good) + _PRIOR_WEIGHT))

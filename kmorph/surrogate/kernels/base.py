@@ -14,7 +14,6 @@ from sklearn.gaussian_process.kernels import GenericKernelMixin, Kernel
 from kmorph.surrogate.candidate import Point
 
 T = TypeVar("T")
-_REMEMBERED = 16
 
 
 class PointKernel(GenericKernelMixin, Kernel):
@@ -83,8 +82,8 @@ def gaussian(squared: np.ndarray, length_scale: float, derive: bool) -> tuple[np
     return covariance, covariance * squared / length_scale**2 if derive else None
 
 
-def remembered(compute: Callable[..., T]) -> Callable[..., T]:
-    """Keep the last values of a function of a sequence of points, and of further hashable arguments.
+def remembered(compute: Callable[..., T], most: int = 16) -> Callable[..., T]:
+    """Keep the last values of a function of a sequence of points and of further hashable arguments.
 
     scikit-learn calls a kernel with the same list over and over. Points are told apart by their identity;
     what is kept holds them, so that no other object can take it.
@@ -102,7 +101,7 @@ def remembered(compute: Callable[..., T]) -> Callable[..., T]:
         value = compute(points, *arguments)
         with lock:
             values[key] = list(points), value
-            while len(values) > _REMEMBERED:
+            while len(values) > most:
                 values.popitem(last=False)
         return value
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from math import floor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -12,7 +14,7 @@ from sklearn.gaussian_process.kernels import Hyperparameter
 from kmorph.graph import Graph
 from kmorph.surrogate.candidate import Point, graph_of
 from kmorph.surrogate.encoding import TOKENS, encode, octaves
-from kmorph.surrogate.kernels.base import PointKernel
+from kmorph.surrogate.kernels.base import PointKernel, remembered
 
 ROUNDS = 3
 """Relabellings; after h of them a label tells the layers within h steps upstream and downstream."""
@@ -51,38 +53,78 @@ class WeisfeilerLehmanKernel(PointKernel):
         return Hyperparameter("decay", "numeric", self.decay_bounds)
 
     def _matrix(self, X: list[Point], Y: list[Point] | None, derive: bool) -> tuple[np.ndarray, Any]:
-        here = [_label_counts(graph_of(point)) for point in X]
-        there = here if Y is None else [_label_counts(graph_of(point)) for point in Y]
-        total, slope = np.zeros((2, len(here), len(there)))
-        squares = np.zeros((2, len(here) + len(there)))  # K(g, g) of all points, and its derivative
-        for h in range(ROUNDS + 1):
-            columns: dict[int, int] = {}
-            a = _sparse([counts[h] for counts in here], columns)
-            b = a if Y is None else _sparse([counts[h] for counts in there], columns)
-            a.resize(len(here), len(columns))
-            weight = self.decay**h
-            common = weight * (a @ b.T).toarray()
-            total += common
-            slope += h * common
-            own = [np.asarray(counts.multiply(counts).sum(axis=1)).ravel() for counts in (a, b)]
-            squares += weight * np.concatenate(own) * np.array([[1], [h]])
-        norm = 1 / np.sqrt(squares[0])
-        relative = squares[1] / squares[0]
-        left, right = slice(len(here)), slice(len(here), None)
-        scale = norm[left, None] * norm[right]
-        covariance = total * scale
-        mean = (relative[left, None] + relative[right]) / 2
+        if Y is None:
+            common, left = _products_within(X)
+            right = left
+        else:
+            common, left, right = _products(X, Y)
+        powers = self.decay ** np.arange(ROUNDS + 1)
+        norm, other_norm = powers @ left, powers @ right
+        scale = 1 / np.sqrt(norm[:, None] * other_norm)
+        covariance = np.tensordot(powers, common, 1) * scale
         if Y is None:
             np.fill_diagonal(covariance, 1.0)
-        return covariance, slope * scale - covariance * mean
+        if not derive:
+            return covariance, None
+        slopes = np.arange(ROUNDS + 1) * powers  # d decay^h / d log(decay)
+        mean = ((slopes @ left / norm)[:, None] + slopes @ right / other_norm) / 2
+        return covariance, np.tensordot(slopes, common, 1) * scale - covariance * mean
+
+
+# n_h(g)·n_h(g') of pairs, (ROUNDS + 1, n, m), and of each with itself, (ROUNDS + 1, n): all that depends on
+# the graphs, none of it on the decay.
+
+
+@partial(remembered, most=1)
+def _products_within(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
+    common, squares, _ = _products(points, points)
+    return common, squares
+
+
+def _products(X: Sequence[Point], Y: Sequence[Point]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    known = _index(Y)
+    counts = [_label_counts(graph_of(point)) for point in X]
+    common = [
+        (_sparse([rounds[h] for rounds in counts], columns) @ transposed).toarray()
+        for h, (columns, transposed) in enumerate(zip(known.columns, known.transposed, strict=True))
+    ]
+    return np.array(common), _squares(counts), known.squares
+
+
+class _Index(NamedTuple):
+    """Label counts of m graphs: a column for each label, by round; counts (labels, m); their squares."""
+
+    columns: list[dict[int, int]]
+    transposed: list[csr_matrix]
+    squares: np.ndarray
+
+
+@remembered
+def _index(points: Sequence[Point]) -> _Index:
+    counts = [_label_counts(graph_of(point)) for point in points]
+    columns: list[dict[int, int]] = [{} for _ in range(ROUNDS + 1)]
+    for rounds in counts:
+        for known, labels in zip(columns, rounds, strict=True):
+            for label in labels:
+                known.setdefault(label, len(known))
+    transposed = [
+        _sparse([rounds[h] for rounds in counts], known).T.tocsr() for h, known in enumerate(columns)
+    ]
+    return _Index(columns, transposed, _squares(counts))
 
 
 def _sparse(counts: list[dict[int, float]], columns: dict[int, int]) -> csr_matrix:
-    """One row of counts for each graph; labels get columns as they are met."""
-    indices = [columns.setdefault(label, len(columns)) for row in counts for label in row]
-    ends = np.cumsum([0] + [len(row) for row in counts])
-    values = np.array([value for row in counts for value in row.values()], float)
-    return csr_matrix((values, indices, ends), shape=(len(counts), len(columns)))
+    """One row of counts for each graph; labels without a column are left out."""
+    rows = [[(columns[label], value) for label, value in row.items() if label in columns] for row in counts]
+    cells = np.array([cell for row in rows for cell in row], float).reshape(-1, 2)
+    ends = np.cumsum([0] + [len(row) for row in rows])
+    return csr_matrix((cells[:, 1], cells[:, 0].astype(np.int32), ends), shape=(len(counts), len(columns)))
+
+
+def _squares(counts: list[list[dict[int, float]]]) -> np.ndarray:
+    return np.array(
+        [[sum(v * v for v in labels.values()) for labels in rounds] for rounds in counts], float
+    ).T.reshape(ROUNDS + 1, -1)
 
 
 def _label_counts(graph: Graph) -> list[dict[int, float]]:
