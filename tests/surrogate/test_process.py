@@ -95,6 +95,17 @@ def test_failures_warn_without_poisoning(pool):
     assert np.abs(bent - before).mean() < 0.15
 
 
+def test_how_far_a_network_diverged_does_not_matter(pool):
+    points, losses = pool
+    predictions = []
+    for factor in (30, 3000):
+        diverged = np.where(np.arange(30) == 7, losses[:30] * factor, losses[:30])
+        predictions.append(Surrogate().fit(points[:30], diverged).predict(points[30:])[0])
+    np.testing.assert_allclose(*predictions)
+    untouched, _ = Surrogate().fit(points[:30], losses[:30]).predict(points[30:])
+    assert np.abs(predictions[0] - untouched).mean() < 0.15
+
+
 def test_refuses_what_it_cannot_learn_from(pool):
     points, _ = pool
     with pytest.raises(ValueError, match="finite loss"):
