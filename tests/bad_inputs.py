@@ -162,7 +162,7 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("objective: unknown", _fit(objective="auc"), ("objective", "'auc'")),
     BadInput("loss", _fit(loss="mse"), ("loss", "not supported yet")),
     BadInput("optimizer", _fit(optimizer="adam"), ("optimizer", "learning_rate")),
-    BadInput("ensemble", _fit(ensemble=True), ("ensemble", "not supported yet")),
+    BadInput("ensemble", _fit(ensemble="always"), ("ensemble", "'always'")),
     BadInput("strategy", _fit(strategy="mirrored"), ("strategy", "not supported yet")),
     BadInput("executor: not one", _fit(executor="dask"), ("executor", "'dask'")),
     BadInput("callbacks: not callable", _fit(callbacks=[3]), ("callbacks",)),
@@ -178,6 +178,21 @@ BAD_INPUTS: list[BadInput] = [
     ),
     BadInput(
         "hyperparameters: zero", _fit(hyperparameters={"learning_rate": 0}), ("learning_rate", "above 0")
+    ),
+    BadInput(
+        "hyperparameters: a range upside down",
+        _fit(hyperparameters={"learning_rate": (0.2, 0.1)}),
+        ("learning_rate", "low must be below high"),
+    ),
+    BadInput(
+        "hyperparameters: a range of three",
+        _fit(hyperparameters={"learning_rate": (0.1, 0.2, 0.3)}),
+        ("learning_rate", '"log"'),
+    ),
+    BadInput(
+        "hyperparameters: nothing to choose",
+        _fit(hyperparameters={"batch_size": []}),
+        ("batch_size", "empty"),
     ),
     BadInput("hyperparameters: a list", _fit(hyperparameters=[1]), ("hyperparameters", "dict")),
     BadInput("searcher_args: unknown", _fit(searcher_args={"trainer": {}}), ("'trainer'", "trainer_args")),

@@ -24,16 +24,17 @@ from kmorph.search.executors import WorkerProcesses
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
 from kmorph.search.jobs import Jobs, Listener
-from kmorph.search.planning import Planner
-from kmorph.search.propose import Observation, Proposal, propose
+from kmorph.search.planning import POWER, Planner
+from kmorph.search.population import Population
+from kmorph.search.propose import Proposal, propose
 from kmorph.search.record import Record, best_record
 from kmorph.search.schedule import Schedule
 from kmorph.search.settings import Candidate, Settings
+from kmorph.search.settling import Settling
 from kmorph.search.worker import Result, Task
 from kmorph.surrogate import Surrogate
 from kmorph.training.plan import Plan
 
-SETTLE_EVERY = 6  # models between two settled ones when there is no time limit
 MOST_FAILURES = 10  # in a row, before a search gives up: then the fault is not the candidate's
 
 
@@ -71,22 +72,23 @@ class Search:
         self.settings, self.listener = settings, listener
         self.workers, self._executor, self._proposer = workers, executor, proposer
         self.jobs: Jobs[Candidate] = Jobs(executor, listener)
-        self.records = {record.model_id: record for record in history.records()}
-        self.structures = {
-            model_id: Graph.load(folder.model_file(model_id), weights=False)
-            for model_id in self.records
-            if model_id is not None
-        }
-        self.schedule = Schedule()
-        self.planner = Planner(settings, self.schedule, self.records, cold=False)
+        self.models = Population()
+        for record in history.records():
+            assert record.model_id is not None
+            self.models.add(record, Graph.load(folder.model_file(record.model_id), weights=False))
+        self._set_clock(Schedule(), cold=False)
         self.surrogate = Surrogate()
         self.prepared: Proposal | None = None
         self._tickets = 0
         self._failed_starts: list[str] = []
-        self._failed_children: list[Observation] = []
+        self._failed_children: list[Candidate] = []
         self._failures_in_a_row = 0
-        self._settled = False
-        self._rng = np.random.default_rng([settings.seed, len(self.records)])
+        self._rng = np.random.default_rng([settings.seed, len(self.models)])
+
+    def _set_clock(self, schedule: Schedule, cold: bool) -> None:
+        self.schedule = schedule
+        self.planner = Planner(self.settings, schedule, self.models.records, cold)
+        self.settling = Settling(self.settings, schedule, self.planner, self.models)
 
     # The algorithm.
 
@@ -107,23 +109,24 @@ class Search:
         """
         settings = self.settings
         models = None if settings.max_models is None else max(settings.max_models, 0)
-        self.schedule = Schedule(time_limit, models, begun)
         cold = not getattr(self._executor, "is_ready", True)
-        self.planner = Planner(settings, self.schedule, self.records, cold)
-        self.listener.search_started(self.folder.path, time_limit, len(self.records))
+        self._set_clock(Schedule(time_limit, models, begun), cold)
+        self.schedule.expect(settings.n_train * settings.starts[0][1].flops / POWER)
+        self.listener.search_started(self.folder.path, time_limit, len(self.models))
         try:
             while self._send_candidates():
                 self._prepare_proposal()
                 for candidate, task, result in self.jobs.collect():
                     self._record(candidate, task, result)
+            self._add_ensemble()
             self._require_a_model()
         finally:
             self.jobs.abandon()
-        self.listener.search_finished(best_record(self.records.values(), self.settings.objective))
+        self.listener.search_finished(best_record(self.models.records.values(), self.settings.objective))
 
     def _send_candidates(self) -> bool:
         """Keep every worker busy; False when nothing more is to be trained."""
-        while len(self.jobs) < self.workers and not self._is_over():
+        while len(self.jobs) < self.workers and not self._is_over() and not self._must_wait():
             candidate = self._next_start() or self._settling() or self._next_child()
             if candidate is None:
                 break
@@ -131,23 +134,27 @@ class Search:
         return len(self.jobs) > 0
 
     def _is_over(self) -> bool:
-        if self._settled or self._failures_in_a_row >= MOST_FAILURES:
+        if self.settling.is_over or self._failures_in_a_row >= MOST_FAILURES:
             return True
         limit = self.schedule.max_models
-        if limit is not None and len(self.records) + len(self.jobs) >= limit:
+        if limit is not None and len(self.models) + len(self.jobs) >= limit:
             return True
         left = self.schedule.time_left()
         # The first model is trained however little time there is.
-        return left is not None and left <= 0 and bool(self.records or self.jobs or self._failed_starts)
+        return left is not None and left <= 0 and bool(self.models or self.jobs or self._failed_starts)
+
+    def _must_wait(self) -> bool:
+        """Whether what is settled next depends on candidates that still train."""
+        return len(self.jobs) > 0 and self.schedule.time_to_settle(len(self.models) + len(self.jobs))
 
     def _next_start(self) -> Candidate | None:
         """The next start that was not trained yet, as many as the time allows."""
-        tried = {record.fingerprint for record in self.records.values() if record.parent_id is None}
+        tried = {record.fingerprint for record in self.models.records.values() if record.parent_id is None}
         tried |= {candidate.graph.fingerprint for candidate in self.jobs.under_way} | set(self._failed_starts)
         fresh = [(name, graph) for name, graph in self.settings.starts if graph.fingerprint not in tried]
         trained = len(self.settings.starts) - len(fresh)
         if not fresh or (
-            self.records and trained >= self.schedule.affordable_starts(len(self.settings.starts))
+            self.models and trained >= self.schedule.affordable_starts(len(self.settings.starts))
         ):
             return None
         name, graph = fresh[0]
@@ -155,26 +162,10 @@ class Search:
         return Candidate(None, (), graph, f"start: {name}", *self.planner.first_or_stable(graph, seed))
 
     def _settling(self) -> Candidate | None:
-        """The best lineage again, at a falling learning rate, when it is time for that."""
-        if self.jobs or not self.records:
+        """A lineage again, at a falling learning rate, when it is time for that."""
+        if not self.models or any(candidate.phase != "stable" for candidate in self.jobs.under_way):
             return None
-        if self.schedule.time_limit is None and not self.schedule.time_to_settle(len(self.records)):
-            # Without a clock the best is settled now and then, so that there is always a good model.
-            since = [record.phase for record in self.records.values()][-SETTLE_EVERY:]
-            if len(since) < SETTLE_EVERY or "decay" in since:
-                return None
-        elif not self.schedule.time_to_settle(len(self.records)):
-            return None
-        else:
-            self._settled = True
-        parent = best_record(self._stable_records(), "loss")
-        if parent is None:
-            return None
-        assert parent.model_id is not None
-        graph, seed = self.structures[parent.model_id], self._new_seed()
-        plan = self.planner.settling(graph, seed)
-        change = "settle: learning rate to zero" + ", validation data too" * plan.merge_validation
-        return Candidate(parent, (), graph, change, "decay", plan, seed)
+        return self.settling.next_candidate(self._new_seed, self.folder)
 
     def _next_child(self) -> Candidate | None:
         """What the surrogate proposes."""
@@ -184,21 +175,21 @@ class Search:
             return None
         seed = self._new_seed()
         return Candidate(
-            self.records[proposal.parent_id],
+            self.models.records[proposal.parent_id],
             tuple(to_json(morph, seed) for morph, seed in proposal.morphs),
             proposal.graph,
             proposal.change,
-            *self.planner.first_or_stable(proposal.graph, seed),
+            *self.planner.first_or_stable(proposal.graph, seed, proposal.hyperparameters),
         )
 
     def _prepare_proposal(self) -> None:
         """Choose the next child while the present one trains, which stands in by its prediction."""
-        if self.prepared is None and self.jobs and self._stable_records():
-            if not self.schedule.time_to_settle(len(self.records) + len(self.jobs)):
+        if self.prepared is None and self.jobs and self.models.stable():
+            if not self.schedule.time_to_settle(len(self.models) + len(self.jobs)):
                 self.prepared = self._propose()
 
     def _propose(self) -> Proposal | None:
-        observations = self.observations()
+        observations = self.models.observations()
         if not observations:
             return None
         return self._proposer(
@@ -206,62 +197,12 @@ class Search:
             limits=self.settings.limits,
             rng=self._rng,
             time_left=self.schedule.time_left(),
-            pending=[self._as_observation(candidate) for candidate in self.jobs.under_way],
-            failed=self._failed_children,
+            pending=self.models.unmeasured(self.jobs.under_way, self.settings.n_train),
+            failed=self.models.unmeasured(self._failed_children, self.settings.n_train),
             kinds=self.settings.kinds,
             surrogate=self.surrogate,
+            space=self.settings.space,
         )
-
-    # What is known.
-
-    def observations(self) -> list[Observation]:
-        """What the surrogate learns from: the models of the stable phase."""
-        return [self._observation(record) for record in self._stable_records()]
-
-    def _stable_records(self) -> list[Record]:
-        """Models whose losses compare, for none was settled; if all were, those."""
-        measured = [record for record in self.records.values() if record.loss is not None]
-        return [record for record in measured if record.phase == "stable"] or measured
-
-    def _observation(self, record: Record) -> Observation:
-        assert record.model_id is not None and record.loss is not None
-        return Observation(
-            model_id=record.model_id,
-            parent_id=record.parent_id,
-            graph=self.structures[record.model_id],
-            loss=record.loss,
-            lineage_images=record.lineage_images,
-            images_per_second=record.images_per_second,
-            hyperparameters=record.hyperparameters,
-            path=tuple(
-                (r.model_id, r.lineage_images)
-                for r in reversed(self.lineage(record))
-                if r.model_id is not None
-            ),
-        )
-
-    def _as_observation(self, candidate: Candidate) -> Observation:
-        """A candidate in training, or one that failed; its loss is not known."""
-        parent = candidate.parent
-        before = parent.lineage_images if parent else 0
-        path = self._observation(parent).path if parent else ()
-        return Observation(
-            model_id=-1,
-            parent_id=parent.model_id if parent else None,
-            graph=candidate.graph,
-            loss=None,
-            lineage_images=before + self.settings.n_train,
-            images_per_second=parent.images_per_second if parent else 1.0,
-            hyperparameters=candidate.plan.hyperparameters.to_dict(),
-            path=path,
-        )
-
-    def lineage(self, record: Record) -> list[Record]:
-        """A record and its ancestors, back to the start."""
-        line = [record]
-        while line[-1].parent_id is not None:
-            line.append(self.records[line[-1].parent_id])
-        return line
 
     # Training.
 
@@ -269,7 +210,7 @@ class Search:
         parent = candidate.parent
         self._tickets += 1
         scratch = self.folder.scratch / f"{self._tickets:04d}"
-        if parent is None:
+        if parent is None or candidate.graph.has_weights:
             source = scratch.with_suffix(".start.safetensors")
             candidate.graph.save(source)
         else:
@@ -297,21 +238,26 @@ class Search:
         file = Path(task.output_file)
         if result is None:
             # Not even evaluated: kept only if there is no other model.
-            if not self.records and file.exists():
+            if not self.models and file.exists():
                 self._add(self._as_record(candidate, Result(), "untrained"), file, candidate.graph)
         elif result.reason is not None:
             self._record_failure(candidate, result)
         else:
-            self._observe(result)
-            self._add(self._as_record(candidate, result), file, candidate.graph)
+            if result.images:
+                self._observe(result)
+            record = self._as_record(candidate, result)
+            self._add(record, file, candidate.graph)
+            self.settling.note(record)
 
     def _observe(self, result: Result) -> None:
         speed, cap = max(result.images_per_second, 1e-9), self.settings.max_epochs
+        self.schedule.expect(self.settings.n_train / speed)
         longest = None if cap is None else cap * self.settings.n_train / speed
         self.schedule.observe(result.seconds - result.images / speed, longest)
 
     def _as_record(self, candidate: Candidate, result: Result, state: str = "done") -> Record:
         parent, metrics = candidate.parent, result.metrics or {}
+        before = candidate.members or ((parent,) if parent else ())
         merged = candidate.plan.merge_validation and result.images > 0
         if merged and parent is not None and not _is_worse(metrics, parent):
             metrics = {}  # it was trained on these examples: no estimate of anything
@@ -331,8 +277,8 @@ class Search:
             seconds=result.seconds,
             state=state,
             phase=candidate.phase,
-            lineage_images=result.images + (parent.lineage_images if parent else 0),
-            lineage_seconds=result.seconds + (parent.lineage_seconds if parent else 0.0),
+            lineage_images=result.images + sum(record.lineage_images for record in before),
+            lineage_seconds=result.seconds + sum(record.lineage_seconds for record in before),
             images_per_second=result.images_per_second,
             fingerprint=candidate.graph.fingerprint,
             seed=candidate.seed,
@@ -344,9 +290,15 @@ class Search:
         file.replace(self.folder.model_file(record.model_id))
         self.history.add(record)
         self._failures_in_a_row = 0
-        self.records[record.model_id] = record
-        self.structures[record.model_id] = graph.without_weights()
+        self.models.add(record, graph)
         self.listener.candidate_recorded(record)
+
+    def _add_ensemble(self) -> None:
+        """What was settled, averaged, if it was more than one model."""
+        candidate = self.settling.unmeasured_mean(self.folder)
+        if candidate is not None:
+            file = candidate.graph.save(self.folder.scratch / "ensemble.safetensors")
+            self._add(self._as_record(candidate, Result()), file, candidate.graph)
 
     def _record_failure(self, candidate: Candidate, result: Result) -> None:
         parent = candidate.parent
@@ -370,11 +322,11 @@ class Search:
         if parent is None:
             self._failed_starts.append(candidate.graph.fingerprint)
         else:
-            self._failed_children.append(self._as_observation(candidate))
+            self._failed_children.append(candidate)
         self.listener.candidate_failed(record)
 
     def _require_a_model(self) -> None:
-        if self.records:
+        if self.models:
             return
         failures = self.history.failures()
         if failures:

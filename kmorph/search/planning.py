@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,9 @@ class Planner:
     ) -> None:
         self.settings, self.schedule, self.records, self.cold = settings, schedule, records, cold
 
-    def first_or_stable(self, graph: Graph, seed: int) -> tuple[str, Plan, int]:
+    def first_or_stable(
+        self, graph: Graph, seed: int, hyperparameters: Mapping[str, Any] | None = None
+    ) -> tuple[str, Plan, int]:
         """Phase, plan and seed of a start or a child.
 
         It trains for a slice of the time. Only where there is no time to grow, and no cap on epochs that
@@ -52,16 +55,46 @@ class Planner:
         limit = self.schedule.time_limit
         capped = self.settings.max_epochs is not None
         if limit is not None and limit < GROWTH_FROM and not self.records and not capped:
-            return "decay", self.plan("decay", graph, seed, self.schedule.time_left()), seed
-        return "stable", self.plan("stable", graph, seed, self.schedule.slice_seconds()), seed
+            return "decay", self.plan("decay", graph, seed, self.schedule.time_left(), hyperparameters), seed
+        seconds = self.schedule.slice_seconds()
+        return "stable", self.plan("stable", graph, seed, seconds, hyperparameters), seed
 
-    def settling(self, graph: Graph, seed: int) -> Plan:
-        """The plan of the last training, which has all the time that is left."""
+    def settling(
+        self,
+        graph: Graph,
+        seed: int,
+        hyperparameters: Mapping[str, Any],
+        waiting: int = 1,
+        evaluation: bool = False,
+    ) -> Plan:
+        """The plan of a last training.
+
+        It has all the time that is left, or its part if `waiting` models are to be settled; some is left over
+        for an `evaluation` after that.
+        """
         merge = self.settings.merge_validation and self.schedule.time_limit is not None
-        return replace(self.plan("decay", graph, seed, self.schedule.time_left()), merge_validation=merge)
+        seconds = self.schedule.settling_seconds(waiting, evaluation)
+        plan = self.plan("decay", graph, seed, seconds, hyperparameters, waiting)
+        return replace(plan, merge_validation=merge)
 
-    def plan(self, phase: str, graph: Graph, seed: int, seconds: float | None) -> Plan:
-        """The plan of a candidate that trains for `seconds` (None: as many epochs as are allowed)."""
+    def no_training(self, graph: Graph, hyperparameters: Mapping[str, Any]) -> Plan:
+        """The plan of a model that is only evaluated."""
+        plan = self.plan("decay", graph, self.settings.seed, None, hyperparameters)
+        return replace(plan, max_epochs=0, patience=None, keep_best=False)
+
+    def plan(
+        self,
+        phase: str,
+        graph: Graph,
+        seed: int,
+        seconds: float | None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        waiting: int = 1,
+    ) -> Plan:
+        """The plan of a candidate that trains for `seconds` (None: as many epochs as are allowed).
+
+        `hyperparameters` count where the search may vary them; the time left is for `waiting` candidates.
+        """
         settings, deadline = self.settings, self.schedule.deadline
         epochs = settings.max_epochs
         if deadline is None and epochs is None:
@@ -78,13 +111,14 @@ class Planner:
             patience=settings.patience if deadline is None else None,
             min_loss_decrease=settings.min_loss_decrease,
             keep_best=graph.has_weights,  # a trained network that somebody brought must not come out worse
-            hyperparameters=self._hyperparameters(graph),
+            hyperparameters=self._hyperparameters(graph, hyperparameters or {}, waiting),
             seed=seed,
         )
 
-    def _hyperparameters(self, graph: Graph) -> Hyperparameters:
-        chosen = self.settings.hyperparameters
-        epochs = float("inf") if self.settings.always_augment else self._epochs_to_come(graph)
+    def _hyperparameters(self, graph: Graph, values: Mapping[str, Any], waiting: int) -> Hyperparameters:
+        varied = {name: values[name] for name in self.settings.space.dimensions if name in values}
+        chosen = self.settings.space.nearest(replace(self.settings.hyperparameters, **varied))
+        epochs = float("inf") if self.settings.always_augment else self._epochs_to_come(graph) / waiting
         return replace(chosen, augment=augmentation_for(self.settings.augment, epochs))
 
     def _epochs_to_come(self, graph: Graph) -> float:

@@ -20,6 +20,7 @@ import numpy as np
 from kmorph.errors import GraphError
 from kmorph.graph import Graph
 from kmorph.morphs import Limits, Morph, sites
+from kmorph.search.space import Space
 from kmorph.surrogate.acquisition import lower_confidence_bound
 from kmorph.surrogate.candidate import Candidate
 from kmorph.surrogate.encoding import structure_key
@@ -37,6 +38,9 @@ DEPTH = 3
 
 BETA = 0.3
 """Weight of uncertainty. The most uncertain children are those that change most: more chases novelty."""
+
+VARIED = 0.3  # share of children whose hyperparameters are changed too, if they may be
+VARIANTS = 6  # other hyperparameters that are tried for each of the best parents, unchanged otherwise
 
 SPEED_EXPONENT = 0.7
 """Examples per second fall with FLOPs to this power; below one, as each layer costs time at any size."""
@@ -90,7 +94,7 @@ class Proposal:
     graph : Graph
         The child's structure.
     hyperparameters : mapping
-        The parent's.
+        The parent's, or changed within the space.
     log_loss, log_loss_std : float
         Prediction for the deadline.
     change : str
@@ -113,11 +117,12 @@ class Proposal:
 
 @dataclass(frozen=True)
 class _Option:
-    """A parent and a chain of morphs, scored or not; the lower its `advantage`, the better."""
+    """A parent, a chain of morphs and hyperparameters; the lower its `advantage`, the better."""
 
     parent: Observation
     morphs: tuple[Morph, ...]
     graph: Graph
+    hyperparameters: Mapping[str, Any]
     advantage: float = 0.0
 
 
@@ -133,6 +138,7 @@ def propose(
     beta: float = BETA,
     seconds: float = 2.0,
     surrogate: Surrogate | None = None,
+    space: Space | None = None,
 ) -> Proposal | None:
     """Choose the candidate that may credibly end furthest below the best parent trained on unchanged.
 
@@ -159,6 +165,8 @@ def propose(
         Time for the choice itself, fitting the surrogate not counted.
     surrogate : Surrogate, optional
         One from an earlier call, whose parameters need not be learned anew.
+    space : Space, optional
+        Hyperparameters that may be changed, together with the architecture or alone; None: the parent's stay.
 
     Returns
     -------
@@ -178,22 +186,23 @@ def propose(
     )
     process = process.with_pending([o.as_candidate() for o in pending])
     deadline = time.monotonic() + seconds
-    tried = {(o.parent_id, structure_key(o.graph)) for o in (*observations, *pending, *failed)}
+    make = _Children(limits, kinds, space or Space(), rng, (*observations, *pending, *failed))
     score = _Score(process, beta, known, time_left)
     rounds = [score(score.unchanged)]
     parents = rounds[0][:PARENTS]
+    rounds.append(score([other for option in parents for other in make.with_other_hyperparameters(option)]))
     branches = max(SINGLES // len(parents), 1)
     for _ in range(DEPTH):
         children: list[_Option] = []
         for option in parents:
-            children += _children(option, branches, limits, kinds, rng, tried)
+            children += make(option, branches)
             if time.monotonic() > deadline:
                 break
         rounds.append(score(children))
         parents, branches = rounds[-1][:BEAM], BRANCHES
         if time.monotonic() > deadline:
             break
-    rounds[0] = [o for o in rounds[0] if (o.parent.model_id, structure_key(o.graph)) not in tried]
+    rounds[0] = [option for option in rounds[0] if not make.was_tried(option)]
     options = [option for scored in rounds for option in scored[:1]]
     if not options:
         return None
@@ -204,10 +213,10 @@ def propose(
         parent_id=best.parent.model_id,
         morphs=tuple(zip(best.morphs, seeds, strict=True)),
         graph=best.graph,
-        hyperparameters=best.parent.hyperparameters,
+        hyperparameters=best.hyperparameters,
         log_loss=mean,
         log_loss_std=std,
-        change="; ".join(morph.describe() for morph in best.morphs) or "train on, unchanged",
+        change=_in_words(best),
     )
 
 
@@ -229,7 +238,7 @@ class _Score:
         self.seconds = float(np.median(trained)) if time_left is None else max(time_left, 0.0)
         # Converted once for each parent, not for each of its many children.
         self.parents = {id(o): o.as_candidate() for o in known}
-        options = [_Option(o, (), self.parents[id(o)].graph) for o in known]
+        options = [_Option(o, (), self.parents[id(o)].graph, o.hyperparameters) for o in known]
         mean = process.predict_mean([self._candidate(option) for option in options])
         self.unchanged = [options[i] for i in np.argsort(mean, kind="stable")[:CONTINUED]]
         self.reference = self._candidate(self.unchanged[0])
@@ -249,7 +258,13 @@ class _Score:
 
     def _candidate(self, option: _Option) -> Candidate:
         parent = self.parents[id(option.parent)]
-        return dataclasses.replace(parent, graph=option.graph, images=self._images(option))
+        changed = option.hyperparameters is not option.parent.hyperparameters
+        return dataclasses.replace(
+            parent,
+            graph=option.graph,
+            images=self._images(option),
+            hyperparameters=option.hyperparameters if changed else parent.hyperparameters,
+        )
 
     def _images(self, option: _Option) -> float:
         """Examples that the lineage would have seen at the deadline."""
@@ -263,34 +278,81 @@ class _Score:
         return observation.images_per_second if observation.images_per_second > 0 else self.speed
 
 
-def _children(
-    option: _Option,
-    most: int,
-    limits: Limits,
-    kinds: tuple[str | type[Morph], ...] | None,
-    rng: np.random.Generator,
-    tried: set[tuple[int | None, int]],
-) -> list[_Option]:
-    """Options one morph longer, at most so many; what was met goes into `tried`."""
-    parent = option.parent.graph
-    # Sites would make every child to check its bounds; it is made and checked here, once.
-    few = min(limits.max_skips, 4 * most)
-    offered = limits if limits.exceeded_by(option.graph) else Limits(max_skips=few)
-    used = {_family(morph) for morph in option.morphs}
-    fitting = [morph for morph in sites(option.graph, offered, kinds) if _family(morph) not in used]
-    children = []
-    for morph in _sample(fitting, most, rng):
-        try:
-            child = morph.apply(option.graph)
-        except GraphError:
-            continue
-        if child.flops > max(MAX_GROWTH * parent.flops, 1) or not limits.allow(option.graph, child):
-            continue
-        place = option.parent.model_id, structure_key(child)
-        if place not in tried:
-            tried.add(place)
-            children.append(_Option(option.parent, (*option.morphs, morph), child))
-    return children
+class _Children:
+    """Makes options from options, none twice.
+
+    Parameters
+    ----------
+    limits, kinds, space, rng
+        As in `propose`.
+    met : sequence of Observation
+        What is not to be made again.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        kinds: tuple[str | type[Morph], ...] | None,
+        space: Space,
+        rng: np.random.Generator,
+        met: Sequence[Observation],
+    ) -> None:
+        self.limits, self.kinds, self.space, self.rng = limits, kinds, space, rng
+        self.tried = {self._key(o.parent_id, o.graph, o.hyperparameters) for o in met}
+
+    def __call__(self, option: _Option, most: int) -> list[_Option]:
+        """Options one morph longer, at most so many."""
+        parent = option.parent.graph
+        # Sites would make every child to check its bounds; it is made and checked here, once.
+        few = min(self.limits.max_skips, 4 * most)
+        offered = self.limits if self.limits.exceeded_by(option.graph) else Limits(max_skips=few)
+        used = {_family(morph) for morph in option.morphs}
+        fitting = [morph for morph in sites(option.graph, offered, self.kinds) if _family(morph) not in used]
+        children = []
+        for morph in _sample(fitting, most, self.rng):
+            try:
+                graph = morph.apply(option.graph)
+            except GraphError:
+                continue
+            if graph.flops > max(MAX_GROWTH * parent.flops, 1) or not self.limits.allow(option.graph, graph):
+                continue
+            values = option.hyperparameters
+            if self.space and self.rng.random() < VARIED:
+                values = self.space.vary(values, self.rng)
+            children.append(_Option(option.parent, (*option.morphs, morph), graph, values))
+        return self._new(children)
+
+    def with_other_hyperparameters(self, option: _Option) -> list[_Option]:
+        """The same network, trained in some other ways."""
+        if not self.space:
+            return []
+        values = [self.space.vary(option.hyperparameters, self.rng) for _ in range(VARIANTS)]
+        return self._new([dataclasses.replace(option, hyperparameters=other) for other in values])
+
+    def was_tried(self, option: _Option) -> bool:
+        """Whether it is among what was met."""
+        return self._key(option.parent.model_id, option.graph, option.hyperparameters) in self.tried
+
+    def _new(self, options: list[_Option]) -> list[_Option]:
+        """Those not met before."""
+        new = []
+        for option in options:
+            key = self._key(option.parent.model_id, option.graph, option.hyperparameters)
+            if key not in self.tried:
+                self.tried.add(key)
+                new.append(option)
+        return new
+
+    def _key(self, parent_id: int | None, graph: Graph, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        return parent_id, structure_key(graph), *self.space.key(values)
+
+
+def _in_words(option: _Option) -> str:
+    """What is changed."""
+    before, after = option.parent.hyperparameters, option.hyperparameters
+    changes = [morph.describe() for morph in option.morphs]
+    changes += [f"{name} {value:g}" for name, value in after.items() if before.get(name) != value]
+    return "; ".join(changes) or "train on, unchanged"
 
 
 def _family(morph: Morph) -> str:

@@ -18,7 +18,7 @@ FORMAT_VERSION = 1
 """Version of the JSON of a record, and of the database that holds it."""
 
 STATES = ("done", "stopped", "untrained", "failed")
-PHASES = ("stable", "decay", "final")
+PHASES = ("stable", "decay", "final", "ensemble")
 
 _INTEGERS = ("n_parameters", "flops", "images_seen", "lineage_images", "seed")
 _REALS = ("epochs", "seconds", "lineage_seconds", "images_per_second", "created")
@@ -66,8 +66,8 @@ class Record:
         How it ended.
     reason : str or None, default=None
         Why it ended so. Required for a failure.
-    phase : {"stable", "decay", "final"}, default="stable"
-        Part of the schedule that it was trained in.
+    phase : {"stable", "decay", "final", "ensemble"}, default="stable"
+        Part of the schedule that it was trained in; an ensemble is made of models, not trained.
     lineage_images : int, default=0
         Examples seen since the start of the lineage, this candidate included.
     lineage_seconds : float, default=0.0

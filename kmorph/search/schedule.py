@@ -15,6 +15,15 @@ SLICES = (8, 12)  # fewest and most candidates in the stable phase
 GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
 ALL_STARTS_FROM = 300.0  # seconds from which every start gets its slice
 SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by this
+# Where an epoch takes longer than a slice, slices are fewer, so that compiling and evaluating do not eat
+# them: each trains for at least so many times its overhead, or for an epoch.
+LEAST_TRAINING = 5.0
+# Epochs that the whole time is worth, from which a second start is tried.
+EPOCHS_FOR_STARTS = 8.0
+# Models that are settled and averaged at the end, at most, and the fewest epochs that each must get.
+MEMBERS = 3
+EPOCHS_TO_SETTLE = 15.0
+EVALUATION = 2.0  # time to build and evaluate their mean, as a multiple of one candidate's overhead
 
 
 @dataclass
@@ -37,6 +46,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self._overhead = 3.0
+        self._epoch = 0.0
         self._longest_settling = float("inf")
 
     @property
@@ -69,7 +79,18 @@ class Schedule:
         fewest, most = SLICES
         number = min(most, max(fewest, self.time_limit / SECONDS_PER_SLICE))
         stable = (1 - self._decay_share - MARGIN) * self.time_limit
-        return max(1.0, stable / number - self._overhead)
+        least = min(LEAST_TRAINING * self._overhead, self._epoch, stable / 2 - self._overhead)
+        return max(1.0, stable / number - self._overhead, least)
+
+    def expect(self, epoch: float) -> None:
+        """Take into account how long a pass over the training data takes.
+
+        Parameters
+        ----------
+        epoch : float
+            Seconds.
+        """
+        self._epoch = epoch
 
     def observe(self, overhead: float, longest_training: float | None = None) -> None:
         """Learn from a candidate.
@@ -94,8 +115,44 @@ class Schedule:
         # Another candidate that could train for less than half its slice is not worth its overhead.
         return time.time() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins
 
+    def settling_seconds(self, waiting: int, evaluation: bool = False) -> float | None:
+        """Training time of the next model to settle.
+
+        Parameters
+        ----------
+        waiting : int
+            How many, itself included, are to have equal parts of what is left.
+        evaluation : bool, default=False
+            Whether one more model, as large as all of them, is evaluated after that.
+        """
+        left = self.time_left()
+        if left is None or (waiting == 1 and not evaluation):
+            return left
+        left -= evaluation * EVALUATION * self._overhead
+        return max(1.0, left / waiting - self._overhead)
+
+    def affordable_members(self, images_per_second: float, n_train: int) -> int:
+        """How many models can be settled in the time left, each long enough.
+
+        Parameters
+        ----------
+        images_per_second : float
+            Of the best model.
+        n_train : int
+            Training examples.
+        """
+        left = self.time_left()
+        if left is None or images_per_second <= 0:
+            return 1
+        least = EPOCHS_TO_SETTLE * n_train / images_per_second + self._overhead
+        return int(min(MEMBERS, max(1, left // least)))
+
     def affordable_starts(self, offered: int) -> int:
         """How many starts are worth a slice each before growing begins."""
-        if self.time_limit is None or self.time_limit >= ALL_STARTS_FROM:
+        if self.time_limit is None:
+            return offered
+        if self.time_limit < EPOCHS_FOR_STARTS * self._epoch:
+            return 1
+        if self.time_limit >= ALL_STARTS_FROM:
             return offered
         return 1 if self.time_limit < GROWTH_FROM else min(2, offered)

@@ -8,6 +8,7 @@ from typing import Any
 from kmorph.graph import Graph
 from kmorph.morphs import Limits, Morph
 from kmorph.search.record import Record
+from kmorph.search.space import Space
 from kmorph.training.plan import Hyperparameters, Plan
 
 
@@ -22,7 +23,9 @@ class Settings:
     objective : {"accuracy", "loss"}, default="accuracy"
         The metric by which the best model is told.
     hyperparameters : Hyperparameters
-        Of every candidate.
+        Of the starts, and of every candidate but for what `space` lets vary.
+    space : Space, default=Space()
+        Hyperparameters that the search varies.
     augment : tuple of str
         Changes of training images that suit the data; used where enough epochs are to come.
     always_augment : bool, default=False
@@ -35,6 +38,8 @@ class Settings:
     min_loss_decrease : float
     merge_validation : bool, default=False
         Whether, under a time limit, the last training is on the validation examples as well.
+    ensemble : bool, default=False
+        Whether the last model is the mean of several, at least two.
     seed : int
     n_train : int
         Number of training examples.
@@ -44,6 +49,7 @@ class Settings:
     n_train: int
     objective: str = "accuracy"
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    space: Space = field(default_factory=Space)
     augment: tuple[str, ...] = ()
     always_augment: bool = False
     limits: Limits = field(default_factory=Limits)
@@ -53,12 +59,13 @@ class Settings:
     patience: int | None = None
     min_loss_decrease: float = 0.0
     merge_validation: bool = False
+    ensemble: bool = False
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A child, or a start, that was chosen to be trained."""
+    """A start, a child, a model to be settled, or the mean of several (`members`), chosen to be trained."""
 
     parent: Record | None
     morphs: tuple[dict[str, Any], ...]
@@ -67,3 +74,4 @@ class Candidate:
     phase: str
     plan: Plan
     seed: int
+    members: tuple[Record, ...] = ()

@@ -23,11 +23,12 @@ from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
 from kmorph.search.loop import Search, Settings
 from kmorph.search.planning import augmentation_for
+from kmorph.search.record import Record
 from kmorph.search.searcher import PINNED
 from kmorph.tasks import options
 from kmorph.tasks.audience import Audience
 from kmorph.tasks.fitted import Fitted
-from kmorph.training.plan import Plan
+from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.trainer import Data
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Estimator(Fitted):
 
     # What a task decides.
 
-    def _default_starts(self, input_shape: tuple[int, ...]) -> tuple[str, ...]:
+    def _default_starts(self, x: np.ndarray, time_limit: float | None) -> Sequence[Any]:
         raise NotImplementedError
 
     def _preprocessing(self, x: np.ndarray) -> list[Layer]:
@@ -149,7 +150,7 @@ class Estimator(Fitted):
         held_out = None if validation_data is None else self._check_validation(validation_data, x, codec)
         starts = options.choose_starts(
             self.starts,
-            self._default_starts(x.shape[1:]),
+            self._default_starts(x, time_limit),
             x.shape[1:],
             len(codec.classes),
             self._preprocessing(x),
@@ -227,9 +228,7 @@ class Estimator(Fitted):
                 (record,) = [record for record in history.records() if record.model_id == best]
                 # What a model was trained on cannot tell when to stop.
                 merge = record.is_unmeasured and held_out is None and not retrain
-                hyperparameters = options.choose_hyperparameters(
-                    self.hyperparameters, trainer if trainer.lr is not None else sizes.trainer_args
-                )
+                hyperparameters = self._hyperparameters_of(record, trainer, sizes)
                 if trainer.lr is None and not retrain:
                     hyperparameters = replace(
                         hyperparameters, learning_rate=WARM_LEARNING_RATE * hyperparameters.learning_rate
@@ -265,6 +264,8 @@ class Estimator(Fitted):
             raise DataError("workers must be a whole number from 1, got None")
         if self.augment not in (True, False, "auto"):
             raise DataError(f'augment must be True, False or "auto", got {self.augment!r}')
+        if self.ensemble not in (True, False, "auto"):
+            raise DataError(f'ensemble must be True, False or "auto", got {self.ensemble!r}')
         if self.objective not in ("accuracy", "loss"):
             raise DataError(f'objective must be "accuracy" or "loss", got {self.objective!r}')
         options.refuse_unsupported(
@@ -274,11 +275,6 @@ class Estimator(Fitted):
                 self.optimizer,
                 lambda v: v is None,
                 "another optimizer is not supported yet; hyperparameters={'learning_rate': …} sets its step",
-            ),
-            ensemble=(
-                self.ensemble,
-                lambda v: v in ("auto", False),
-                "ensembles are not supported yet; use 'auto' or False",
             ),
             strategy=(self.strategy, lambda v: v is None, "distribution strategies are not supported yet"),
         )
@@ -353,11 +349,13 @@ class Estimator(Fitted):
     ) -> Settings:
         from kmorph.morphs import Limits
 
+        hyperparameters, space = options.choose_hyperparameters(self.hyperparameters, trainer)
         return Settings(
             starts=starts,
             n_train=len(data.x),
             objective=self.objective,
-            hyperparameters=options.choose_hyperparameters(self.hyperparameters, trainer),
+            hyperparameters=hyperparameters,
+            space=space,
             augment=self._augmentation(data.x, data.y),
             always_augment=self.augment is True,
             limits=Limits(max_parameters=self.max_parameters, max_flops=self.max_flops),
@@ -369,8 +367,21 @@ class Estimator(Fitted):
             # Validation data of the user's own stays apart; weights there are none for; and a loss, unlike
             # an accuracy, need not improve by settling, so that it has to be measured.
             merge_validation=own_split and data.weights is None and self.objective == "accuracy",
+            ensemble=self.ensemble is True,  # nothing was measured yet where it surely helps
             seed=seed,
         )
+
+    def _hyperparameters_of(
+        self, record: Record, trainer: options.TrainerArgs, sizes: options.SearcherArgs
+    ) -> Hyperparameters:
+        """What a model is trained on with: the user's values, and the model's own where the search chose."""
+        chosen, space = options.choose_hyperparameters(
+            self.hyperparameters, trainer if trainer.lr is not None else sizes.trainer_args
+        )
+        own = {
+            name: record.hyperparameters[name] for name in space.dimensions if name in record.hyperparameters
+        }
+        return replace(chosen, **own)
 
     def _executor(self) -> Any:
         return self.executor if self.executor is not None else shared_workers(self.workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from kmorph.data.symmetry import is_mirror_symmetric
 from kmorph.errors import DataError
 from kmorph.graph import Layer, Normalize
 from kmorph.tasks.estimator import Estimator
+from kmorph.tasks.sizes import sized_starts
 from kmorph.training.quiet import load_tensorflow
 
 if TYPE_CHECKING:
@@ -55,7 +57,12 @@ class ImageClassifier(ClassifierMixin, Estimator):
     morphs : sequence, optional
         How networks may grow, by name (``"Widen"``, …) or class; None: every way.
     hyperparameters : dict, optional
-        Values to fix: ``learning_rate``, ``batch_size``, ``weight_decay``, ``label_smoothing``.
+        ``learning_rate``, ``batch_size``, ``weight_decay``, ``label_smoothing``: a number fixes one; ``(low,
+        high)`` or ``(low, high, "log")``, or a list of values, let the search choose it with the
+        architecture. What is not named keeps its default.
+    ensemble : bool or "auto", default="auto"
+        True: the last model is the mean of two or three, trained to their end one after the other and joined
+        into one network. "auto" is False until it is known where it helps: on small data it did not.
     workers : int, default=1
         Models trained at once.
     executor : concurrent.futures.Executor, optional
@@ -65,7 +72,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
     searcher_args : dict, optional
         Known from Auto-Keras 0.x: ``trainer_args``, ``default_model_len``, ``default_model_width``,
         ``t_min``.
-    max_disk, loss, optimizer, ensemble, strategy
+    max_disk, loss, optimizer, strategy
         Not supported yet; anything but the default is refused.
 
     Attributes
@@ -241,8 +248,8 @@ class ImageClassifier(ClassifierMixin, Estimator):
         """Write the best model as a ``.keras`` file: raw images in, class probabilities out."""
         return self.export(file, "keras")
 
-    def _default_starts(self, input_shape: tuple[int, ...]) -> tuple[str, ...]:
-        return ("resnet", "cnn", "densenet")
+    def _default_starts(self, x: np.ndarray, time_limit: float | None) -> Sequence[Any]:
+        return sized_starts(("resnet", "cnn", "densenet"), x.shape[1:], len(x), time_limit)
 
     def _preprocessing(self, x: np.ndarray) -> list[Layer]:
         """Normalisation by each channel's mean and variance, measured on at most 10,000 images."""

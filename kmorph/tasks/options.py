@@ -10,6 +10,7 @@ from typing import Any
 from kmorph import starts as known_starts
 from kmorph.errors import DataError
 from kmorph.graph import Activation, Graph, GraphBuilder, Layer
+from kmorph.search.space import Choice, Range, Space
 from kmorph.training.plan import Hyperparameters
 
 TRAINER_ARGS = ("max_iter_num", "max_no_improvement_num", "min_loss_dec", "lr")
@@ -114,7 +115,7 @@ def check_number(name: str, value: Any, above: bool = False) -> None:
 
 def choose_starts(
     chosen: Any,
-    defaults: Sequence[str],
+    defaults: Sequence[Any],
     input_shape: tuple[int, ...],
     outputs: int,
     preprocessing: Sequence[Layer],
@@ -127,8 +128,8 @@ def choose_starts(
     chosen : None, or sequence of str, (str, dict), Graph, keras.Model or callable
         What the user gave as `starts`: a name, a name with its size (``("resnet", {"stem_stride": 1})``), or
         a network. A callable is called like ``kmorph.starts.cnn``.
-    defaults : sequence of str
-        Names used if `chosen` is None.
+    defaults : sequence of str or (str, dict)
+        Starts used if `chosen` is None.
     input_shape, outputs, preprocessing
         Passed to each start. Graphs and Keras models are taken as they are, but for a softmax at their end.
     sizes : SearcherArgs
@@ -155,8 +156,10 @@ def choose_starts(
             name, graph = start.name, _without_softmax(Graph.from_keras(start))
         else:
             name, maker, size = _maker(start)
+            # What the user says of all starts goes before our own sizes, not before those of one start.
+            size = {**size, **common} if chosen is None else {**common, **size}
             try:
-                graph = maker(input_shape, outputs, preprocessing=preprocessing, **{**common, **size})
+                graph = maker(input_shape, outputs, preprocessing=preprocessing, **size)
             except TypeError as error:
                 raise DataError(f"start {name!r} cannot be made: {error}") from error
         if graph.input_shape != input_shape or graph.output_shape != (outputs,):
@@ -193,25 +196,73 @@ def _without_softmax(graph: Graph) -> Graph:
     return GraphBuilder.from_graph(graph).build(graph.inputs[-1][0])
 
 
-def choose_hyperparameters(values: Any, trainer: TrainerArgs) -> Hyperparameters:
-    """The hyperparameters of training, with those that the user fixed.
+def choose_hyperparameters(values: Any, trainer: TrainerArgs) -> tuple[Hyperparameters, Space]:
+    """The hyperparameters of training, and which of them the search may vary.
+
+    Parameters
+    ----------
+    values : dict or None
+        By name: a number, which is fixed; a pair (low, high), or (low, high, "log"), between which the search
+        chooses; a list to choose from.
+    trainer : TrainerArgs
+
+    Returns
+    -------
+    Hyperparameters, Space
 
     Raises
     ------
     DataError
-        If a name is unknown or a value is not a number in range.
+        If a name is unknown, or a value is none of these or out of range.
     """
     defaults = Hyperparameters()
     fixed: dict[str, Any] = {} if trainer.lr is None else {"learning_rate": float(trainer.lr)}
     names = [field.name for field in dataclasses.fields(defaults) if field.name != "augment"]
     _check_keys("hyperparameters", values, names)
+    dimensions: dict[str, Range | Choice] = {}
     for name, value in (values or {}).items():
-        check_number(f"hyperparameters[{name!r}]", value, above=name in ("learning_rate", "batch_size"))
-        if name == "batch_size":
-            check_count("hyperparameters['batch_size']", value)
-        if value is not None:
+        if isinstance(value, tuple):
+            dimensions[name] = _range(name, value)
+        elif isinstance(value, list):
+            dimensions[name] = _choice(name, value)
+        elif value is not None:
+            _check_hyperparameter(name, value)
             fixed[name] = value
-    return dataclasses.replace(defaults, **fixed)
+    space = Space(dimensions)
+    return space.nearest(dataclasses.replace(defaults, **fixed)), space
+
+
+def _check_hyperparameter(name: str, value: Any) -> None:
+    told = f"hyperparameters[{name!r}]"
+    if value is None:
+        raise DataError(f"{told}: None is no value to choose")
+    if name == "batch_size":
+        check_count(told, value)
+    check_number(told, value, above=name in ("learning_rate", "batch_size"))
+    if name == "label_smoothing" and value >= 1:
+        raise DataError(f"{told} must be below 1, got {value!r}")
+
+
+def _range(name: str, value: tuple[Any, ...]) -> Range:
+    told = f"hyperparameters[{name!r}]"
+    if len(value) not in (2, 3) or value[2:] not in ((), ("log",)):
+        raise DataError(f'{told}: a range is (low, high) or (low, high, "log"), got {value!r}')
+    low, high = value[:2]
+    _check_hyperparameter(name, low)
+    _check_hyperparameter(name, high)
+    if low >= high:
+        raise DataError(f"{told}: low must be below high, got {value!r}")
+    if len(value) == 3 and low == 0:
+        raise DataError(f"{told}: a logarithmic range cannot begin at 0; give its smallest value above 0")
+    return Range(low, high, log=len(value) == 3, whole=name == "batch_size")
+
+
+def _choice(name: str, values: list[Any]) -> Choice:
+    if not values:
+        raise DataError(f"hyperparameters[{name!r}] is an empty list; give values to choose from")
+    for value in values:
+        _check_hyperparameter(name, value)
+    return Choice(tuple(values))
 
 
 def choose_morphs(chosen: Any) -> tuple[type, ...] | None:

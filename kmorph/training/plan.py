@@ -54,7 +54,7 @@ class Plan:
     seconds : float or None, default=None
         Time to train, measured from the first step.
     max_epochs : int or None, default=None
-        Most passes over the training data.
+        Most passes over the training data; 0: the graph is evaluated as it is.
     patience : int or None, default=None
         Stop after this many evaluations in a row, one an epoch, that lowered the validation loss by
         less than `min_loss_decrease`; None: evaluate at the end only.

@@ -222,9 +222,11 @@ class _Run:
 
     def _progress(self, count: int, every_epoch: int, seconds: float) -> float:
         """How much of what the plan allows is spent, from 0 to 1."""
+        if self.plan.max_epochs == 0:
+            return 1.0
         spent = 0.0
         if self.plan.max_epochs is not None:
-            spent = count / max(1, self.plan.max_epochs * every_epoch)
+            spent = count / (self.plan.max_epochs * every_epoch)
         if self.plan.seconds is not None:
             spent = max(spent, seconds / max(self.plan.seconds, 1e-3) if count else 0.0)
         return spent

@@ -20,7 +20,9 @@ from kmorph.search.history import History
 from kmorph.search.loop import Search, _is_worse
 from kmorph.search.record import Record
 from kmorph.search.settings import Settings
-from kmorph.starts import cnn
+from kmorph.search.space import Choice, Range, Space
+from kmorph.starts import cnn, resnet
+from kmorph.training.plan import Hyperparameters
 from kmorph.training.trainer import Data
 
 
@@ -69,13 +71,14 @@ def settings(**changes):
     )
 
 
-def search(path, data, executor, chosen, time_limit=None, resume=False, listener=None):
+def search(path, data, executor, chosen, time_limit=None, resume=False, listener=None, n_workers=1):
     listener = listener or Recorder()
     with RunFolder.open(path, resume) as folder:
         opened = History.open(folder.database) if folder.holds_search else History.create(folder.database)
         with opened as history:
             data.save(folder.scratch)
-            Search(folder, history, folder.scratch, chosen, listener, executor).run(time_limit, time.time())
+            searching = Search(folder, history, folder.scratch, chosen, listener, executor, n_workers)
+            searching.run(time_limit, time.time())
     return listener
 
 
@@ -104,6 +107,80 @@ def test_under_a_time_limit_the_last_training_is_on_all_data(tmp_path, digits, w
     # Its metric is missing, not bad: the search goes on from those that have one.
     more = search(tmp_path, digits, workers, chosen, time_limit=15, resume=True).recorded
     assert more and all(record.parent_id != last.model_id for record in more)
+
+
+def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digits, workers):
+    two = (("cnn", cnn((8, 8, 1), 10, width=8)), ("resnet", resnet((8, 8, 1), 10, width=8)))
+    chosen = settings(starts=two, merge_validation=True, ensemble=True, max_epochs=None)
+    listener = search(tmp_path, digits, workers, chosen, time_limit=30)
+    settled = [record for record in listener.recorded if record.phase == "decay"]
+    mean = listener.recorded[-1]
+    assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean == listener.best
+    assert mean.n_parameters == sum(record.n_parameters for record in settled) - (len(settled) - 1) * 10
+    assert all(record.seconds < 10 for record in settled)
+    searcher = load_searcher(tmp_path)
+    outputs = [
+        searcher.load_model_by_id(record.model_id).to_keras()(digits.x_val, training=False)
+        for record in (*settled, mean)
+    ]
+    np.testing.assert_allclose(np.mean(outputs[:-1], axis=0), outputs[-1], rtol=1e-3, atol=1e-4)
+    # A later search goes on from what was trained, not from the mean.
+    more = search(tmp_path, digits, workers, chosen, time_limit=12, resume=True)
+    assert more.recorded and all(record.parent_id != mean.model_id for record in more.recorded)
+
+
+def test_with_validation_examples_kept_apart_the_mean_is_measured(tmp_path, digits, workers):
+    two = (("cnn", cnn((8, 8, 1), 10, width=8)), ("resnet", resnet((8, 8, 1), 10, width=8)))
+    began = time.time()
+    chosen = settings(starts=two, ensemble=True, max_epochs=None)
+    listener = search(tmp_path, digits, workers, chosen, time_limit=35)
+    assert time.time() - began < 38
+    mean = listener.recorded[-1]
+    settled = [record for record in listener.recorded if record.phase == "decay"]
+    assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean.images_seen == 0
+    assert mean.loss < np.mean([record.loss for record in settled])
+    outputs = load_searcher(tmp_path).load_model_by_id(mean.model_id).to_keras().predict(digits.x_val)
+    assert mean.metrics["accuracy"] == pytest.approx(np.mean(outputs.argmax(axis=1) == digits.y_val))
+
+
+def test_two_workers_settle_too(tmp_path, digits):
+    two = WorkerProcesses(2)
+    try:
+        listener = search(tmp_path, digits, two, settings(max_epochs=None), time_limit=40, n_workers=2)
+    finally:
+        two.kill()
+    phases = [record.phase for record in listener.recorded]
+    assert phases[-1] == "decay" and phases.count("decay") == 1 and phases.count("stable") > 2
+
+
+def test_a_mean_keeps_the_limits(tmp_path, digits, workers):
+    start = cnn((8, 8, 1), 10, width=8)
+    chosen = settings(
+        starts=(("cnn", start),),
+        merge_validation=True,
+        ensemble=True,
+        max_epochs=None,
+        limits=Limits(max_parameters=int(1.5 * start.n_parameters)),
+    )
+    listener = search(tmp_path, digits, workers, chosen, time_limit=26)
+    assert all(record.n_parameters <= 1.5 * start.n_parameters for record in listener.recorded)
+    assert [record.phase for record in listener.recorded][-1] == "decay"
+
+
+def test_hyperparameters_vary_within_their_space(tmp_path, digits):
+    space = Space({"learning_rate": Range(0.01, 0.2, log=True), "batch_size": Choice((16, 32))})
+    chosen = settings(space=space, max_models=8, hyperparameters=Hyperparameters(batch_size=32))
+    listener = search(tmp_path, digits, InlineExecutor(), chosen)
+    used = [record.hyperparameters for record in listener.recorded]
+    assert all(0.01 <= values["learning_rate"] <= 0.2 and values["batch_size"] in (16, 32) for values in used)
+    assert len({(values["learning_rate"], values["batch_size"]) for values in used}) > 1
+    changed = [r for r in listener.recorded if r.parent_id is not None and "learning_rate" in r.change]
+    for record in changed:
+        told = float(record.change.split("learning_rate ")[1].split(";")[0])
+        assert record.hyperparameters["learning_rate"] == told
+    settled = listener.recorded[-1]
+    parent = next(r for r in listener.recorded if r.model_id == settled.parent_id)
+    assert settled.phase == "decay" and settled.hyperparameters == parent.hyperparameters
 
 
 def test_a_model_is_kept_in_view_that_failed_even_on_what_it_was_trained_on():
@@ -189,9 +266,9 @@ def test_recorded_metrics_decide_the_next_proposal(tmp_path, digits):
             searching = Search(
                 folder, history, folder.scratch, settings(starts=two), Recorder(), InlineExecutor()
             )
-            searching.records = {
+            searching.models.records = {
                 i: type(r)(**{**r.__dict__, "loss": losses[i]})
-                for i, r in searching.records.items()
+                for i, r in searching.models.records.items()
                 if i in losses
             }
             parents.append(searching._propose().parent_id)

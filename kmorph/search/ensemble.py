@@ -1,0 +1,125 @@
+"""Several networks as one: they read the same input, and their outputs are averaged.
+
+An ensemble is an ordinary graph, so that it is saved, drawn, exported and trained on like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from kmorph.errors import GraphError
+from kmorph.graph import Concat, Dense, Graph, GraphBuilder
+from kmorph.search.record import Record
+
+TOLERANCE = 2.0
+"""Largest loss of a member before it settles, as a multiple of the lowest; few examples make it noisy."""
+
+
+def can_join(graph: Graph) -> bool:
+    """Whether a graph ends in a dense layer on features, as all starts do."""
+    return isinstance(graph.layers[-1], Dense) and len(graph.node_shapes[graph.inputs[-1][0]]) == 1
+
+
+def join(graphs: Sequence[Graph]) -> Graph:
+    """One graph whose output is the mean of those of several.
+
+    Each must end in a dense layer on features, shape ``(features,)``; features are put side by side, and the
+    dense layers become one with their kernels below one another, all divided by the number of graphs. For
+    logits this is the normalised geometric mean of the predicted probabilities.
+
+    Parameters
+    ----------
+    graphs : sequence of Graph
+        Of equal input and output shape. With weights if all have some.
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    GraphError
+        If shapes differ, or a graph ends in another layer.
+
+    References
+    ----------
+    Hansen and Salamon, "Neural network ensembles", IEEE PAMI 12, 1990.
+    """
+    first = graphs[0]
+    for graph in graphs:
+        if not can_join(graph):
+            raise GraphError("only graphs that end in a dense layer on features can be joined")
+        if (graph.input_shape, graph.output_shape) != (first.input_shape, first.output_shape):
+            raise GraphError(
+                f"graphs of different shapes cannot be joined: {first.input_shape} to {first.output_shape} "
+                f"and {graph.input_shape} to {graph.output_shape}"
+            )
+    if len(graphs) == 1:
+        return first
+    builder = GraphBuilder(first.input_shape)
+    features = [_add_features(builder, graph) for graph in graphs]
+    trained = all(graph.has_weights for graph in graphs)
+    builder.add(Concat(), *features, weights={} if trained else None)
+    weights = None
+    if trained:
+        last = [graph.layer_weights(len(graph.layers) - 1) for graph in graphs]
+        biases = [layer.get("bias", np.zeros(first.output_shape, np.float32)) for layer in last]
+        weights = {
+            "kernel": np.concatenate([layer["kernel"] for layer in last]) / np.float32(len(graphs)),
+            "bias": np.mean(biases, axis=0, dtype=np.float32),
+        }
+    builder.add(Dense(first.output_shape[0]), weights=weights)
+    return builder.build()
+
+
+def _add_features(builder: GraphBuilder, graph: Graph) -> int:
+    """Add all layers of a graph but the last; returns the node that the last one would read."""
+    nodes = [0]
+    for i, layer in enumerate(graph.layers[:-1]):
+        weights = graph.layer_weights(i) if graph.has_weights else None
+        nodes.append(builder.add(layer, *(nodes[n] for n in graph.inputs[i]), weights=weights))
+    return nodes[graph.inputs[-1][0]]
+
+
+def choose_members(
+    records: Sequence[Record],
+    root: Callable[[Record], int | None],
+    fits: Callable[[list[Record]], bool],
+    most: int,
+) -> list[Record]:
+    """Models worth averaging, the best first: unlike each other, and none much worse than the best.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Measured models.
+    root : callable
+        Tells the start of a model's lineage: networks of different starts err differently.
+    fits : callable
+        Whether a list of members keeps the limits of the search.
+    most : int
+
+    Returns
+    -------
+    list of Record
+        At least the best one.
+    """
+    ranked = sorted(records, key=lambda record: record.loss or 0.0)
+    good = [record for record in ranked if (record.loss or 0.0) <= TOLERANCE * (ranked[0].loss or 0.0)]
+    firsts: list[Record] = []
+    others: list[Record] = []
+    roots: set[int | None] = set()
+    structures: set[str] = set()
+    for record in good:
+        if record.fingerprint in structures:
+            continue
+        structures.add(record.fingerprint)
+        (others if root(record) in roots else firsts).append(record)
+        roots.add(root(record))
+    members: list[Record] = []
+    for record in (*firsts, *others):
+        if len(members) < most and (not members or fits([*members, record])):
+            members.append(record)
+    return members

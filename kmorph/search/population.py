@@ -1,0 +1,99 @@
+"""The models of a search, and what the surrogate is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kmorph.graph import Graph
+from kmorph.search.propose import Observation
+from kmorph.search.record import Record, best_record
+from kmorph.search.settings import Candidate
+
+
+class Population:
+    """The models that a search has trained.
+
+    Attributes
+    ----------
+    records : dict of int to Record
+        By model id.
+    structures : dict of int to Graph
+        By model id; without weights.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[int | None, Record] = {}
+        self.structures: dict[int, Graph] = {}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def add(self, record: Record, graph: Graph) -> None:
+        """Take in a model that was recorded."""
+        assert record.model_id is not None
+        self.records[record.model_id] = record
+        self.structures[record.model_id] = graph.without_weights()
+
+    def lineage(self, record: Record) -> list[Record]:
+        """A record and its ancestors, back to the start."""
+        line = [record]
+        while line[-1].parent_id is not None:
+            line.append(self.records[line[-1].parent_id])
+        return line
+
+    def stable(self) -> list[Record]:
+        """Models whose losses compare, for none was settled; if all were, those."""
+        measured = [record for record in self.records.values() if record.loss is not None]
+        return [record for record in measured if record.phase == "stable"] or measured
+
+    def best_stable(self) -> Record | None:
+        """The lineage that is worth settling: that with the lowest loss."""
+        return best_record(self.stable(), "loss")
+
+    def observations(self) -> list[Observation]:
+        """What the surrogate learns from: the models of the stable phase."""
+        return [self.observation(record) for record in self.stable()]
+
+    def observation(self, record: Record) -> Observation:
+        """A measured model for the surrogate."""
+        assert record.model_id is not None and record.loss is not None
+        return Observation(
+            model_id=record.model_id,
+            parent_id=record.parent_id,
+            graph=self.structures[record.model_id],
+            loss=record.loss,
+            lineage_images=record.lineage_images,
+            images_per_second=record.images_per_second,
+            hyperparameters=record.hyperparameters,
+            path=tuple(
+                (r.model_id, r.lineage_images)
+                for r in reversed(self.lineage(record))
+                if r.model_id is not None
+            ),
+        )
+
+    def unmeasured(self, candidates: Iterable[Candidate], images: int) -> list[Observation]:
+        """Candidates in training, or that failed, for the surrogate; their losses are not known.
+
+        Parameters
+        ----------
+        candidates : iterable of Candidate
+        images : int
+            Examples that each is expected to have been trained on.
+        """
+        found = []
+        for candidate in candidates:
+            parent = candidate.parent
+            found.append(
+                Observation(
+                    model_id=-1,
+                    parent_id=parent.model_id if parent else None,
+                    graph=candidate.graph,
+                    loss=None,
+                    lineage_images=images + (parent.lineage_images if parent else 0),
+                    images_per_second=parent.images_per_second if parent else 1.0,
+                    hyperparameters=candidate.plan.hyperparameters.to_dict(),
+                    path=self.observation(parent).path if parent else (),
+                )
+            )
+        return found

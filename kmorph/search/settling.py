@@ -1,0 +1,119 @@
+"""The end of a search: the best lineages at a learning rate that falls to zero, and their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from kmorph.graph import Graph
+from kmorph.search.ensemble import can_join, choose_members, join
+from kmorph.search.folder import RunFolder
+from kmorph.search.planning import Planner
+from kmorph.search.population import Population
+from kmorph.search.record import Record
+from kmorph.search.schedule import Schedule
+from kmorph.search.settings import Candidate, Settings
+
+SETTLE_EVERY = 6  # models between two settled ones when there is no time limit
+
+
+class Settling:
+    """Chooses what is settled, and when.
+
+    Under a clock, or a limit on models, the best lineage is settled last; or several, two at least and more
+    where each can be trained long enough, whose mean is the last model. Without a limit the best is settled
+    now and then, so that there is always a good model.
+
+    Parameters
+    ----------
+    settings : Settings
+    schedule : Schedule
+    planner : Planner
+    models : Population
+        Of the search; it is looked at whenever a candidate is asked for.
+    """
+
+    def __init__(self, settings: Settings, schedule: Schedule, planner: Planner, models: Population) -> None:
+        self.settings, self.schedule = settings, schedule
+        self.planner, self.models = planner, models
+        self._waiting: list[Record] | None = None
+        self._settled: list[Record] = []
+        self._mean_is_due = False
+
+    @property
+    def merges(self) -> bool:
+        """Whether what is settled at the end is trained on the validation examples too."""
+        return self.settings.merge_validation and self.schedule.time_limit is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all that was to be done at the end was sent."""
+        return self._waiting == [] and not self._mean_is_due
+
+    def next_candidate(self, new_seed: Callable[[], int], folder: RunFolder) -> Candidate | None:
+        """The next lineage to settle, or the mean of those that were; None if it is not the time for that."""
+        if self.schedule.time_to_settle(len(self.models)):
+            if self._waiting is None:
+                self._waiting = self._worth_settling()
+                self._mean_is_due = len(self._waiting) > 1 and not self.merges
+            if not self._waiting:
+                self._mean_is_due = False
+                return self._mean(folder) if len(self._settled) > 1 and not self.merges else None
+            parent, waiting = self._waiting.pop(0), len(self._waiting)
+        elif self.schedule.time_limit is None and self._is_due():
+            best = self.models.best_stable()
+            if best is None:
+                return None
+            parent, waiting = best, 0
+        else:
+            return None
+        assert parent.model_id is not None
+        graph, seed = self.models.structures[parent.model_id], new_seed()
+        plan = self.planner.settling(graph, seed, parent.hyperparameters, waiting + 1, self._mean_is_due)
+        change = "settle: learning rate to zero" + ", validation data too" * plan.merge_validation
+        return Candidate(parent, (), graph, change, "decay", plan, seed)
+
+    def note(self, record: Record) -> None:
+        """Take notice of a model that was settled at the end."""
+        if self._waiting is not None and record.phase == "decay":
+            self._settled.append(record)
+
+    def unmeasured_mean(self, folder: RunFolder) -> Candidate | None:
+        """The mean of what was settled on the validation examples too: all members count alike."""
+        if len(self._settled) < 2 or not all(record.is_unmeasured for record in self._settled):
+            return None
+        return self._mean(folder)
+
+    def _mean(self, folder: RunFolder) -> Candidate:
+        """A candidate that is evaluated but not trained."""
+        members = self._settled
+        graph = join([Graph.load(folder.model_file(record.model_id or 0)) for record in members])
+        names = ", ".join(str(record.model_id) for record in members)
+        plan = self.planner.no_training(graph, members[0].hyperparameters)
+        change = f"ensemble: the mean of models {names}"
+        return Candidate(members[0], (), graph, change, "ensemble", plan, plan.seed, tuple(members))
+
+    def _is_due(self) -> bool:
+        since = [record.phase for record in self.models.records.values()][-SETTLE_EVERY:]
+        return len(since) == SETTLE_EVERY and "decay" not in since
+
+    def _worth_settling(self) -> list[Record]:
+        best = self.models.best_stable()
+        if best is None:
+            return []
+        joinable = [r for r in self.models.stable() if can_join(self.models.structures[r.model_id or 0])]
+        most = max(2, self.schedule.affordable_members(best.images_per_second, self.settings.n_train))
+        if self.schedule.max_models is not None:
+            most = min(most, self.schedule.max_models - len(self.models) - 1)
+        if not self.settings.ensemble or best not in joinable or most < 2:
+            return [best]
+        return choose_members(
+            joinable, lambda record: self.models.lineage(record)[-1].model_id, self._fits, most
+        )
+
+    def _fits(self, members: list[Record]) -> bool:
+        """Whether a mean of these keeps the limits that the user set."""
+        limits = self.settings.limits
+        return sum(record.n_parameters for record in members) <= (limits.max_parameters or inf) and sum(
+            record.flops for record in members
+        ) <= (limits.max_flops or inf)

@@ -1,0 +1,50 @@
+"""How large the networks are that a search begins with, for so much data and so much time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any
+
+from kmorph import starts
+from kmorph.search.planning import POWER
+
+# Epochs that a network should get in two minutes; in more time so many more, to this power.
+EPOCHS = 2.5
+EXPONENT = 0.6
+PER_OCTAVE_OF_AREA = 15_000  # examples that a network of the default width is enough for
+WIDEST = 2.0  # largest width, as a multiple of the default
+DEFAULT_WIDTH = 32
+LEAST_FACTOR = 1.2  # a smaller difference is left to growing
+
+
+def sized_starts(
+    names: Sequence[str], input_shape: tuple[int, ...], n: int, time_limit: float | None
+) -> tuple[Any, ...]:
+    """Starts as wide as time and data allow: what is begun large need not be grown.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of convolutional starts.
+    input_shape : tuple of int
+    n : int
+        Training examples.
+    time_limit : float or None
+        Seconds. None: the default size, there is time to grow.
+
+    Returns
+    -------
+    tuple of str or (str, dict)
+        What `kmorph.tasks.options.choose_starts` takes.
+    """
+    if time_limit is None:
+        return tuple(names)
+    flops = max(starts.KINDS[names[0]](input_shape, 10).flops, 1)
+    epochs = time_limit * POWER / flops / n
+    enough = EPOCHS * (time_limit / 120) ** EXPONENT
+    factor = min(sqrt(min(epochs / enough, n / PER_OCTAVE_OF_AREA)), WIDEST)
+    if factor < LEAST_FACTOR:
+        return tuple(names)
+    width = 8 * round(factor * DEFAULT_WIDTH / 8)
+    return tuple((name, {"width": width}) for name in names)
