@@ -102,6 +102,7 @@ def run_arm(task: str, arm: str, seed: int, seconds: float) -> dict:
             path=folder,
             seed=seed,
             verbose=False,
+            ensemble=False,
             callbacks=[lambda record: trace.append((time.time() - begun, record["loss"]))],
         )
         clf.fit(*train, time_limit=seconds)
