@@ -14,6 +14,7 @@ import numpy as np
 import kmorph
 from kmorph import ImageClassifier, datasets, starts
 from kmorph.data import LabelCodec, check_images, check_sample_weight, stratified_split
+from kmorph.surrogate import EditDistanceKernel, WeisfeilerLehmanKernel, distances, edit_distance
 
 
 class BadInput(NamedTuple):
@@ -22,6 +23,10 @@ class BadInput(NamedTuple):
     id: str
     call: Callable[[], Any]
     words: tuple[str, ...]
+
+
+def _start() -> kmorph.Graph:
+    return starts.mlp((4,), 2)
 
 
 def _with(value: float, shape: tuple[int, ...] = (4, 8, 8, 1)) -> np.ndarray:
@@ -206,5 +211,9 @@ BAD_INPUTS: list[BadInput] = [
         _fit(searcher_args={"trainer_args": {"max_iter_num": 0}}),
         ("max_iter_num",),
     ),
+    BadInput("edit_distance: a name", lambda: edit_distance(_start(), "resnet"), ("Graph", "str")),
+    BadInput("distances: one graph", lambda: distances(_start(), _start()), ("list", "edit_distance")),
+    BadInput("EditDistanceKernel: an array", lambda: EditDistanceKernel()(np.eye(3)), ("Graph", "ndarray")),
+    BadInput("WeisfeilerLehmanKernel: a name", lambda: WeisfeilerLehmanKernel()(["cnn"]), ("Graph", "str")),
     BadInput("load_searcher: no folder", lambda: kmorph.load_searcher("no-such-folder"), ("no search",)),
 ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from kmorph.errors import GraphError
 from kmorph.graph import Graph
 
 
@@ -55,7 +56,23 @@ Point: TypeAlias = Graph | Candidate
 
 def graph_of(point: Point) -> Graph:
     """The architecture of a graph or a candidate."""
-    return point.graph if isinstance(point, Candidate) else point
+    return point.graph if isinstance(point, Candidate) else checked_graph(point)
+
+
+def checked_graph(value: Any) -> Graph:
+    """The value itself, if it is a graph.
+
+    Raises
+    ------
+    GraphError
+        If it is anything else.
+    """
+    if isinstance(value, Graph):
+        return value
+    raise GraphError(
+        f"expected a kmorph.Graph, got {type(value).__name__}; "
+        "Graph.from_keras(model) makes one of a Keras model"
+    )
 
 
 def as_candidate(point: Point) -> Candidate:

@@ -37,6 +37,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from kmorph.errors import GraphError
 from kmorph.graph import Graph
 from kmorph.surrogate.encoding import (
     FEATURE_CAPS,
@@ -76,6 +77,11 @@ def edit_distance(a: Graph, b: Graph) -> float:
     float
         About 1 for a 3×3 convolution more, 0.15 for an activation more, 0.4 for a convolution twice as wide,
         each plus a part that is greater in small networks.
+
+    Raises
+    ------
+    GraphError
+        If one is no graph.
     """
     return float(distances(a, [b])[0])
 
@@ -91,7 +97,16 @@ def distances(a: Graph, graphs: Sequence[Graph]) -> np.ndarray:
     Returns
     -------
     array of shape (n,), float64
+
+    Raises
+    ------
+    GraphError
+        If something is no graph, or `graphs` is a single one.
     """
+    if isinstance(graphs, Graph):
+        raise GraphError(
+            "graphs must be a list of graphs, got a single one; edit_distance(a, b) compares two"
+        )
     one = encode(a)
     many = [encode(graph) for graph in graphs]
     result = np.empty(len(many))

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kmorph.graph import Graph, Layer
+from kmorph.surrogate.candidate import checked_graph
 
 UNIT = 1 / 256
 SKIP_GAP = 0.25
@@ -195,7 +196,7 @@ def encode(graph: Graph) -> Encoded:
     known = _cache.get(id(graph))
     if known is not None and known[0]() is graph:
         return known[1]
-    encoded = _encode(graph)
+    encoded = _encode(checked_graph(graph))
     place = id(graph)
     _cache[place] = weakref.ref(graph, lambda _: _cache.pop(place, None)), encoded
     return encoded
