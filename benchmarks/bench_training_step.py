@@ -1,0 +1,162 @@
+"""What training costs: images per second beside a bare loop, and the overhead of a model beside Keras' `fit`.
+
+Speed: `kmorph.training.train` against a careful hand-written loop on the same network, batches of bytes, with
+the same augmentation inside the compiled step and the same fused update; both in turns, and the ratio is the
+median of the turns. Overhead: build, trace, first step, evaluation of 5,000 images and saving, by kmorph and
+by `compile`, `fit` of one step, `evaluate` and `save`. No XLA in either.
+
+    python benchmarks/bench_training_step.py [--turns 5] [--seconds 4]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from _report import about_this_run
+
+from kmorph import starts
+from kmorph.graph import Graph, Normalize
+from kmorph.training.plan import Hyperparameters, Plan
+from kmorph.training.quiet import load_tensorflow
+from kmorph.training.trainer import Data, train
+
+TARGET_SPEED, TARGET_OVERHEAD = 0.95, 0.45
+BATCH = 64
+
+
+def make_data() -> Data:
+    """Noise of the size of Fashion-MNIST: what is in the images does not matter for the time."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (60_000, 28, 28, 1), dtype=np.uint8)
+    y = rng.integers(0, 10, 60_000)
+    return Data(x[:55_000], y[:55_000], x[55_000:], y[55_000:])
+
+
+def networks() -> dict[str, Graph]:
+    """The starts, as a search makes them."""
+    front = [Normalize((72.9,), (8087.0,))]
+    made = {
+        name: starts.KINDS[name]((28, 28, 1), 10, preprocessing=front)
+        for name in ("resnet", "cnn", "densenet")
+    }
+    return {name: graph.initialize(0) for name, graph in made.items()}
+
+
+def kmorph_speed(graph: Graph, data: Data, seconds: float, augment: tuple[str, ...]) -> float:
+    """Images per second of the training steps."""
+    plan = Plan(seconds=seconds, hyperparameters=Hyperparameters(batch_size=BATCH, augment=augment))
+    return train(graph, data, plan).images_per_second
+
+
+def bare_speed(graph: Graph, data: Data, seconds: float, augment: tuple[str, ...]) -> float:
+    """The same of a loop with nothing around it: no average, no reports, no clock but its own."""
+    import tensorflow as tf
+
+    model = graph.to_keras()
+    weights = [variable.value for variable in model.trainable_variables]
+    slots = [tf.Variable(tf.zeros_like(w), trainable=False) for w in weights]
+
+    @tf.function
+    def step(x, y, shift, flip):
+        if augment:
+            rows = tf.clip_by_value(tf.range(28)[None] + shift[:, :1], 0, 27)
+            columns = tf.where(flip[:, None], tf.range(27, -1, -1)[None], tf.range(28)[None])
+            columns = tf.clip_by_value(columns + shift[:, 1:], 0, 27)
+            x = tf.gather(tf.gather(x, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+        with tf.GradientTape() as tape:
+            logits = model(tf.cast(x, tf.float32), training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits))
+        for w, slot, g in zip(weights, slots, tape.gradient(loss, weights), strict=True):
+            tf.raw_ops.ResourceApplyKerasMomentum(
+                var=w.handle, accum=slot.handle, lr=0.1, grad=g + 5e-4 * w, momentum=0.9, use_nesterov=True
+            )
+
+    rng, y = np.random.default_rng(0), data.y.astype(np.int32)
+    order, images, begun = rng.permutation(len(data.x)), 0, None
+    while begun is None or time.time() - begun < seconds:
+        index = np.sort(order[images % 50_000 :][:BATCH])
+        step(
+            data.x[index], y[index], rng.integers(-3, 4, (BATCH, 2), dtype=np.int32), rng.random(BATCH) < 0.5
+        )
+        begun = begun or time.time()  # compiling is over
+        images += BATCH
+    return (images - BATCH) / (time.time() - begun)
+
+
+def kmorph_overhead(graph: Graph, data: Data, folder: Path) -> float:
+    """Seconds from a graph to its metrics and its file, with hardly any training between."""
+    begun = time.time()
+    outcome = train(graph, data, Plan(seconds=0.01, hyperparameters=Hyperparameters(batch_size=BATCH)))
+    outcome.graph.save(folder / "kmorph.safetensors")
+    return time.time() - begun
+
+
+def keras_overhead(graph: Graph, data: Data, folder: Path) -> float:
+    """The same with what Keras offers."""
+    import keras
+
+    begun = time.time()
+    model = graph.to_keras()
+    model.compile(
+        keras.optimizers.SGD(0.1, 0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    x, x_val = data.x[:BATCH].astype(np.float32), data.x_val.astype(np.float32)
+    model.fit(x, data.y[:BATCH], batch_size=BATCH, verbose=0)
+    model.evaluate(x_val, data.y_val, batch_size=500, verbose=0)
+    model.save(folder / "keras.keras")
+    return time.time() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    default = Path(__file__).parent / "results" / "bench_training_step.json"
+    parser.add_argument("--out", type=Path, default=default)
+    arguments = parser.parse_args()
+    load_tensorflow()
+    data, results = make_data(), {}
+    keras_overhead(networks()["cnn"], data, Path(tempfile.mkdtemp()))  # what is slow the first time only
+    for name, graph in networks().items():
+        for augment in ((), ("shift", "flip")):
+            pairs = [
+                (
+                    kmorph_speed(graph, data, arguments.seconds, augment),
+                    bare_speed(graph, data, arguments.seconds, augment),
+                )
+                for _ in range(arguments.turns)
+            ]
+            ours, bare = np.median(pairs, axis=0)
+            ratio = float(np.median([a / b for a, b in pairs]))
+            what = f"{name}, augmented" if augment else name
+            results[what] = {"images/s": ours, "bare loop, images/s": bare, "ratio": ratio}
+            verdict = "ok" if ratio >= TARGET_SPEED else "MISSED"
+            print(f"{what:22} {ours:7.0f} images/s, bare loop {bare:7.0f}, ratio {ratio:.3f} {verdict}")
+        with tempfile.TemporaryDirectory() as folder:
+            pairs = [
+                (kmorph_overhead(graph, data, Path(folder)), keras_overhead(graph, data, Path(folder)))
+                for _ in range(arguments.turns)
+            ]
+        ours, plain = np.median(pairs, axis=0)
+        ratio = float(np.median([a / b for a, b in pairs]))
+        results[f"{name}, overhead"] = {"seconds": ours, "Keras, seconds": plain, "ratio": ratio}
+        verdict = "ok" if ratio <= TARGET_OVERHEAD else "MISSED"
+        print(
+            f"{name + ', overhead':22} {ours:7.2f} s, Keras {plain:7.2f} s, ratio {ratio:.3f} {verdict}",
+            flush=True,
+        )
+    arguments.out.write_text(json.dumps({"results": results, **about_this_run()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
