@@ -15,16 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Queue
 
 import numpy as np
+from _arms import in_own_processes
 from _report import about_this_run
 
 IMAGES, HELD_OUT = 5_000, 10_000
@@ -142,28 +138,15 @@ def main() -> None:
     if arguments.arm:
         run_arm(arguments.arm, arguments.seeds, arguments.seconds)
         return
-    todo = [
-        (arm, seed)
+    # A search comes before its start in the list, and two at most are under way: it is done when needed.
+    jobs = [
+        ["--arm", arm, "--seeds", str(seed), "--seconds", str(arguments.seconds)]
         for arm in ("search", "start")
         for seed in range(arguments.seeds)
         if not result_file(arm, seed, arguments.seconds).exists()
     ]
-    cores: Queue = Queue()
-    for core in sorted(os.sched_getaffinity(0))[:2] if arguments.pinned else [None]:
-        cores.put(core)
-    # A search comes before its start in the list, and two at most are under way: it is done when needed.
-    with ThreadPoolExecutor(cores.qsize()) as pool:
-        list(pool.map(lambda job: in_own_process(*job, arguments.seconds, cores), todo))
+    in_own_processes(__file__, jobs, arguments.pinned)
     report(arguments.seeds, arguments.seconds)
-
-
-def in_own_process(arm: str, seed: int, seconds: float, cores: Queue) -> None:
-    core = cores.get()
-    command = [sys.executable, __file__, "--arm", arm, "--seeds", str(seed), "--seconds", str(seconds)]
-    pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
-    print(f"{arm}, seed {seed}", flush=True)
-    subprocess.run(command, preexec_fn=pin, check=True)
-    cores.put(core)
 
 
 def report(seeds: int, seconds: float) -> None:

@@ -17,19 +17,12 @@ run side by side, each on one core.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Queue
 
 import numpy as np
-from _report import about_this_run
+from _arms import Comparison
 
 RESULTS = Path(__file__).parent / "results" / "search_quality"
 ARMS = ("full", "random", "best-first")
@@ -144,25 +137,8 @@ def area(trace: list, seconds: float) -> float:
     return float((total + best * (seconds - before)) / seconds)
 
 
-def result_file(task: str, arm: str, seed: int, seconds: float) -> Path:
-    return RESULTS / f"{task}_{arm}_{int(seconds)}s_seed{seed}.json"
-
-
-def in_own_process(task: str, arm: str, seed: int, seconds: float, cores: Queue) -> None:
-    core = cores.get()
-    command = [sys.executable, __file__, task, "--arm", arm, "--seeds", str(seed), "--seconds", str(seconds)]
-    pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
-    print(f"{arm}, seed {seed}", flush=True)
-    subprocess.run(command, preexec_fn=pin, check=True)
-    cores.put(core)
-
-
-def report(task: str, seeds: int, seconds: float) -> None:
+def report(rows: dict[str, list[dict]]) -> None:
     """Paired differences to the full system, by seed, with their standard errors."""
-    rows = {
-        arm: [json.loads(result_file(task, arm, seed, seconds).read_text()) for seed in range(seeds)]
-        for arm in ARMS
-    }
     told = {
         "area": lambda run: run["area"],
         "final log loss": lambda run: np.log(run["history"][-1]["held_out_loss"]),
@@ -186,40 +162,6 @@ def report(task: str, seeds: int, seconds: float) -> None:
         print(line)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("task", choices=("digits", "fashion"))
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--seeds", type=int)
-    parser.add_argument("--pinned", action="store_true")
-    parser.add_argument("--arm", choices=ARMS, help="run one arm here, for the seed --seeds")
-    arguments = parser.parse_args()
-    task = arguments.task
-    seconds = arguments.seconds or (60 if task == "digits" else 300)
-    seeds = arguments.seeds if arguments.seeds is not None else (20 if task == "digits" else 3)
-    if arguments.arm:
-        file = result_file(task, arguments.arm, seeds, seconds)
-        result = run_arm(task, arguments.arm, seeds, seconds)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(
-            json.dumps({"arm": arguments.arm, "seed": seeds, **result, **about_this_run()}) + "\n"
-        )
-        return
-    todo = [
-        (arm, seed)
-        for seed in range(seeds)
-        for arm in ARMS
-        if not result_file(task, arm, seed, seconds).exists()
-    ]
-    cores: Queue = Queue()
-    for core in sorted(os.sched_getaffinity(0))[:2] if arguments.pinned else [None]:
-        cores.put(core)
-    with ThreadPoolExecutor(cores.qsize()) as pool:
-        list(pool.map(lambda job: in_own_process(task, *job, seconds, cores), todo))
-    report(task, seeds, seconds)
-
-
 if __name__ == "__main__":
-    main()
+    seeds = {"digits": 20, "fashion": 3}
+    Comparison(__file__, __doc__, ARMS, run_arm, report, RESULTS, seeds).main()

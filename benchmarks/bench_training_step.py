@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from _report import about_this_run
+from hand_written import compiled_step
 
 from kmorph import starts
 from kmorph.graph import Graph, Normalize
@@ -55,34 +56,13 @@ def kmorph_speed(graph: Graph, data: Data, seconds: float, augment: tuple[str, .
 
 def bare_speed(graph: Graph, data: Data, seconds: float, augment: tuple[str, ...]) -> float:
     """The same of a loop with nothing around it: no average, no reports, no clock but its own."""
-    import tensorflow as tf
-
-    model = graph.to_keras()
-    weights = [variable.value for variable in model.trainable_variables]
-    slots = [tf.Variable(tf.zeros_like(w), trainable=False) for w in weights]
-
-    @tf.function
-    def step(x, y, shift, flip):
-        if augment:
-            rows = tf.clip_by_value(tf.range(28)[None] + shift[:, :1], 0, 27)
-            columns = tf.where(flip[:, None], tf.range(27, -1, -1)[None], tf.range(28)[None])
-            columns = tf.clip_by_value(columns + shift[:, 1:], 0, 27)
-            x = tf.gather(tf.gather(x, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
-        with tf.GradientTape() as tape:
-            logits = model(tf.cast(x, tf.float32), training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits))
-        for w, slot, g in zip(weights, slots, tape.gradient(loss, weights), strict=True):
-            tf.raw_ops.ResourceApplyKerasMomentum(
-                var=w.handle, accum=slot.handle, lr=0.1, grad=g + 5e-4 * w, momentum=0.9, use_nesterov=True
-            )
-
+    step = compiled_step(graph.to_keras(), bool(augment))
     rng, y = np.random.default_rng(0), data.y.astype(np.int32)
     order, images, begun = rng.permutation(len(data.x)), 0, None
     while begun is None or time.time() - begun < seconds:
         index = np.sort(order[images % 50_000 :][:BATCH])
-        step(
-            data.x[index], y[index], rng.integers(-3, 4, (BATCH, 2), dtype=np.int32), rng.random(BATCH) < 0.5
-        )
+        shift = rng.integers(-3, 4, (BATCH, 2), dtype=np.int32)
+        step(data.x[index], y[index], np.float32(0.1), shift, rng.random(BATCH) < 0.5)
         begun = begun or time.time()  # compiling is over
         images += BATCH
     return (images - BATCH) / (time.time() - begun)

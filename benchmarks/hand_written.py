@@ -41,14 +41,13 @@ def network(width: int, blocks: int):
     return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 
 
-def accuracy_after(seconds: float, seed: int, train, test, begun: float) -> dict:
-    """Train on all images until `seconds` after `begun`, then judge once."""
-    import keras
+def compiled_step(model, augmented: bool):
+    """A function (x, y, learning rate, shift, flip) that takes one step on a batch of bytes.
+
+    ``shift`` (n, 2) and ``flip`` (n,) say how each image is moved and whether it is mirrored.
+    """
     import tensorflow as tf
 
-    keras.utils.set_random_seed(seed)
-    width, blocks, augmented = next(size for least, size in reversed(SIZES) if seconds >= least)
-    model = network(width, blocks)
     weights = [variable.value for variable in model.trainable_variables]
     slots = [tf.Variable(tf.zeros_like(w), trainable=False) for w in weights]
 
@@ -67,6 +66,18 @@ def accuracy_after(seconds: float, seed: int, train, test, begun: float) -> dict
             tf.raw_ops.ResourceApplyKerasMomentum(
                 var=w.handle, accum=slot.handle, lr=rate, grad=g, momentum=0.9, use_nesterov=True
             )
+
+    return step
+
+
+def accuracy_after(seconds: float, seed: int, train, test, begun: float) -> dict:
+    """Train on all images until `seconds` after `begun`, then judge once."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    width, blocks, augmented = next(size for least, size in reversed(SIZES) if seconds >= least)
+    model = network(width, blocks)
+    step = compiled_step(model, augmented)
 
     (x, y), (x_test, y_test) = train, test
     y = y.astype(np.int32)

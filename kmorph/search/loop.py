@@ -24,7 +24,7 @@ from kmorph.search.executors import WorkerProcesses
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
 from kmorph.search.jobs import Jobs, Listener
-from kmorph.search.planning import POWER, Planner
+from kmorph.search.planning import Planner
 from kmorph.search.population import Population
 from kmorph.search.propose import Proposal, propose
 from kmorph.search.record import Record, best_record
@@ -111,7 +111,7 @@ class Search:
         models = None if settings.max_models is None else max(settings.max_models, 0)
         cold = not getattr(self._executor, "is_ready", True)
         self._set_clock(Schedule(time_limit, models, begun), cold)
-        self.schedule.expect(settings.n_train * settings.starts[0][1].flops / POWER)
+        self.schedule.expect(self.planner.epoch_seconds(settings.starts[0][1]))
         self.listener.search_started(self.folder.path, time_limit, len(self.models))
         try:
             while self._send_candidates():

@@ -44,6 +44,11 @@ class Planner:
     ) -> None:
         self.settings, self.schedule, self.records, self.cold = settings, schedule, records, cold
 
+    @property
+    def merges(self) -> bool:
+        """Whether the last training is on the validation examples too."""
+        return self.settings.merge_validation and self.schedule.time_limit is not None
+
     def first_or_stable(
         self, graph: Graph, seed: int, hyperparameters: Mapping[str, Any] | None = None
     ) -> tuple[str, Plan, int]:
@@ -72,10 +77,9 @@ class Planner:
         It has all the time that is left, or its part if `waiting` models are to be settled; some is left over
         for an `evaluation` after that.
         """
-        merge = self.settings.merge_validation and self.schedule.time_limit is not None
         seconds = self.schedule.settling_seconds(waiting, evaluation)
         plan = self.plan("decay", graph, seed, seconds, hyperparameters, waiting)
-        return replace(plan, merge_validation=merge)
+        return replace(plan, merge_validation=self.merges)
 
     def no_training(self, graph: Graph, hyperparameters: Mapping[str, Any]) -> Plan:
         """The plan of a model that is only evaluated."""
@@ -124,15 +128,17 @@ class Planner:
     def _epochs_to_come(self, graph: Graph) -> float:
         """How many epochs this graph could be trained in the time left; without a clock, many."""
         left = self.schedule.time_left()
-        if left is None:
-            return float("inf")
+        return float("inf") if left is None else left / self.epoch_seconds(graph)
+
+    def epoch_seconds(self, graph: Graph) -> float:
+        """How long a graph takes for a pass over the training data, by the speed of those measured."""
         speeds = [
             record.images_per_second * record.flops
             for record in self.records.values()
             if record.images_per_second > 0
         ]
         power = float(np.median(speeds)) if speeds else POWER
-        return left * power / max(graph.flops, 1) / self.settings.n_train
+        return self.settings.n_train * max(graph.flops, 1) / max(power, 1.0)
 
 
 def augmentation_for(kinds: tuple[str, ...], epochs: float) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by th
 LEAST_TRAINING = 5.0
 # Epochs that the whole time is worth, from which a second start is tried.
 EPOCHS_FOR_STARTS = 8.0
-# Models that are settled and averaged at the end, at most, and the fewest epochs that each must get.
+# Models that are settled and averaged at the end, at most, and the fewest epochs that each must get if there
+# are more than two.
 MEMBERS = 3
 EPOCHS_TO_SETTLE = 15.0
 EVALUATION = 2.0  # time to build and evaluate their mean, as a multiple of one candidate's overhead

@@ -41,11 +41,6 @@ class Settling:
         self._mean_is_due = False
 
     @property
-    def merges(self) -> bool:
-        """Whether what is settled at the end is trained on the validation examples too."""
-        return self.settings.merge_validation and self.schedule.time_limit is not None
-
-    @property
     def is_over(self) -> bool:
         """Whether all that was to be done at the end was sent."""
         return self._waiting == [] and not self._mean_is_due
@@ -55,10 +50,10 @@ class Settling:
         if self.schedule.time_to_settle(len(self.models)):
             if self._waiting is None:
                 self._waiting = self._worth_settling()
-                self._mean_is_due = len(self._waiting) > 1 and not self.merges
+                self._mean_is_due = len(self._waiting) > 1 and not self.planner.merges
             if not self._waiting:
                 self._mean_is_due = False
-                return self._mean(folder) if len(self._settled) > 1 and not self.merges else None
+                return self._mean(folder) if len(self._settled) > 1 and not self.planner.merges else None
             parent, waiting = self._waiting.pop(0), len(self._waiting)
         elif self.schedule.time_limit is None and self._is_due():
             best = self.models.best_stable()

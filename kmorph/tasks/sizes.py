@@ -8,13 +8,13 @@ from typing import Any
 
 from kmorph import starts
 from kmorph.search.planning import POWER
+from kmorph.starts.sizing import Sizing
 
 # Epochs that a network should get in two minutes; in more time so many more, to this power.
 EPOCHS = 2.5
 EXPONENT = 0.6
-PER_OCTAVE_OF_AREA = 15_000  # examples that a network of the default width is enough for
+EXAMPLES = 15_000  # that the default width is enough for; four times as many take twice the width
 WIDEST = 2.0  # largest width, as a multiple of the default
-DEFAULT_WIDTH = 32
 LEAST_FACTOR = 1.2  # a smaller difference is left to growing
 
 
@@ -43,8 +43,9 @@ def sized_starts(
     flops = max(starts.KINDS[names[0]](input_shape, 10).flops, 1)
     epochs = time_limit * POWER / flops / n
     enough = EPOCHS * (time_limit / 120) ** EXPONENT
-    factor = min(sqrt(min(epochs / enough, n / PER_OCTAVE_OF_AREA)), WIDEST)
+    factor = min(sqrt(min(epochs / enough, n / EXAMPLES)), WIDEST)
     if factor < LEAST_FACTOR:
         return tuple(names)
-    width = 8 * round(factor * DEFAULT_WIDTH / 8)
+    default = Sizing.of(input_shape, None, None, None, None).width
+    width = 8 * round(factor * default / 8)
     return tuple((name, {"width": width}) for name in names)
