@@ -54,9 +54,10 @@ def without_model(pick):
     from kmorph.morphs import Limits
     from kmorph.search.propose import Proposal
 
-    def proposer(observations, *, limits=None, rng=None, kinds=None, **_):
+    def proposer(observations, *, rng=None, kinds=None, expected=None, parents=None, **_):
         rng = np.random.default_rng(rng)
-        parent = pick(observations, rng)
+        possible = [*observations, *([] if expected is None else [expected])]
+        parent = pick([o for o in possible if parents is None or o.model_id in parents], rng)
         graph, steps = parent.graph.without_weights(), []
         bound = Limits(max_flops=int(1.5 * graph.flops))
         for _ in range(int(rng.integers(1, MOST_MORPHS + 1))):
@@ -82,7 +83,7 @@ def run_arm(task: str, arm: str, seed: int, seconds: float) -> dict:
 
     choices = {
         "random": lambda observations, rng: observations[rng.integers(len(observations))],
-        "best-first": lambda observations, rng: min(observations, key=lambda o: o.loss),
+        "best-first": lambda observations, rng: min(observations, key=lambda o: o.loss or 0.0),
     }
     if arm != "full":
         # The estimator makes the search itself; here it gets another proposer.

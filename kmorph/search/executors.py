@@ -58,7 +58,7 @@ class WorkerProcesses:
             max_workers=self.workers,
             timeout=None,
             initializer=worker.prepare,
-            initargs=(os.getpid(),),
+            initargs=(os.getpid(), self.workers),
             env=environment,
         )
 

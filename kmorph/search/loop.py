@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from kmorph.search.record import Record, best_record
 from kmorph.search.schedule import Schedule
 from kmorph.search.settings import Candidate, Settings
 from kmorph.search.settling import Settling
-from kmorph.search.worker import Result, Task
+from kmorph.search.worker import Result, Task, losses_file
 from kmorph.surrogate import Surrogate
 from kmorph.training.plan import Plan
 
@@ -170,7 +171,8 @@ class Search:
     def _next_child(self) -> Candidate | None:
         """What the surrogate proposes."""
         proposal, self.prepared = self.prepared, None
-        proposal = proposal or self._propose()
+        if proposal is None or not self._may_grow(proposal.parent_id):
+            proposal = self._propose()
         if proposal is None:
             return None
         seed = self._new_seed()
@@ -182,26 +184,42 @@ class Search:
             *self.planner.first_or_stable(proposal.graph, seed, proposal.hyperparameters),
         )
 
+    def _may_grow(self, model_id: int) -> bool:
+        """Whether a model may be a parent now: the best one always, others while work may be discarded."""
+        best = self.models.best_stable()
+        if model_id not in self.models.records or best is None:
+            return False
+        return model_id == best.model_id or self.schedule.may_branch()
+
     def _prepare_proposal(self) -> None:
         """Choose the next child while the present one trains, which stands in by its prediction."""
-        if self.prepared is None and self.jobs and self.models.stable():
+        if self.prepared is None and self.jobs:
             if not self.schedule.time_to_settle(len(self.models) + len(self.jobs)):
                 self.prepared = self._propose()
 
     def _propose(self) -> Proposal | None:
-        observations = self.models.observations()
-        if not observations:
+        observations, under_way = self.models.observations(), self.jobs.under_way
+        best = self.models.best_stable()
+        parents = {best.model_id} if best is not None and not self.schedule.may_branch() else None
+        expected = None
+        if self.workers == 1 and under_way and under_way[0].phase == "stable":
+            # It is likely to be the best, and then the one to be grown.
+            expected = self.models.expected(under_way.pop(), self.history.next_model_id(), self.planner)
+            parents = parents and {expected.model_id}
+        if not observations and expected is None:
             return None
         return self._proposer(
             observations,
             limits=self.settings.limits,
             rng=self._rng,
             time_left=self.schedule.time_left(),
-            pending=self.models.unmeasured(self.jobs.under_way, self.settings.n_train),
-            failed=self.models.unmeasured(self._failed_children, self.settings.n_train),
+            pending=self.models.unmeasured(under_way, self.planner),
+            failed=self.models.unmeasured(self._failed_children, self.planner),
             kinds=self.settings.kinds,
             surrogate=self.surrogate,
             space=self.settings.space,
+            expected=expected,
+            parents=parents,
         )
 
     # Training.
@@ -216,11 +234,15 @@ class Search:
         else:
             assert parent.model_id is not None
             source = self.folder.model_file(parent.model_id)
+        plan = replace(candidate.plan, images_before=parent.lineage_images if parent else 0)
+        if parent is not None and candidate.morphs and plan.phase == "stable":
+            rival = self._losses_file(parent.model_id)
+            plan = replace(plan, rival=str(rival) if rival.exists() else None)
         task = Task(
             graph_file=str(source),
             morphs=candidate.morphs,
             data_folder=str(self.data_folder),
-            plan=candidate.plan,
+            plan=plan,
             output_file=str(scratch.with_suffix(".safetensors")),
             events_file=str(scratch.with_suffix(".jsonl")),
             stop_file=str(self.folder.scratch / "stop"),
@@ -245,9 +267,16 @@ class Search:
         else:
             if result.images:
                 self._observe(result)
-            record = self._as_record(candidate, result)
+            record = self._as_record(candidate, result, "stopped" if result.stopped else "done")
+            losses = losses_file(file)
+            if losses.exists():
+                losses.replace(self._losses_file(record.model_id))
             self._add(record, file, candidate.graph)
             self.settling.note(record)
+
+    def _losses_file(self, model_id: int | None) -> Path:
+        """Validation losses of a model of this run, one an example; those of earlier runs are not kept."""
+        return self.folder.scratch / f"model-{model_id}.npy"
 
     def _observe(self, result: Result) -> None:
         speed, cap = max(result.images_per_second, 1e-9), self.settings.max_epochs
@@ -276,6 +305,7 @@ class Search:
             images_seen=result.images,
             seconds=result.seconds,
             state=state,
+            reason=result.stopped,
             phase=candidate.phase,
             lineage_images=result.images + sum(record.lineage_images for record in before),
             lineage_seconds=result.seconds + sum(record.lineage_seconds for record in before),
@@ -291,6 +321,7 @@ class Search:
         self.history.add(record)
         self._failures_in_a_row = 0
         self.models.add(record, graph)
+        self.schedule.discard(self.models.discarded_seconds())
         self.listener.candidate_recorded(record)
 
     def _add_ensemble(self) -> None:

@@ -131,14 +131,24 @@ class Planner:
         return float("inf") if left is None else left / self.epoch_seconds(graph)
 
     def epoch_seconds(self, graph: Graph) -> float:
-        """How long a graph takes for a pass over the training data, by the speed of those measured."""
+        """How long a graph takes for a pass over the training data."""
+        return self.settings.n_train / self.speed(graph)
+
+    def speed(self, graph: Graph) -> float:
+        """Examples per second that a graph is trained on, by the speed of those measured."""
         speeds = [
             record.images_per_second * record.flops
             for record in self.records.values()
             if record.images_per_second > 0
         ]
         power = float(np.median(speeds)) if speeds else POWER
-        return self.settings.n_train * max(graph.flops, 1) / max(power, 1.0)
+        return max(power, 1.0) / max(graph.flops, 1)
+
+    def expected_images(self, plan: Plan, graph: Graph) -> int:
+        """How many examples a graph is going to see under a plan."""
+        found = [] if plan.max_epochs is None else [plan.max_epochs * self.settings.n_train]
+        found += [] if plan.seconds is None else [int(plan.seconds * self.speed(graph))]
+        return min(found, default=self.settings.n_train)
 
 
 def augmentation_for(kinds: tuple[str, ...], epochs: float) -> tuple[str, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from kmorph.graph import Graph
+from kmorph.search.planning import Planner
 from kmorph.search.propose import Observation
 from kmorph.search.record import Record, best_record
 from kmorph.search.settings import Candidate
@@ -50,6 +52,15 @@ class Population:
         """The lineage that is worth settling: that with the lowest loss."""
         return best_record(self.stable(), "loss")
 
+    def discarded_seconds(self) -> float:
+        """Time that went into models of the stable phase which the best one does not descend from."""
+        best = self.best_stable()
+        if best is None:
+            return 0.0
+        kept = {record.model_id for record in self.lineage(best)}
+        lost = [r for r in self.records.values() if r.phase == "stable" and r.model_id not in kept]
+        return sum(record.seconds for record in lost)
+
     def observations(self) -> list[Observation]:
         """What the surrogate learns from: the models of the stable phase."""
         return [self.observation(record) for record in self.stable()]
@@ -72,18 +83,33 @@ class Population:
             ),
         )
 
-    def unmeasured(self, candidates: Iterable[Candidate], images: int) -> list[Observation]:
+    def expected(self, candidate: Candidate, model_id: int, planner: Planner) -> Observation:
+        """A candidate in training as a parent to be, so that its children can be chosen meanwhile.
+
+        Parameters
+        ----------
+        candidate : Candidate
+        model_id : int
+            Number that it will have.
+        planner : Planner
+        """
+        (unmeasured,) = self.unmeasured([candidate], planner)
+        path = (*unmeasured.path, (model_id, unmeasured.lineage_images))
+        return dataclasses.replace(unmeasured, model_id=model_id, path=path)
+
+    def unmeasured(self, candidates: Iterable[Candidate], planner: Planner) -> list[Observation]:
         """Candidates in training, or that failed, for the surrogate; their losses are not known.
 
         Parameters
         ----------
         candidates : iterable of Candidate
-        images : int
-            Examples that each is expected to have been trained on.
+        planner : Planner
+            Tells how many examples each is expected to be trained on, and how fast.
         """
         found = []
         for candidate in candidates:
             parent = candidate.parent
+            images = planner.expected_images(candidate.plan, candidate.graph)
             found.append(
                 Observation(
                     model_id=-1,
@@ -91,7 +117,7 @@ class Population:
                     graph=candidate.graph,
                     loss=None,
                     lineage_images=images + (parent.lineage_images if parent else 0),
-                    images_per_second=parent.images_per_second if parent else 1.0,
+                    images_per_second=planner.speed(candidate.graph),
                     hyperparameters=candidate.plan.hyperparameters.to_dict(),
                     path=self.observation(parent).path if parent else (),
                 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from math import exp
@@ -139,6 +139,8 @@ def propose(
     seconds: float = 2.0,
     surrogate: Surrogate | None = None,
     space: Space | None = None,
+    expected: Observation | None = None,
+    parents: Collection[int] | None = None,
 ) -> Proposal | None:
     """Choose the candidate that may credibly end furthest below the best parent trained on unchanged.
 
@@ -148,7 +150,7 @@ def propose(
     Parameters
     ----------
     observations : sequence of Observation
-        Those with a finite loss are learned from, and are the possible parents.
+        Those with a finite loss are learned from, and are possible parents.
     limits : Limits, optional
         Bounds of growth.
     rng : numpy.random.Generator or int, optional
@@ -167,6 +169,11 @@ def propose(
         One from an earlier call, whose parameters need not be learned anew.
     space : Space, optional
         Hyperparameters that may be changed, together with the architecture or alone; None: the parent's stay.
+    expected : Observation, optional
+        A candidate in training that may be a parent as well, with the number that it will have. It is taken
+        to come out as predicted.
+    parents : collection of int, optional
+        Model ids of the possible parents; None: all observed, and the expected one.
 
     Returns
     -------
@@ -174,7 +181,12 @@ def propose(
         None if nothing was measured yet, or nothing is left that was not tried.
     """
     known = [o for o in observations if o.loss is not None and np.isfinite(o.loss) and o.loss > 0]
-    if not known:
+    waiting = [] if expected is None else [expected]
+    if not known and expected is not None:
+        # Whatever it comes out as, what counts of its children is how they differ from it.
+        known, waiting = [dataclasses.replace(expected, loss=1.0)], []
+    grown = [o for o in (*known, *waiting) if parents is None or o.model_id in parents]
+    if not grown:
         return None
     rng = np.random.default_rng(rng)
     limits = limits or Limits()
@@ -184,22 +196,22 @@ def propose(
         [o.loss for o in known if o.loss is not None],
         [o.as_candidate() for o in failed],
     )
-    process = process.with_pending([o.as_candidate() for o in pending])
+    process = process.with_pending([o.as_candidate() for o in (*pending, *waiting)])
     deadline = time.monotonic() + seconds
-    make = _Children(limits, kinds, space or Space(), rng, (*observations, *pending, *failed))
-    score = _Score(process, beta, known, time_left)
+    make = _Children(limits, kinds, space or Space(), rng, (*observations, *pending, *waiting, *failed))
+    score = _Score(process, beta, known, grown, time_left)
     rounds = [score(score.unchanged)]
-    parents = rounds[0][:PARENTS]
-    rounds.append(score([other for option in parents for other in make.with_other_hyperparameters(option)]))
-    branches = max(SINGLES // len(parents), 1)
+    beam = rounds[0][:PARENTS]
+    rounds.append(score([other for option in beam for other in make.with_other_hyperparameters(option)]))
+    branches = max(SINGLES // len(beam), 1)
     for _ in range(DEPTH):
         children: list[_Option] = []
-        for option in parents:
+        for option in beam:
             children += make(option, branches)
             if time.monotonic() > deadline:
                 break
         rounds.append(score(children))
-        parents, branches = rounds[-1][:BEAM], BRANCHES
+        beam, branches = rounds[-1][:BEAM], BRANCHES
         if time.monotonic() > deadline:
             break
     rounds[0] = [option for option in rounds[0] if not make.was_tried(option)]
@@ -228,6 +240,7 @@ class _Score:
         process: Surrogate,
         beta: float,
         known: Sequence[Observation],
+        grown: Sequence[Observation],
         time_left: float | None,
     ) -> None:
         self.process, self.beta = process, beta
@@ -237,8 +250,8 @@ class _Score:
         trained = [o.lineage_images / self._speed_of(o) for o in known]
         self.seconds = float(np.median(trained)) if time_left is None else max(time_left, 0.0)
         # Converted once for each parent, not for each of its many children.
-        self.parents = {id(o): o.as_candidate() for o in known}
-        options = [_Option(o, (), self.parents[id(o)].graph, o.hyperparameters) for o in known]
+        self.parents = {id(o): o.as_candidate() for o in grown}
+        options = [_Option(o, (), self.parents[id(o)].graph, o.hyperparameters) for o in grown]
         mean = process.predict_mean([self._candidate(option) for option in options])
         self.unchanged = [options[i] for i in np.argsort(mean, kind="stable")[:CONTINUED]]
         self.reference = self._candidate(self.unchanged[0])

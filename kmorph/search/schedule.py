@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kmorph.training.trainer import RACE
+
 MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
 # Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
 # in between in proportion. The more epochs there are, the more a long fall of the learning rate pays.
 DECAY_SHARES = ((120.0, 0.45), (300.0, 0.65), (600.0, 0.75))
 SLICES = (8, 12)  # fewest and most candidates in the stable phase
 GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
-ALL_STARTS_FROM = 300.0  # seconds from which every start gets its slice
 SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by this
 # Where an epoch takes longer than a slice, slices are fewer, so that compiling and evaluating do not eat
-# them: each trains for at least so many times its overhead, or for an epoch.
-LEAST_TRAINING = 5.0
-# Epochs that the whole time is worth, from which a second start is tried.
-EPOCHS_FOR_STARTS = 8.0
+# them: each trains for an epoch, or at least for so many times its overhead.
+LONGEST_NEEDED = 10.0
+# Share of the time that may go to models that are not trained on, overhead included; a part of it to starts.
+DISCARDED = 0.2
+DISCARDED_STARTS = 0.1
 # Models that are settled and averaged at the end, at most, and the fewest epochs that each must get if there
 # are more than two.
 MEMBERS = 3
@@ -48,6 +50,7 @@ class Schedule:
     def __post_init__(self) -> None:
         self._overhead = 3.0
         self._epoch = 0.0
+        self._discarded = 0.0
         self._longest_settling = float("inf")
 
     @property
@@ -80,7 +83,7 @@ class Schedule:
         fewest, most = SLICES
         number = min(most, max(fewest, self.time_limit / SECONDS_PER_SLICE))
         stable = (1 - self._decay_share - MARGIN) * self.time_limit
-        least = min(LEAST_TRAINING * self._overhead, self._epoch, stable / 2 - self._overhead)
+        least = min(LONGEST_NEEDED * self._overhead, self._epoch, stable / 2 - self._overhead)
         return max(1.0, stable / number - self._overhead, least)
 
     def expect(self, epoch: float) -> None:
@@ -107,12 +110,31 @@ class Schedule:
         if longest_training is not None:
             self._longest_settling = 1.3 * longest_training + self._overhead
 
+    def discard(self, seconds: float) -> None:
+        """Take into account how much time went, so far, into models that are not trained on.
+
+        Parameters
+        ----------
+        seconds : float
+            All of it, not what was added.
+        """
+        self._discarded = seconds
+
+    def may_branch(self) -> bool:
+        """Whether a child may be grown from another model than the best, which costs a slice either way."""
+        return self._may_discard(self._overhead + (self.slice_seconds() or 0.0))
+
+    def _may_discard(self, seconds: float) -> bool:
+        return self.time_limit is None or self._discarded + seconds <= DISCARDED * self.time_limit
+
     def time_to_settle(self, models: int) -> bool:
         """Whether the next candidate should be the last: the best lineage at a falling learning rate."""
         if self.max_models is not None and models >= self.max_models - 1:
             return True
         if self.decay_begins is None:
             return False
+        if models and not self._may_discard(self._overhead + RACE * (self.slice_seconds() or 0.0)):
+            return True  # the next child might lose, and that would be too much
         # Another candidate that could train for less than half its slice is not worth its overhead.
         return time.time() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins
 
@@ -152,8 +174,7 @@ class Schedule:
         """How many starts are worth a slice each before growing begins."""
         if self.time_limit is None:
             return offered
-        if self.time_limit < EPOCHS_FOR_STARTS * self._epoch:
+        if self.time_limit < GROWTH_FROM:
             return 1
-        if self.time_limit >= ALL_STARTS_FROM:
-            return offered
-        return 1 if self.time_limit < GROWTH_FROM else min(2, offered)
+        lost = DISCARDED_STARTS * self.time_limit / (self._overhead + (self.slice_seconds() or 0.0))
+        return min(1 + int(lost), offered)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kmorph.errors import KmorphError
 from kmorph.graph import Graph
 from kmorph.training.plan import Plan
@@ -61,6 +63,8 @@ class Result:
     epochs, seconds, images_per_second : float
     images, n_parameters, flops : int
     fingerprint : str
+    stopped : str or None
+        Why training ended early, with metrics all the same.
     """
 
     reason: str | None = None
@@ -72,9 +76,10 @@ class Result:
     n_parameters: int = 0
     flops: int = 0
     fingerprint: str = ""
+    stopped: str | None = None
 
 
-def prepare(parent: int | None = None) -> None:
+def prepare(parent: int | None = None, workers: int = 1) -> None:
     """Make a fresh worker process ready: it outlives no parent, leaves Ctrl-C to it, and loads TensorFlow.
 
     Parameters
@@ -82,13 +87,15 @@ def prepare(parent: int | None = None) -> None:
     parent : int, optional
         Process id of the search; when it is gone the worker ends at once, so that nobody writes into a
         folder that another search goes on with.
+    workers : int, default=1
+        How many share this machine's cores.
     """
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with, args=(parent,), daemon=True, name="kmorph-parent-watch").start()
-    from kmorph.training.quiet import load_tensorflow
+    from kmorph.training.quiet import cores, load_tensorflow
 
-    load_tensorflow()
+    load_tensorflow(threads=max(1, cores() // workers))
 
 
 def _end_with(parent: int) -> None:
@@ -121,6 +128,7 @@ def evaluate(task: Task) -> Result:
                 stop=lambda: os.path.exists(task.stop_file),
             )
         outcome.graph.save(task.output_file)
+        np.save(losses_file(task.output_file), outcome.losses, allow_pickle=False)
     except (KmorphError, Stopped) as error:
         return _failed(graph, str(error), begun)
     except Exception as error:
@@ -135,7 +143,13 @@ def evaluate(task: Task) -> Result:
         n_parameters=graph.n_parameters,
         flops=graph.flops,
         fingerprint=graph.fingerprint,
+        stopped=outcome.stopped,
     )
+
+
+def losses_file(output_file: str | Path) -> Path:
+    """Where the validation losses of a trained graph lie, one an example."""
+    return Path(output_file).with_suffix(".losses.npy")
 
 
 def grow(task: Task) -> Graph:

@@ -65,6 +65,11 @@ class Plan:
     merge_validation : bool, default=False
         Whether validation examples are trained on as well. What is measured on them afterwards is no
         estimate any more; it is only good for noticing that training failed.
+    images_before : int, default=0
+        Examples that the weights were trained on before; their average goes on from there.
+    rival : str or None, default=None
+        File of the validation losses of the parent, one an example (``.npy``). A child that does worse after a
+        part of its time (`kmorph.training.trainer.RACE`) is stopped then.
     hyperparameters : Hyperparameters
     seed : int, default=0
         Seed of shuffling, augmentation and dropout.
@@ -78,5 +83,7 @@ class Plan:
     min_loss_decrease: float = 0.0
     keep_best: bool = False
     merge_validation: bool = False
+    images_before: int = 0
+    rival: str | None = None
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     seed: int = 0

@@ -7,6 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 
+MOST_PARTS = 4  # operations, or parts of a batch, that are computed side by side
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 @contextlib.contextmanager
 def without_native_messages() -> Iterator[None]:
@@ -30,10 +37,16 @@ def without_native_messages() -> Iterator[None]:
         os.close(null)
 
 
-def load_tensorflow() -> None:
+def load_tensorflow(threads: int | None = None) -> None:
     """Import TensorFlow and look for its devices quietly; GPU memory is taken as it is needed.
 
     A TensorFlow that is loaded already is left as its user set it up.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Processor cores that it should keep busy. They rather do operations side by side than share one:
+        those of small networks are too short for that. None: TensorFlow's own choice.
     """
     if "tensorflow" in sys.modules:
         return
@@ -41,6 +54,10 @@ def load_tensorflow() -> None:
     with without_native_messages():
         import tensorflow as tf
 
+        if threads is not None:
+            parts = min(threads, MOST_PARTS)
+            tf.config.threading.set_inter_op_parallelism_threads(parts)
+            tf.config.threading.set_intra_op_parallelism_threads(-(-threads // parts))
         for device in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(device, True)
         tf.constant(0.0)

@@ -10,8 +10,10 @@ from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.training.augment import augment
 from kmorph.training.plan import Hyperparameters
+from kmorph.training.quiet import MOST_PARTS, cores
 
 MOMENTUM = 0.9
+SMALLEST_PART = 32  # examples that are worth a thread of their own
 
 
 class TensorFlowStep:
@@ -19,6 +21,9 @@ class TensorFlowStep:
 
     Two sets of weights are kept: those that training moves, and their running average, which is what
     gets evaluated and saved. Averaging takes out the noise of a constant learning rate.
+
+    On a CPU a batch is computed in parts side by side, each with a batch norm of its own: the operations of
+    small networks are too short to be worth dividing among threads.
 
     Parameters
     ----------
@@ -49,12 +54,12 @@ class TensorFlowStep:
         self._norms = [
             layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
         ]
-        self._norm_momentum = tf.Variable(0.9, trainable=False)
         self._in_average = False
+        self._part = tf.function(self._loss_and_gradients)
         self._step = tf.function(self._train_batch, reduce_retracing=True)
         self._averaging = tf.function(self._update_average)
         self._forward = tf.function(self._normalise, reduce_retracing=True)
-        self._predict = tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)
+        self._predict = tf.function(self._predict_batch, reduce_retracing=True)
 
     def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
         """One step on a batch; returns the loss as a tensor, not waited for.
@@ -72,22 +77,14 @@ class TensorFlowStep:
     def _train_batch(self, x: Any, y: Any, learning_rate: Any, seed: Any) -> Any:
         import tensorflow as tf
 
-        settings = self._hyperparameters
-        x = tf.cast(augment(x, settings.augment, seed), tf.float32)
-        target = tf.one_hot(y, self.graph.output_shape[-1])
-        if settings.label_smoothing:
-            share = settings.label_smoothing
-            target = (1 - share) * target + share / self.graph.output_shape[-1]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self._trainable)
-            logits = self.model(x, training=True)
-            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
-        gradients = tape.gradient(loss, self._trainable)
-        # A step that would make weights infinite is noticed by the caller: the loss is not finite.
-        gradients, _ = tf.clip_by_global_norm(
-            [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, self._trainable, strict=True)],
-            5.0,
+        n = parts_of(x.shape[0])
+        parts = zip(tf.split(x, n), tf.split(y, n), strict=True)
+        losses, gradients = zip(
+            *(self._part(x, y, seed + [i, 0]) for i, (x, y) in enumerate(parts)), strict=True
         )
+        gradients = [tf.add_n(same) / n for same in zip(*gradients, strict=True)]
+        # A step that would make weights infinite is noticed by the caller: the loss is not finite.
+        gradients, _ = tf.clip_by_global_norm(gradients, 5.0)
         for variable, slot, gradient, decay in zip(
             self._trainable, self._momentum, gradients, self._decays, strict=True
         ):
@@ -101,7 +98,25 @@ class TensorFlowStep:
                 momentum=MOMENTUM,
                 use_nesterov=True,
             )
-        return loss
+        return tf.add_n(losses) / n
+
+    def _loss_and_gradients(self, x: Any, y: Any, seed: Any) -> tuple[Any, list[Any]]:
+        import tensorflow as tf
+
+        settings = self._hyperparameters
+        x = tf.cast(augment(x, settings.augment, seed), tf.float32)
+        target = tf.one_hot(y, self.graph.output_shape[-1])
+        if settings.label_smoothing:
+            share = settings.label_smoothing
+            target = (1 - share) * target + share / self.graph.output_shape[-1]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self._trainable)
+            logits = self.model(x, training=True)
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
+        gradients = tape.gradient(loss, self._trainable)
+        return loss, [
+            tf.zeros_like(v) if g is None else g for g, v in zip(gradients, self._trainable, strict=True)
+        ]
 
     def average(self, keep: float) -> None:
         """Move the averaged weights: they keep the share `keep` of themselves."""
@@ -123,16 +138,20 @@ class TensorFlowStep:
         if not self._norms:
             return
         for i, x in enumerate(batches):
-            self._norm_momentum.assign(i / (i + 1))
-            self._forward(x)
+            self._forward(x, np.float32(i))
 
-    def _normalise(self, x: Any) -> None:
-        # Keras reads `momentum` when it traces, so a variable there makes it adjustable.
+    def _normalise(self, x: Any, number: Any) -> None:
+        import tensorflow as tf
+
+        # Keras reads `momentum` when it traces, so a tensor there makes the result a plain mean.
         settings = [layer.momentum for layer in self._norms]
-        for layer in self._norms:
-            layer.momentum = self._norm_momentum
+        n = parts_of(x.shape[0])
         try:
-            self.model(x, training=True)
+            for i, part in enumerate(tf.split(x, n)):
+                seen = number * n + i
+                for layer in self._norms:
+                    layer.momentum = seen / (seen + 1)
+                self.model(part, training=True)
         finally:
             for layer, momentum in zip(self._norms, settings, strict=True):
                 layer.momentum = momentum
@@ -148,6 +167,23 @@ class TensorFlowStep:
             parts.append(self._predict(batch).numpy()[:held])
         return np.concatenate(parts)
 
+    def _predict_batch(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        parts = tf.split(x, parts_of(x.shape[0]))
+        return tf.concat([self.model(part, training=False) for part in parts], axis=0)
+
     def to_graph(self) -> Graph:
         """The graph with the model's present weights."""
         return get_weights(self.model, self.graph)
+
+
+def parts_of(batch_size: int | None) -> int:
+    """In how many parts of one size a batch is computed side by side."""
+    import tensorflow as tf
+
+    if batch_size is None or tf.config.list_logical_devices("GPU"):
+        return 1
+    threads = tf.config.threading.get_inter_op_parallelism_threads() or cores()
+    most = max(1, min(threads, MOST_PARTS, batch_size // SMALLEST_PART))
+    return next(parts for parts in range(most, 0, -1) if batch_size % parts == 0)

@@ -16,6 +16,10 @@ from kmorph.training.plan import Plan
 CALIBRATION = 2000  # images on which batch norm statistics are measured before an evaluation
 AVERAGE_EVERY = 4  # steps between two updates of the averaged weights
 FIRST_EVALUATION = 0.7  # seconds that it is expected to take, compiling included, before one was measured
+RACE = 1 / 3
+"""Part of its time after which a child is compared with its parent."""
+BEHIND = 2.0  # standard errors of the mean difference by which a child must be worse to be stopped
+LEAST_RACE = 5.0  # a comparison costs an evaluation; training for less than so many is not worth one
 WARM_UP = 10  # steps in which the learning rate of the stable phase rises to its value
 
 
@@ -78,6 +82,10 @@ class Outcome:
         From the call to its end, building and compiling included.
     images_per_second : float
         Speed of the training steps alone.
+    losses : ndarray of float32, shape (n_val,)
+        Cross-entropy of each validation example.
+    stopped : str or None, default=None
+        Why training ended early.
     """
 
     graph: Graph
@@ -86,6 +94,8 @@ class Outcome:
     images: int
     seconds: float
     images_per_second: float
+    losses: np.ndarray
+    stopped: str | None = None
 
 
 def train(
@@ -133,6 +143,8 @@ def train(
         images=run.images,
         seconds=time.time() - begun,
         images_per_second=run.images / max(run.training_seconds, 1e-9) if run.images else 0.0,
+        losses=run.losses,
+        stopped=run.stopped,
     )
 
 
@@ -149,6 +161,10 @@ class _Run:
         self.training_seconds = 0.0
         self.evaluation_seconds = FIRST_EVALUATION
         self.result: Graph = step.graph
+        self.metrics: dict[str, float] | None = None
+        self.losses = np.empty(0, np.float32)
+        self.stopped: str | None = None
+        self.rival = None if plan.rival is None else np.load(plan.rival, allow_pickle=False)
         self.best: dict[str, float] | None = None
         self.setback = 0
 
@@ -176,6 +192,13 @@ class _Run:
                 value = self._checked(loss)
                 report({"images": self.images, "loss": value, "progress": round(progress, 3), "time": now})
                 reported = now
+            if self.rival is not None and progress >= RACE:
+                began = time.time()
+                self._race(self.rival, now - first - paused)
+                self.rival = None
+                paused += time.time() - began
+                if self.stopped:
+                    break
             if plan.patience is not None and (count + 1) % every_epoch == 0:
                 began = time.time()
                 self._checked(loss)
@@ -194,8 +217,9 @@ class _Run:
             self._keep_best(self._evaluate())
             assert self.best is not None
             return self.best
-        metrics = self._evaluate()
-        return metrics
+        if self.stopped and self.metrics is not None:
+            return self.metrics  # those of the race
+        return self._evaluate()
 
     def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Shuffled batches of one size, for ever; a last part too small is carried into the next epoch."""
@@ -244,9 +268,22 @@ class _Run:
         return peak * min(1.0, (count + 1) / WARM_UP) * (1 - progress)
 
     def _keep(self, count: int) -> float:
-        """Share of the averaged weights that stays at an update: they span about a tenth of the run."""
-        updates = count / AVERAGE_EVERY
+        """Share of the averaged weights that stays at an update: they span about a tenth of what was seen."""
+        updates = (count + self.plan.images_before / self.batch) / AVERAGE_EVERY
         return min(0.98, updates / (updates + 9))
+
+    def _race(self, rival: np.ndarray, seconds: float) -> None:
+        """Stop if the parent, though it was trained less, is better by more than chance."""
+        if seconds < LEAST_RACE * RACE * self.evaluation_seconds:
+            return
+        self._evaluate()
+        behind = self.losses - rival
+        error = float(behind.std() / np.sqrt(len(behind)))
+        if behind.mean() > BEHIND * error:
+            self.stopped = (
+                f"stopped after a third of its time: validation loss {behind.mean():.3f} ± {error:.3f} above "
+                "its parent's"
+            )
 
     def _evaluate(self) -> dict[str, float]:
         """Metrics of the averaged, recalibrated weights, which become the result."""
@@ -255,12 +292,14 @@ class _Run:
         if self.images:
             self.step.recalibrate(self._calibration_batches())
         logits = self.step.predict(self.data.x_val, self.evaluation_batch)
+        self.losses = cross_entropies(logits, np.asarray(self.data.y_val))
         metrics = classification_metrics(logits, np.asarray(self.data.y_val))
         if not np.isfinite(metrics["loss"]):
             raise Stopped("the validation loss is not finite")
         self.result = self.step.to_graph()
         self.step.swap()
         self.evaluation_seconds = time.time() - began
+        self.metrics = metrics
         return metrics
 
     def _calibration_batches(self) -> list[np.ndarray]:
@@ -286,10 +325,15 @@ class _Run:
         return value
 
 
-def classification_metrics(logits: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Cross-entropy and accuracy of logits, shape (n, classes), against class numbers, shape (n,)."""
+def cross_entropies(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Cross-entropy of each example: logits (n, classes), class numbers (n,); float32, shape (n,)."""
     logits = logits.astype(np.float64)
     top = logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-    loss = float(np.mean(log_sum - logits[np.arange(len(y)), y]))
+    return (log_sum - logits[np.arange(len(y)), y]).astype(np.float32)
+
+
+def classification_metrics(logits: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Cross-entropy and accuracy of logits, shape (n, classes), against class numbers, shape (n,)."""
+    loss = float(np.mean(cross_entropies(logits, y), dtype=np.float64))
     return {"loss": loss, "accuracy": float(np.mean(logits.argmax(axis=1) == y))}

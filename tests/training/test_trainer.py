@@ -157,7 +157,7 @@ def test_recalibration_measures_batch_statistics():
     step.recalibrate(batches)
     weights = step.to_graph().layer_weights(1)
     assert np.allclose(weights["moving_mean"], np.mean([b.mean(0).ravel() for b in batches], 0), atol=1e-4)
-    assert np.allclose(weights["moving_variance"], np.mean([b.var(0).ravel() for b in batches], 0), rtol=1e-3)
+    assert np.allclose(weights["moving_variance"], np.mean([b.var(0).ravel() for b in batches], 0), rtol=5e-3)
     assert step.model.layers[2].momentum == 0.9  # as before
 
 
