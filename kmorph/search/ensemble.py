@@ -5,17 +5,14 @@ An ensemble is an ordinary graph, so that it is saved, drawn, exported and train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from kmorph.errors import GraphError
 from kmorph.graph import Concat, Dense, Graph, GraphBuilder
 from kmorph.search.record import Record
-
-TOLERANCE = 2.0
-"""Largest loss of a member before it settles, as a multiple of the lowest; few examples make it noisy."""
-
+from kmorph.training.trainer import cross_entropies
 
 def can_join(graph: Graph) -> bool:
     """Whether a graph ends in a dense layer on features, as all starts do."""
@@ -85,41 +82,58 @@ def _add_features(builder: GraphBuilder, graph: Graph) -> int:
 
 def choose_members(
     records: Sequence[Record],
-    root: Callable[[Record], int | None],
+    logits: Mapping[int, np.ndarray],
+    y: np.ndarray,
     fits: Callable[[list[Record]], bool],
     most: int,
+    least: int = 1,
 ) -> list[Record]:
-    """Models worth averaging, the best first: unlike each other, and none much worse than the best.
+    """Models whose mean predicts best, found one after the other: each lowers the mean's loss the most.
 
     Parameters
     ----------
     records : sequence of Record
         Measured models.
-    root : callable
-        Tells the start of a model's lineage: networks of different starts err differently.
+    logits : mapping from model id to ndarray, shape (n, classes)
+        Predictions for the validation examples; a model without any is only chosen if it is the best.
+    y : ndarray of int, shape (n,)
+        Their class numbers.
     fits : callable
         Whether a list of members keeps the limits of the search.
-    most : int
+    most, least : int
+        Members. Beyond the fewest, one must lower the loss by more than its standard error: of many models
+        some fit the validation examples by chance.
 
     Returns
     -------
     list of Record
         At least the best one.
+
+    References
+    ----------
+    Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004.
     """
     ranked = sorted(records, key=lambda record: record.loss or 0.0)
-    good = [record for record in ranked if (record.loss or 0.0) <= TOLERANCE * (ranked[0].loss or 0.0)]
-    firsts: list[Record] = []
-    others: list[Record] = []
-    roots: set[int | None] = set()
-    structures: set[str] = set()
-    for record in good:
-        if record.fingerprint in structures:
-            continue
-        structures.add(record.fingerprint)
-        (others if root(record) in roots else firsts).append(record)
-        roots.add(root(record))
-    members: list[Record] = []
-    for record in (*firsts, *others):
-        if len(members) < most and (not members or fits([*members, record])):
-            members.append(record)
+    members = ranked[:1]
+    others = [record for record in ranked[1:] if record.model_id in logits]
+    if not ranked or ranked[0].model_id not in logits:
+        return members
+    total = np.asarray(logits[ranked[0].model_id], np.float64)
+    losses = cross_entropies(total, y)
+    while others and len(members) < most:
+        n = len(members) + 1
+        tried = [
+            (cross_entropies((total + logits[record.model_id or 0]) / n, y), record)
+            for record in others
+            if fits([*members, record])
+        ]
+        if not tried:
+            break
+        lower, record = min(tried, key=lambda pair: float(pair[0].mean()))
+        gain = losses - lower
+        if n > least and gain.mean() <= gain.std() / np.sqrt(len(gain)):
+            break
+        total, losses = total + logits[record.model_id or 0], lower
+        members.append(record)
+        others.remove(record)
     return members

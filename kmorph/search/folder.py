@@ -100,6 +100,10 @@ class RunFolder:
             raise
         return run
 
+    def logits_file(self, model_id: int | None) -> Path:
+        """A model's logits for the validation examples; kept during the fit that trained it."""
+        return self.scratch / f"model-{model_id}.npy"
+
     def model_file(self, model_id: int) -> Path:
         """Where the graph of model `model_id` is, or is to be."""
         return self.model_path(self.path, model_id)

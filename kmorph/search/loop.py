@@ -32,7 +32,7 @@ from kmorph.search.record import Record, best_record
 from kmorph.search.schedule import Schedule
 from kmorph.search.settings import Candidate, Settings
 from kmorph.search.settling import Settling
-from kmorph.search.worker import Result, Task, losses_file
+from kmorph.search.worker import Result, Task, logits_file
 from kmorph.surrogate import Surrogate
 from kmorph.training.plan import Plan
 
@@ -236,7 +236,7 @@ class Search:
             source = self.folder.model_file(parent.model_id)
         plan = replace(candidate.plan, images_before=parent.lineage_images if parent else 0)
         if parent is not None and candidate.morphs and plan.phase == "stable":
-            rival = self._losses_file(parent.model_id)
+            rival = self.folder.logits_file(parent.model_id)
             plan = replace(plan, rival=str(rival) if rival.exists() else None)
         task = Task(
             graph_file=str(source),
@@ -268,15 +268,11 @@ class Search:
             if result.images:
                 self._observe(result)
             record = self._as_record(candidate, result, "stopped" if result.stopped else "done")
-            losses = losses_file(file)
-            if losses.exists():
-                losses.replace(self._losses_file(record.model_id))
+            logits = logits_file(file)
+            if logits.exists():
+                logits.replace(self.folder.logits_file(record.model_id))
             self._add(record, file, candidate.graph)
             self.settling.note(record)
-
-    def _losses_file(self, model_id: int | None) -> Path:
-        """Validation losses of a model of this run, one an example; those of earlier runs are not kept."""
-        return self.folder.scratch / f"model-{model_id}.npy"
 
     def _observe(self, result: Result) -> None:
         speed, cap = max(result.images_per_second, 1e-9), self.settings.max_epochs

@@ -38,8 +38,9 @@ class Settings:
     min_loss_decrease : float
     merge_validation : bool, default=False
         Whether, under a time limit, the last training is on the validation examples as well.
-    ensemble : bool, default=False
-        Whether the last model is the mean of several, at least two.
+    ensemble : bool or "auto", default=False
+        Whether the last model is the mean of several, at least two; "auto": if their mean is better on the
+        validation examples before they settle, and each can be trained long enough.
     seed : int
     n_train : int
         Number of training examples.
@@ -59,7 +60,7 @@ class Settings:
     patience: int | None = None
     min_loss_decrease: float = 0.0
     merge_validation: bool = False
-    ensemble: bool = False
+    ensemble: bool | str = False
     seed: int = 0
 
 

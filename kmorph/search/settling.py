@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
+import numpy as np
+
 from kmorph.graph import Graph
 from kmorph.search.ensemble import can_join, choose_members, join
 from kmorph.search.folder import RunFolder
@@ -49,7 +51,7 @@ class Settling:
         """The next lineage to settle, or the mean of those that were; None if it is not the time for that."""
         if self.schedule.time_to_settle(len(self.models)):
             if self._waiting is None:
-                self._waiting = self._worth_settling()
+                self._waiting = self._worth_settling(folder)
                 self._mean_is_due = len(self._waiting) > 1 and not self.planner.merges
             if not self._waiting:
                 self._mean_is_due = False
@@ -92,19 +94,21 @@ class Settling:
         since = [record.phase for record in self.models.records.values()][-SETTLE_EVERY:]
         return len(since) == SETTLE_EVERY and "decay" not in since
 
-    def _worth_settling(self) -> list[Record]:
+    def _worth_settling(self, folder: RunFolder) -> list[Record]:
         best = self.models.best_stable()
         if best is None:
             return []
         joinable = [r for r in self.models.stable() if can_join(self.models.structures[r.model_id or 0])]
-        most = max(2, self.schedule.affordable_members(best.images_per_second, self.settings.n_train))
+        least = 2 if self.settings.ensemble is True else 1
+        most = max(least, self.schedule.affordable_members(best.images_per_second, self.settings.n_train))
         if self.schedule.max_models is not None:
             most = min(most, self.schedule.max_models - len(self.models) - 1)
         if not self.settings.ensemble or best not in joinable or most < 2:
             return [best]
-        return choose_members(
-            joinable, lambda record: self.models.lineage(record)[-1].model_id, self._fits, most
-        )
+        files = {record.model_id or 0: folder.logits_file(record.model_id) for record in joinable}
+        logits = {i: np.load(file, allow_pickle=False) for i, file in files.items() if file.exists()}
+        y = np.load(folder.scratch / "y_val.npy", allow_pickle=False)
+        return choose_members(joinable, logits, y, self._fits, most, least)
 
     def _fits(self, members: list[Record]) -> bool:
         """Whether a mean of these keeps the limits that the user set."""

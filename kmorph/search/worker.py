@@ -128,7 +128,7 @@ def evaluate(task: Task) -> Result:
                 stop=lambda: os.path.exists(task.stop_file),
             )
         outcome.graph.save(task.output_file)
-        np.save(losses_file(task.output_file), outcome.losses, allow_pickle=False)
+        np.save(logits_file(task.output_file), outcome.logits, allow_pickle=False)
     except (KmorphError, Stopped) as error:
         return _failed(graph, str(error), begun)
     except Exception as error:
@@ -147,9 +147,9 @@ def evaluate(task: Task) -> Result:
     )
 
 
-def losses_file(output_file: str | Path) -> Path:
-    """Where the validation losses of a trained graph lie, one an example."""
-    return Path(output_file).with_suffix(".losses.npy")
+def logits_file(output_file: str | Path) -> Path:
+    """Where a trained graph's logits for the validation examples lie."""
+    return Path(output_file).with_suffix(".logits.npy")
 
 
 def grow(task: Task) -> Graph:

@@ -367,7 +367,7 @@ class Estimator(Fitted):
             # Validation data of the user's own stays apart; weights there are none for; and a loss, unlike
             # an accuracy, need not improve by settling, so that it has to be measured.
             merge_validation=own_split and data.weights is None and self.objective == "accuracy",
-            ensemble=self.ensemble is True,  # "auto" uses none: none was measured to be better
+            ensemble=self.ensemble,
             seed=seed,
         )
 

@@ -68,7 +68,7 @@ class Plan:
     images_before : int, default=0
         Examples that the weights were trained on before; their average goes on from there.
     rival : str or None, default=None
-        File of the validation losses of the parent, one an example (``.npy``). A child that does worse after a
+        File (``.npy``) of the parent's logits for the validation examples. A child that does worse after a
         part of its time (`kmorph.training.trainer.RACE`) is stopped then.
     hyperparameters : Hyperparameters
     seed : int, default=0

@@ -82,8 +82,8 @@ class Outcome:
         From the call to its end, building and compiling included.
     images_per_second : float
         Speed of the training steps alone.
-    losses : ndarray of float32, shape (n_val,)
-        Cross-entropy of each validation example.
+    logits : ndarray of float32, shape (n_val, classes)
+        Predictions for the validation examples.
     stopped : str or None, default=None
         Why training ended early.
     """
@@ -94,7 +94,7 @@ class Outcome:
     images: int
     seconds: float
     images_per_second: float
-    losses: np.ndarray
+    logits: np.ndarray
     stopped: str | None = None
 
 
@@ -143,7 +143,7 @@ def train(
         images=run.images,
         seconds=time.time() - begun,
         images_per_second=run.images / max(run.training_seconds, 1e-9) if run.images else 0.0,
-        losses=run.losses,
+        logits=run.logits,
         stopped=run.stopped,
     )
 
@@ -162,7 +162,7 @@ class _Run:
         self.evaluation_seconds = FIRST_EVALUATION
         self.result: Graph = step.graph
         self.metrics: dict[str, float] | None = None
-        self.losses = np.empty(0, np.float32)
+        self.logits = np.empty((0, 0), np.float32)
         self.stopped: str | None = None
         self.rival = None if plan.rival is None else np.load(plan.rival, allow_pickle=False)
         self.best: dict[str, float] | None = None
@@ -277,7 +277,8 @@ class _Run:
         if seconds < LEAST_RACE * RACE * self.evaluation_seconds:
             return
         self._evaluate()
-        behind = self.losses - rival
+        y = np.asarray(self.data.y_val)
+        behind = cross_entropies(self.logits, y) - cross_entropies(rival, y)
         error = float(behind.std() / np.sqrt(len(behind)))
         if behind.mean() > BEHIND * error:
             self.stopped = (
@@ -291,9 +292,8 @@ class _Run:
         self.step.swap()
         if self.images:
             self.step.recalibrate(self._calibration_batches())
-        logits = self.step.predict(self.data.x_val, self.evaluation_batch)
-        self.losses = cross_entropies(logits, np.asarray(self.data.y_val))
-        metrics = classification_metrics(logits, np.asarray(self.data.y_val))
+        self.logits = self.step.predict(self.data.x_val, self.evaluation_batch)
+        metrics = classification_metrics(self.logits, np.asarray(self.data.y_val))
         if not np.isfinite(metrics["loss"]):
             raise Stopped("the validation loss is not finite")
         self.result = self.step.to_graph()

@@ -8,6 +8,7 @@ from kmorph.errors import GraphError
 from kmorph.graph import Activation, Dense, Graph, Normalize
 from kmorph.search.ensemble import choose_members, join
 from kmorph.search.record import Record
+from kmorph.training.trainer import cross_entropies
 
 
 def make(kind, seed, **size):
@@ -45,14 +46,40 @@ def test_what_cannot_be_joined_is_told():
         join([graph, Graph((4,), [Dense(2)], [[0]])])
 
 
-def record(model_id, loss, fingerprint=None):
-    return Record(model_id=model_id, loss=loss, state="done", fingerprint=fingerprint or str(model_id))
+def record(model_id, loss):
+    return Record(model_id=model_id, loss=loss, state="done", fingerprint=str(model_id))
 
 
-def test_members_come_from_different_starts_and_are_good():
-    records = [record(0, 0.5), record(1, 0.52), record(2, 0.6), record(3, 1.1), record(4, 0.51, "0")]
-    roots = {0: 0, 1: 0, 2: 2, 3: 3, 4: 2}
-    chosen = choose_members(records, lambda r: roots[r.model_id], lambda members: True, 3)
-    assert [member.model_id for member in chosen] == [0, 2, 1]  # 3 is too bad, 4 equals 0
-    few = choose_members(records, lambda r: roots[r.model_id], lambda members: len(members) < 2, 3)
-    assert [member.model_id for member in few] == [0]
+@pytest.fixture(scope="module")
+def judged():
+    """Three good models of which 0 and 1 err alike and 2 errs differently, and a bad one."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 2000)
+    truth = 2.0 * np.eye(3)[y]
+    noise = rng.normal(0, 1.5, (4, 2000, 3))
+    noise[1] = noise[0] + 0.01 * noise[1]
+    logits = {i: truth + noise[i] for i in range(3)} | {3: noise[3]}
+    return y, logits, [record(i, float(cross_entropies(logits[i], y).mean())) for i in range(4)]
+
+
+def chosen(judged, most=4, least=1, fits=lambda members: True, without=()):
+    y, logits, records = judged
+    known = {i: values for i, values in logits.items() if i not in without}
+    return [member.model_id for member in choose_members(records, known, y, fits, most, least)]
+
+
+def test_members_are_chosen_for_what_they_add(judged):
+    best, other = chosen(judged)
+    assert {best, other} in ({0, 2}, {1, 2})  # 0 and 1 are the same, 3 knows nothing
+    assert chosen(judged, most=1) == [best]
+    assert chosen(judged, fits=lambda members: len(members) < 2) == [best]
+    assert len(chosen(judged, least=3)) == 3  # asked for, though the third adds nothing
+    assert chosen(judged, without=[best]) == [best]
+    assert other not in chosen(judged, without=[other])
+
+
+def test_copies_add_nothing():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 500)
+    logits = rng.normal(0, 1, (500, 3))
+    assert len(choose_members([record(0, 1.0), record(1, 1.0)], {0: logits, 1: logits}, y, len, 2)) == 1

@@ -123,6 +123,25 @@ def test_pending_and_failed_are_not_proposed_again(history):
         assert (second.parent_id, second.graph) != (first.parent_id, first.graph)
 
 
+def test_parents_can_be_restricted(history):
+    for only in (3, 7):
+        assert propose(history, rng=0, time_left=60.0, parents={only}).parent_id == only
+    assert propose(history, rng=0, time_left=60.0, parents={99}) is None
+
+
+def test_a_candidate_in_training_can_be_grown(history):
+    """Its number is known, its loss is not: it is taken to come out as predicted."""
+    parent = history[5]
+    child = child_of(parent.graph, np.random.default_rng(0))
+    expected = grown(12, parent, child, None)
+    proposal = propose(history, rng=0, time_left=60.0, expected=expected, parents={12})
+    assert proposal.parent_id == 12 and replayed(proposal, [expected])
+    # Before anything was measured as well.
+    alone = start(0, STARTS[0], None, speed=SPEED)
+    first = propose([], rng=0, time_left=60.0, expected=alone)
+    assert first.parent_id == 0 and first.morphs and replayed(first, [alone])
+
+
 def test_limits_are_kept(history):
     largest = max(o.graph.n_parameters for o in history)
     limits = Limits(max_parameters=largest + 50, max_layers=24)

@@ -27,6 +27,28 @@ def test_settling_waits_if_few_epochs_are_allowed():
     assert schedule.deadline - schedule.decay_begins == pytest.approx(2.6 + 2.0)
 
 
+def test_what_is_discarded_is_bounded():
+    schedule = Schedule(time_limit=300, begun=time.time())
+    assert schedule.may_branch() and not schedule.time_to_settle(2)
+    schedule.discard(0.2 * 300 - schedule.slice_seconds())
+    assert not schedule.may_branch()  # a slice and its overhead would be too much
+    assert not schedule.time_to_settle(2)  # but a child that is stopped early would not
+    schedule.discard(0.2 * 300 - 1)
+    assert schedule.time_to_settle(2)
+    without_limit = Schedule()
+    without_limit.discard(1e6)
+    assert without_limit.may_branch() and not without_limit.time_to_settle(2)
+
+
+def test_a_slice_is_an_epoch_at_least_if_overhead_is_small_beside_it():
+    schedule = Schedule(time_limit=120, begun=time.time())
+    short = schedule.slice_seconds()
+    schedule.expect(20.0)
+    assert short < 10 and schedule.slice_seconds() == pytest.approx(20.0)
+    schedule.expect(1e4)
+    assert schedule.slice_seconds() < 40  # two slices at least
+
+
 def test_the_last_model_settles():
     schedule = Schedule(max_models=4)
     assert [schedule.time_to_settle(models) for models in range(4)] == [False, False, False, True]
@@ -36,3 +58,6 @@ def test_the_last_model_settles():
 def test_short_limits_afford_fewer_starts():
     assert [Schedule(time_limit=limit).affordable_starts(3) for limit in (10, 60, 600)] == [1, 2, 3]
     assert Schedule().affordable_starts(4) == 4
+    slow = Schedule(time_limit=120)
+    slow.expect(30.0)
+    assert slow.affordable_starts(3) == 1  # another would cost more than a tenth of the time

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from kmorph import starts
 from kmorph.graph import BatchNorm, Dense, Flatten, GraphBuilder, Normalize
 from kmorph.training.plan import Hyperparameters, Plan
-from kmorph.training.tensorflow_step import TensorFlowStep
+from kmorph.training.tensorflow_step import TensorFlowStep, parts_of
 from kmorph.training.trainer import Data, Stopped, _Run, classification_metrics, train
 
 
@@ -113,6 +113,50 @@ def test_patience_ends_training_early(digits):
     slow = Hyperparameters(learning_rate=1e-7)
     plan = Plan(max_epochs=60, patience=2, min_loss_decrease=0.01, keep_best=True, hyperparameters=slow)
     assert train(small(), digits, plan).epochs < 8
+
+
+def test_a_child_that_lost_to_its_parent_is_stopped(digits, tmp_path):
+    parent = train(small(), digits, Plan(phase="decay", max_epochs=8))
+    rival = tmp_path / "parent.npy"
+    np.save(rival, parent.logits)
+    plan = Plan(seconds=6.0, rival=str(rival))
+    spoilt = train(small(1), digits, replace(plan, hyperparameters=Hyperparameters(learning_rate=1e-6)))
+    assert "above its parent's" in spoilt.stopped
+    assert spoilt.metrics["loss"] > parent.metrics["loss"]
+    assert classification_metrics(spoilt.logits, digits.y_val) == spoilt.metrics
+    warm = train(parent.graph, digits, replace(plan, images_before=parent.images))
+    assert warm.stopped is None and warm.images > 2 * spoilt.images
+
+
+def test_the_average_of_warm_weights_goes_on(digits):
+    first = train(small(), digits, Plan(max_epochs=8))
+    plan = Plan(seconds=1e-6, max_epochs=1)
+    run = _Run(TensorFlowStep(first.graph, plan.hyperparameters, 0), digits, plan)
+    assert run._keep(0) == 0  # fresh weights are forgotten at once
+    warm = _Run(run.step, digits, replace(plan, images_before=first.images))
+    assert 0.8 < warm._keep(0) < warm._keep(1000) <= 0.98
+
+
+@pytest.mark.parametrize("batch", [64, 66])
+def test_a_batch_in_parts_is_the_same_step(digits, monkeypatch, batch):
+    """Without batch norm and random changes it does not matter in how many parts a batch is computed."""
+    builder = GraphBuilder((8, 8, 1))
+    builder.add(Normalize((4.9,), (36.2,)))
+    builder.add(Flatten())
+    graph = builder.build(builder.add(Dense(10))).initialize(0)
+    made = {}
+    for threads in (1, 4):
+        monkeypatch.setattr("kmorph.training.tensorflow_step.cores", lambda threads=threads: threads)
+        assert parts_of(batch) == (1 if threads == 1 else 2)
+        step = TensorFlowStep(graph, Hyperparameters(batch_size=batch, label_smoothing=0.1), 0)
+        x, y = digits.x[:batch], digits.y[:batch].astype(np.int32)
+        losses = [float(step.train(x, y, 0.1, i)) for i in range(3)]
+        made[threads] = losses, step.to_graph(), step.predict(digits.x_val, 100)
+    (losses, trained, logits), (losses_in_parts, in_parts, logits_in_parts) = made[1], made[4]
+    np.testing.assert_allclose(losses, losses_in_parts, rtol=1e-5)
+    np.testing.assert_allclose(logits, logits_in_parts, rtol=1e-4, atol=1e-5)
+    for key, weights in trained.weights.items():
+        np.testing.assert_allclose(weights, in_parts.weights[key], rtol=1e-4, atol=1e-6)
 
 
 def test_every_epoch_shows_each_example_once(digits):
