@@ -345,6 +345,8 @@ class Search:
             seed=candidate.seed,
         )
         self.history.add_failure(record)
+        self.models.failed_seconds += record.seconds
+        self.schedule.discard(self.models.discarded_seconds())
         self._failures_in_a_row += 1
         if parent is None:
             self._failed_starts.append(candidate.graph.fingerprint)

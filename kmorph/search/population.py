@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from kmorph.graph import Graph
 from kmorph.search.planning import Planner
 from kmorph.search.propose import Observation
-from kmorph.search.record import Record, best_record
+from kmorph.search.record import Record, best_record, discarded_seconds
 from kmorph.search.settings import Candidate
 
 
@@ -21,9 +21,12 @@ class Population:
         By model id.
     structures : dict of int to Graph
         By model id; without weights.
+    failed_seconds : float
+        Time that went into candidates which failed.
     """
 
     def __init__(self) -> None:
+        self.failed_seconds = 0.0
         self.records: dict[int | None, Record] = {}
         self.structures: dict[int, Graph] = {}
 
@@ -53,13 +56,9 @@ class Population:
         return best_record(self.stable(), "loss")
 
     def discarded_seconds(self) -> float:
-        """Time that went into models of the stable phase which the best one does not descend from."""
-        best = self.best_stable()
-        if best is None:
-            return 0.0
-        kept = {record.model_id for record in self.lineage(best)}
-        lost = [r for r in self.records.values() if r.phase == "stable" and r.model_id not in kept]
-        return sum(record.seconds for record in lost)
+        """Time that went into failures, and into models of the stable phase which the best does not build on."""
+        stable = [record for record in self.records.values() if record.phase == "stable"]
+        return self.failed_seconds + discarded_seconds(stable, self.best_stable())
 
     def observations(self) -> list[Observation]:
         """What the surrogate learns from: the models of the stable phase."""

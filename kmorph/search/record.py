@@ -318,3 +318,27 @@ def best_record(records: Iterable[Record], metric: str = "accuracy") -> Record |
         if not any(other[0] > accuracy and other[1] > loss for other in map(merit, measured)):
             return candidate
     return best
+
+
+def discarded_seconds(records: Iterable[Record], best: Record | None) -> float:
+    """Time that went into candidates which a model does not build on, failures among them.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        Models and failures.
+    best : Record or None
+        The model. One that is the mean of several builds on all that were trained to their end.
+    """
+    records = list(records)
+    by_id = {record.model_id: record for record in records if record.model_id is not None}
+    waiting = [] if best is None else [best]
+    if best is not None and best.phase == "ensemble":
+        waiting += [record for record in records if record.phase == "decay" and record.model_id is not None]
+    kept: set[int | None] = set()
+    while waiting:
+        record = waiting.pop()
+        kept.add(record.model_id)
+        if record.parent_id in by_id and record.parent_id not in kept:
+            waiting.append(by_id[record.parent_id])
+    return sum(record.seconds for record in records if record.model_id is None or record.model_id not in kept)

@@ -10,7 +10,7 @@ from kmorph.errors import SearchError
 from kmorph.graph import Graph
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
-from kmorph.search.record import Record, best_record
+from kmorph.search.record import Record, best_record, discarded_seconds
 
 PINNED = "best_model_id"  # set by final_fit: its result is the best model
 
@@ -48,6 +48,18 @@ class Searcher:
         """One dict a candidate that failed, with its ``reason``."""
         with History.open(self._database, readonly=True) as history:
             return [record.to_dict() for record in history.failures()]
+
+    @property
+    def discarded_share(self) -> float:
+        """Part of the time, from 0 to 1, that went into candidates which the best model does not build on."""
+        with History.open(self._database, readonly=True) as history:
+            records = [*history.records(), *history.failures()]
+        spent = sum(record.seconds for record in records)
+        if not spent:
+            return 0.0
+        number = self.get_best_model_id()
+        best = next(record for record in records if record.model_id == number)
+        return discarded_seconds(records, best) / spent
 
     def records(self) -> list[Record]:
         """The records behind `history`."""

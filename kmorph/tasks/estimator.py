@@ -150,7 +150,7 @@ class Estimator(Fitted):
         held_out = None if validation_data is None else self._check_validation(validation_data, x, codec)
         starts = options.choose_starts(
             self.starts,
-            self._default_starts(x, time_limit),
+            self._default_starts(x, time_limit) if self.starts is None else (),
             x.shape[1:],
             len(codec.classes),
             self._preprocessing(x),
@@ -349,7 +349,9 @@ class Estimator(Fitted):
     ) -> Settings:
         from kmorph.morphs import Limits
 
-        hyperparameters, space = options.choose_hyperparameters(self.hyperparameters, trainer)
+        hyperparameters, space = options.choose_hyperparameters(
+            self.hyperparameters, trainer, len(data.x)
+        )
         return Settings(
             starts=starts,
             n_train=len(data.x),
@@ -374,14 +376,12 @@ class Estimator(Fitted):
     def _hyperparameters_of(
         self, record: Record, trainer: options.TrainerArgs, sizes: options.SearcherArgs
     ) -> Hyperparameters:
-        """What a model is trained on with: the user's values, and the model's own where the search chose."""
-        chosen, space = options.choose_hyperparameters(
-            self.hyperparameters, trainer if trainer.lr is not None else sizes.trainer_args
-        )
-        own = {
-            name: record.hyperparameters[name] for name in space.dimensions if name in record.hyperparameters
-        }
-        return replace(chosen, **own)
+        """What a model is trained on with: the user's values, otherwise the model's own."""
+        trainer = trainer if trainer.lr is not None else sizes.trainer_args
+        chosen, space = options.choose_hyperparameters(self.hyperparameters, trainer)
+        given = {*(self.hyperparameters or {}), *(["learning_rate"] if trainer.lr is not None else [])}
+        fixed = {name: getattr(chosen, name) for name in given - set(space.dimensions)}
+        return Hyperparameters.from_dict({**record.hyperparameters, **fixed})
 
     def _executor(self) -> Any:
         return self.executor if self.executor is not None else shared_workers(self.workers)

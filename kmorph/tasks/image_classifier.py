@@ -13,6 +13,7 @@ from kmorph.data.images import check_images
 from kmorph.data.symmetry import is_mirror_symmetric
 from kmorph.errors import DataError
 from kmorph.graph import Layer, Normalize
+from kmorph.search.calibration import measure_power
 from kmorph.tasks.estimator import Estimator
 from kmorph.tasks.sizes import sized_starts
 from kmorph.training.quiet import load_tensorflow
@@ -249,7 +250,14 @@ class ImageClassifier(ClassifierMixin, Estimator):
         return self.export(file, "keras")
 
     def _default_starts(self, x: np.ndarray, time_limit: float | None) -> Sequence[Any]:
-        return sized_starts(("resnet", "cnn", "densenet"), x.shape[1:], len(x), time_limit)
+        executor = self._executor()
+        return sized_starts(
+            ("resnet", "cnn", "densenet"),
+            x.shape[1:],
+            len(x),
+            time_limit,
+            lambda graph: measure_power(executor, graph),
+        )
 
     def _preprocessing(self, x: np.ndarray) -> list[Layer]:
         """Normalisation by each channel's mean and variance, measured on at most 10,000 images."""

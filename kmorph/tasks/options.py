@@ -196,7 +196,14 @@ def _without_softmax(graph: Graph) -> Graph:
     return GraphBuilder.from_graph(graph).build(graph.inputs[-1][0])
 
 
-def choose_hyperparameters(values: Any, trainer: TrainerArgs) -> tuple[Hyperparameters, Space]:
+MANY = 20_000  # training examples from which a batch is larger
+LARGE_BATCH = 128
+# Sizes of a batch between which the default learning rate is in proportion to it (Goyal et al., "Accurate,
+# Large Minibatch SGD", 2017).
+SCALED = (16, 256)
+
+
+def choose_hyperparameters(values: Any, trainer: TrainerArgs, n: int = 0) -> tuple[Hyperparameters, Space]:
     """The hyperparameters of training, and which of them the search may vary.
 
     Parameters
@@ -205,6 +212,8 @@ def choose_hyperparameters(values: Any, trainer: TrainerArgs) -> tuple[Hyperpara
         By name: a number, which is fixed; a pair (low, high), or (low, high, "log"), between which the search
         chooses; a list to choose from.
     trainer : TrainerArgs
+    n : int, default=0
+        Training examples: many allow a larger batch.
 
     Returns
     -------
@@ -229,7 +238,11 @@ def choose_hyperparameters(values: Any, trainer: TrainerArgs) -> tuple[Hyperpara
             _check_hyperparameter(name, value)
             fixed[name] = value
     space = Space(dimensions)
-    return space.nearest(dataclasses.replace(defaults, **fixed)), space
+    batch = fixed.get("batch_size", LARGE_BATCH if n >= MANY else defaults.batch_size)
+    low, high = SCALED
+    rate = defaults.learning_rate * min(max(batch, low), high) / defaults.batch_size
+    chosen = {"batch_size": batch, "learning_rate": rate, **fixed}
+    return space.nearest(dataclasses.replace(defaults, **chosen)), space
 
 
 def _check_hyperparameter(name: str, value: Any) -> None:

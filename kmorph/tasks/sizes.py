@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Any
 
 from kmorph import starts
+from kmorph.graph import Graph
 from kmorph.search.planning import POWER
 from kmorph.starts.sizing import Sizing
 
@@ -15,11 +16,16 @@ EPOCHS = 2.5
 EXPONENT = 0.6
 EXAMPLES = 15_000  # that the default width is enough for; four times as many take twice the width
 WIDEST = 2.0  # largest width, as a multiple of the default
+LEAST_TIME = 60.0  # seconds; in less the default is wide enough, and measuring takes too much of it
 LEAST_FACTOR = 1.2  # a smaller difference is left to growing
 
 
 def sized_starts(
-    names: Sequence[str], input_shape: tuple[int, ...], n: int, time_limit: float | None
+    names: Sequence[str],
+    input_shape: tuple[int, ...],
+    n: int,
+    time_limit: float | None,
+    measure_power: Callable[[Graph], float | None],
 ) -> tuple[Any, ...]:
     """Starts as wide as time and data allow: what is begun large need not be grown.
 
@@ -32,18 +38,21 @@ def sized_starts(
         Training examples.
     time_limit : float or None
         Seconds. None: the default size, there is time to grow.
+    measure_power : callable
+        Tells how many multiply-adds per second a graph is trained with here; asked only where it matters.
 
     Returns
     -------
     tuple of str or (str, dict)
         What `kmorph.tasks.options.choose_starts` takes.
     """
-    if time_limit is None:
+    widest = min(sqrt(n / EXAMPLES), WIDEST)
+    if time_limit is None or time_limit < LEAST_TIME or widest < LEAST_FACTOR:
         return tuple(names)
-    flops = max(starts.KINDS[names[0]](input_shape, 10).flops, 1)
-    epochs = time_limit * POWER / flops / n
+    start = starts.KINDS[names[0]](input_shape, 10)
+    epochs = time_limit * (measure_power(start) or POWER) / max(start.flops, 1) / n
     enough = EPOCHS * (time_limit / 120) ** EXPONENT
-    factor = min(sqrt(min(epochs / enough, n / EXAMPLES)), WIDEST)
+    factor = min(sqrt(epochs / enough), widest)
     if factor < LEAST_FACTOR:
         return tuple(names)
     default = Sizing.of(input_shape, None, None, None, None).width

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kmorph.errors import SearchError
-from kmorph.search.record import FORMAT_VERSION, Record, best_record
+from kmorph.search.record import FORMAT_VERSION, Record, best_record, discarded_seconds
 
 HISTORY_KEYS = (
     "model_id parent_id change morphs metric_value loss metrics hyperparameters n_parameters flops epochs "
@@ -233,3 +233,18 @@ def test_models_never_measured_count_if_there_is_no_other():
     untrained = Record(model_id=0, state="untrained")
     assert best_record([untrained]) is untrained and best_record([]) is None
     assert best_record([untrained, measured(1, 0.1, 9.0)]).model_id == 1
+
+
+def test_what_the_best_model_does_not_build_on_was_discarded():
+    def model(model_id, parent_id, seconds, phase="stable"):
+        return Record(model_id=model_id, parent_id=parent_id, seconds=seconds, phase=phase, state="done")
+
+    failure = Record(model_id=None, state="failed", reason="out of memory", seconds=100.0)
+    records = [model(0, None, 1.0), model(1, 0, 2.0), model(2, 0, 4.0), model(3, None, 8.0), failure]
+    assert discarded_seconds(records, None) == 115.0
+    assert discarded_seconds(records, records[0]) == 114.0
+    assert discarded_seconds(records, records[2]) == 110.0
+    # A mean builds on all that were settled for it.
+    settled = [model(4, 2, 16.0, "decay"), model(5, 3, 32.0, "decay")]
+    mean = model(6, 4, 0.0, "ensemble")
+    assert discarded_seconds([*records, *settled, mean], mean) == 102.0

@@ -65,6 +65,16 @@ def test_what_users_write():
     assert space.dimensions == {"learning_rate": Range(1e-3, 3e-2, log=True), "batch_size": Choice((16, 32))}
 
 
+def test_many_examples_allow_a_larger_batch_and_with_it_a_larger_step():
+    few, many = (choose_hyperparameters(None, TrainerArgs(), n)[0] for n in (1_000, 60_000))
+    assert few == Hyperparameters()
+    assert many == Hyperparameters(batch_size=128, learning_rate=0.2)
+    own, _ = choose_hyperparameters({"batch_size": 32}, TrainerArgs(), 60_000)
+    assert own == Hyperparameters(batch_size=32, learning_rate=0.05)
+    fixed, _ = choose_hyperparameters({"learning_rate": 0.01}, TrainerArgs(), 60_000)
+    assert fixed == Hyperparameters(batch_size=128, learning_rate=0.01)
+
+
 @pytest.mark.parametrize(
     "values, told",
     [

@@ -2,16 +2,21 @@
 
 import pytest
 
+from kmorph.search.planning import POWER
 from kmorph.tasks.sizes import sized_starts
 
 NAMES = ("resnet", "cnn")
 SHAPE = (28, 28, 1)
 
 
-def widths(n, time_limit, shape=SHAPE):
+def never(graph):
+    raise AssertionError("measuring costs time and should not be needed")
+
+
+def widths(n, time_limit, shape=SHAPE, power=8e9):
     return [
         32 if isinstance(start, str) else start[1]["width"]
-        for start in sized_starts(NAMES, shape, n, time_limit)
+        for start in sized_starts(NAMES, shape, n, time_limit, lambda graph: power)
     ]
 
 
@@ -22,12 +27,18 @@ def test_more_time_for_much_data_makes_them_wider():
 
 @pytest.mark.parametrize("limit", [10, 60, 600, 36_000, None])
 def test_few_examples_get_the_default(limit):
-    assert widths(1500, limit) == [32, 32]
+    assert sized_starts(NAMES, SHAPE, 1500, limit, never) == NAMES
 
 
 def test_without_a_clock_they_are_left_to_growing():
-    assert sized_starts(NAMES, SHAPE, 60_000, None) == NAMES
+    assert sized_starts(NAMES, SHAPE, 60_000, None, never) == NAMES
 
 
 def test_large_images_are_slower_and_get_no_wider_network():
     assert widths(60_000, 900, (224, 224, 3)) == [32, 32]
+
+
+def test_fast_machines_get_wider_networks():
+    by_power = [widths(60_000, 300, power=power)[0] for power in (4e9, 16e9, 64e9)]
+    assert by_power == sorted(by_power) and by_power[0] < by_power[-1]
+    assert widths(60_000, 300, power=None) == widths(60_000, 300, power=POWER)
