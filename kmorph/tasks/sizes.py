@@ -12,7 +12,7 @@ from kmorph.search.planning import POWER
 from kmorph.starts.sizing import Sizing
 
 # Epochs that a network should get in two minutes; in more time so many more, to this power.
-EPOCHS = 2.5
+EPOCHS = 6.0
 EXPONENT = 0.6
 EXAMPLES = 15_000  # that the default width is enough for; four times as many take twice the width
 WIDEST = 2.0  # largest width, as a multiple of the default
