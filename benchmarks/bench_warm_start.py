@@ -24,8 +24,8 @@ from _report import about_this_run
 
 from kmorph import morphs, starts
 from kmorph.graph import Graph, Normalize
-from kmorph.training.plan import Plan
-from kmorph.training.quiet import load_tensorflow
+from kmorph.training.plan import Hyperparameters, Plan
+from kmorph.training.quiet import cores, load_tensorflow
 from kmorph.training.trainer import Data, Outcome, train
 
 RESULTS = Path(__file__).parent / "results"
@@ -41,9 +41,18 @@ def load() -> Data:
     return Data(x[:50_000], y[:50_000], x[50_000:55_000], y[50_000:55_000])
 
 
-def trained(graph: Graph, data: Data, seconds: float, seed: int = 0) -> Outcome:
+def trained(graph: Graph, data: Data, seconds: float, seed: int = 0, before: Outcome | None = None) -> Outcome:
     """Stable phase; the clock counts from the first step, compiling is left out in all arms."""
-    return train(graph, data, Plan(seconds=seconds, seed=seed))
+    return train(
+        graph,
+        data,
+        Plan(
+            seconds=seconds,
+            seed=seed,
+            images_before=before.images if before else 0,
+            hyperparameters=Hyperparameters(batch_size=128, learning_rate=0.2),
+        ),
+    )
 
 
 def untrained_metrics(graph: Graph, data: Data) -> dict[str, float]:
@@ -71,10 +80,10 @@ def record(file: Path, arguments: argparse.Namespace) -> None:
             continue
         graph = starts.KINDS[name]((28, 28, 1), 10, preprocessing=[Normalize((mean,), (variance,))])
         parent = trained(graph.initialize(which), data, arguments.parent_seconds)
-        continued = trained(parent.graph, data, arguments.slice_seconds, 1)
+        continued = trained(parent.graph, data, arguments.slice_seconds, 1, parent)
         for number in mine:
             morph, child = child_of(parent.graph, number // len(STARTS))
-            grown = trained(child, data, arguments.slice_seconds, 1)
+            grown = trained(child, data, arguments.slice_seconds, 1, parent)
             whole = arguments.parent_seconds + arguments.slice_seconds
             scratch = trained(child.without_weights().initialize(number), data, whole, 1)
             line = {
@@ -132,7 +141,7 @@ def main() -> None:
     parser.add_argument("--parent-seconds", type=float, default=30.0)
     parser.add_argument("--slice-seconds", type=float, default=12.0)
     arguments = parser.parse_args()
-    load_tensorflow()
+    load_tensorflow(threads=cores())
     file = RESULTS / "warm_start.jsonl"
     record(file, arguments)
     report(file, arguments)

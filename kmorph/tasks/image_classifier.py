@@ -60,10 +60,12 @@ class ImageClassifier(ClassifierMixin, Estimator):
     hyperparameters : dict, optional
         ``learning_rate``, ``batch_size``, ``weight_decay``, ``label_smoothing``: a number fixes one; ``(low,
         high)`` or ``(low, high, "log")``, or a list of values, let the search choose it with the
-        architecture. What is not named keeps its default.
+        architecture. What is not named keeps its default: batches of 64, of 128 from 20,000 examples on, with a
+        learning rate of 0.1 for each 64, and weight decay 5e-4.
     ensemble : bool or "auto", default="auto"
         True: the last model is the mean of two or three, trained to their end one after the other and joined
-        into one network. "auto" is False until it is known where it helps: on small data it did not.
+        into one network; they are chosen for what each adds on the validation data. "auto": if their mean is
+        clearly better there, and each can be trained for 15 epochs.
     workers : int, default=1
         Models trained at once.
     executor : concurrent.futures.Executor, optional

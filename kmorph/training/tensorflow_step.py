@@ -55,11 +55,11 @@ class TensorFlowStep:
             layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
         ]
         self._in_average = False
-        self._part = tf.function(self._loss_and_gradients)
-        self._step = tf.function(self._train_batch, reduce_retracing=True)
-        self._averaging = tf.function(self._update_average)
-        self._forward = tf.function(self._normalise, reduce_retracing=True)
-        self._predict = tf.function(self._predict_batch, reduce_retracing=True)
+        self._part = tf.function(self._loss_and_gradients, autograph=False)
+        self._step = tf.function(self._train_batch, autograph=False)
+        self._averaging = tf.function(self._update_average, autograph=False)
+        self._forward = tf.function(self._normalise, autograph=False)
+        self._predict = tf.function(self._predict_batch, autograph=False)
 
     def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
         """One step on a batch; returns the loss as a tensor, not waited for.
