@@ -83,7 +83,7 @@ class Comparison:
         )
 
     def _file(self, task: str, arm: str, seed: int, seconds: float) -> Path:
-        return self.results / f"{task}_{arm}_{int(seconds)}s_seed{seed}.json"
+        return self.results / f"{task}_{arm.replace(' ', '_')}_{int(seconds)}s_seed{seed}.json"
 
 
 def in_own_processes(script: str, jobs: Iterable[list[str]], pinned: bool) -> None:
