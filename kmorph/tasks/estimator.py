@@ -14,7 +14,7 @@ import numpy as np
 from kmorph.data.checks import check_sample_weight, fingerprint
 from kmorph.data.images import check_images
 from kmorph.data.labels import LabelCodec
-from kmorph.data.split import stratified_split
+from kmorph.data.split import stratified_split, validation_fraction
 from kmorph.errors import DataError, SearchError
 from kmorph.graph import Graph, Layer
 from kmorph.search.executors import shared_workers
@@ -392,8 +392,3 @@ class Estimator(Fitted):
     def _enter(self, path: Path) -> None:
         self.path_ = path
         self.__dict__.pop("_loaded", None)
-
-
-def validation_fraction(n: int) -> float:
-    """Share of n examples held out to compare models: 15 %, at least 200 if that is few, at most 5,000."""
-    return min(0.3, min(5000, max(0.15 * n, 200)) / n)
