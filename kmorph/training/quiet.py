@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -30,10 +31,15 @@ def without_native_messages() -> Iterator[None]:
         os.close(null)
 
 
-def load_tensorflow() -> None:
-    """Import TensorFlow and look for its devices quietly; GPU memory is taken as it is needed.
+def load_tensorflow(devices: bool = True) -> None:
+    """Import TensorFlow and start its devices quietly; GPU memory is taken as it is needed.
 
     A TensorFlow that is loaded already is left as its user set it up.
+
+    Parameters
+    ----------
+    devices : bool, default=True
+        False: devices can still be set up differently, and start when first used.
     """
     if "tensorflow" in sys.modules:
         return
@@ -41,7 +47,13 @@ def load_tensorflow() -> None:
     with without_native_messages():
         import tensorflow as tf
 
-        for device in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(device, True)
-        tf.constant(0.0)
+        let_memory_grow(tf.config)
+        if devices:
+            tf.constant(0.0)
     tf.get_logger().setLevel("ERROR")
+
+
+def let_memory_grow(config: Any) -> None:
+    """Have GPU memory taken as it is needed, rather than all at once (`config` is `tf.config`)."""
+    for device in config.list_physical_devices("GPU"):
+        config.experimental.set_memory_growth(device, True)

@@ -10,6 +10,7 @@ from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.training.augment import augment
 from kmorph.training.plan import Hyperparameters
+from kmorph.training.precision import computing_in, fitting_policy
 
 MOMENTUM = 0.9
 
@@ -20,26 +21,37 @@ class TensorFlowStep:
     Two sets of weights are kept: those that training moves, and their running average, which is what
     gets evaluated and saved. Averaging takes out the noise of a constant learning rate.
 
+    What several devices do otherwise stands in the methods that `DistributedStep` overrides.
+
     Parameters
     ----------
     graph : Graph
         With weights; its output holds logits, shape ``(classes,)``.
     hyperparameters : Hyperparameters
     seed : int
+    policy : str, optional
+        Keras' name of the dtype policy in which `train` computes; None: the one that suits the device.
+        Weights are float32, and so is all that is not training.
 
     References
     ----------
     Averaged weights: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
     """
 
-    def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:
+    replicas = 1
+    """Devices that each take a part of a batch."""
+
+    def __init__(
+        self, graph: Graph, hyperparameters: Hyperparameters, seed: int, policy: str | None = None
+    ) -> None:
         import keras
         import tensorflow as tf
 
         seed %= 2**31  # what TensorFlow's seeds hold
         keras.utils.set_random_seed(seed)
         self.graph = graph
-        self.model = to_keras(graph)
+        self.model = self._build(graph)
+        self.policy = fitting_policy() if policy is None else policy
         self._hyperparameters = hyperparameters
         self._seed = seed
         self._trainable = [variable.value for variable in self.model.trainable_variables]
@@ -54,7 +66,7 @@ class TensorFlowStep:
         self._step = tf.function(self._train_batch, reduce_retracing=True)
         self._averaging = tf.function(self._update_average)
         self._forward = tf.function(self._normalise, reduce_retracing=True)
-        self._predict = tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)
+        self._predict = tf.function(self._logits, reduce_retracing=True)
 
     def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
         """One step on a batch; returns the loss as a tensor, not waited for.
@@ -67,7 +79,22 @@ class TensorFlowStep:
         step : int
             Number of the step; with the seed it fixes the random changes of this batch.
         """
-        return self._step(x, y, np.float32(learning_rate), np.array([self._seed, step * 16], np.int32))
+        seed = self._seed_of(step)
+        return self._step(self._place(x), self._place(y), np.float32(learning_rate), seed)
+
+    def _build(self, graph: Graph) -> Any:
+        return to_keras(graph)
+
+    def _place(self, array: np.ndarray) -> Any:
+        """What a compiled function takes for a batch."""
+        return array
+
+    def _seed_of(self, step: int) -> Any:
+        return np.array([self._seed, step * 16], np.int32)
+
+    def _combine(self, gradients: list[Any]) -> list[Any]:
+        """Gradients of a batch from those of its parts."""
+        return gradients
 
     def _train_batch(self, x: Any, y: Any, learning_rate: Any, seed: Any) -> Any:
         import tensorflow as tf
@@ -80,14 +107,15 @@ class TensorFlowStep:
             target = (1 - share) * target + share / self.graph.output_shape[-1]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._trainable)
-            logits = self.model(x, training=True)
+            with computing_in(self.model, self.policy):
+                logits = tf.cast(self.model(x, training=True), tf.float32)
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
         gradients = tape.gradient(loss, self._trainable)
-        # A step that would make weights infinite is noticed by the caller: the loss is not finite.
-        gradients, _ = tf.clip_by_global_norm(
-            [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, self._trainable, strict=True)],
-            5.0,
+        gradients = self._combine(
+            [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, self._trainable, strict=True)]
         )
+        # A step that would make weights infinite is noticed by the caller: the loss is not finite.
+        gradients, _ = tf.clip_by_global_norm(gradients, 5.0)
         for variable, slot, gradient, decay in zip(
             self._trainable, self._momentum, gradients, self._decays, strict=True
         ):
@@ -124,7 +152,7 @@ class TensorFlowStep:
             return
         for i, x in enumerate(batches):
             self._norm_momentum.assign(i / (i + 1))
-            self._forward(x)
+            self._forward(self._place(x))
 
     def _normalise(self, x: Any) -> None:
         # Keras reads `momentum` when it traces, so a variable there makes it adjustable.
@@ -145,8 +173,11 @@ class TensorFlowStep:
             held = len(batch)
             if held < batch_size:
                 batch = np.concatenate([batch, np.repeat(batch[:1], batch_size - held, axis=0)])
-            parts.append(self._predict(batch).numpy()[:held])
+            parts.append(self._predict(self._place(batch)).numpy()[:held])
         return np.concatenate(parts)
+
+    def _logits(self, x: Any) -> Any:
+        return self.model(x, training=False)
 
     def to_graph(self) -> Graph:
         """The graph with the model's present weights."""
