@@ -13,6 +13,7 @@ from typing import Any
 
 from kmorph.errors import KmorphError
 from kmorph.graph import Graph
+from kmorph.training.memory import is_out_of_memory
 from kmorph.training.plan import Plan
 
 
@@ -37,6 +38,8 @@ class Task:
         Training ends when this file appears.
     fresh : bool, default=False
         Whether training starts from new weights though the graph file has some.
+    strategy : str or bytes, optional
+        How several devices train it, as `kmorph.training.distribute.pack_strategy` gave it.
     """
 
     graph_file: str
@@ -47,6 +50,7 @@ class Task:
     events_file: str
     stop_file: str
     fresh: bool = False
+    strategy: str | bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class Result:
     epochs, seconds, images_per_second : float
     images, n_parameters, flops : int
     fingerprint : str
+    hyperparameters : dict, optional
+        Those that it was trained with; None: those of its plan.
+    replicas : int
+        Devices that trained it.
     """
 
     reason: str | None = None
@@ -72,9 +80,11 @@ class Result:
     n_parameters: int = 0
     flops: int = 0
     fingerprint: str = ""
+    hyperparameters: dict[str, Any] | None = None
+    replicas: int = 1
 
 
-def prepare(parent: int | None = None) -> None:
+def prepare(parent: int | None = None, devices: bool = True) -> None:
     """Make a fresh worker process ready: it outlives no parent, leaves Ctrl-C to it, and loads TensorFlow.
 
     Parameters
@@ -82,13 +92,15 @@ def prepare(parent: int | None = None) -> None:
     parent : int, optional
         Process id of the search; when it is gone the worker ends at once, so that nobody writes into a
         folder that another search goes on with.
+    devices : bool, default=True
+        Whether TensorFlow's devices are started, too. A strategy function may have to set them up first.
     """
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with, args=(parent,), daemon=True, name="kmorph-parent-watch").start()
     from kmorph.training.quiet import load_tensorflow
 
-    load_tensorflow()
+    load_tensorflow(devices)
 
 
 def _end_with(parent: int) -> None:
@@ -99,6 +111,9 @@ def _end_with(parent: int) -> None:
 
 def evaluate(task: Task) -> Result:
     """Train one candidate; a candidate that cannot be trained gives a result with a reason."""
+    from kmorph.training.quiet import load_tensorflow
+
+    load_tensorflow(devices=task.strategy is None)  # in workers of the user's executor that is not done yet
     from kmorph.training.trainer import Data, Stopped, train
 
     begun = time.time()
@@ -119,12 +134,13 @@ def evaluate(task: Task) -> Result:
                 task.plan,
                 report,
                 stop=lambda: os.path.exists(task.stop_file),
+                strategy=task.strategy,
             )
         outcome.graph.save(task.output_file)
     except (KmorphError, Stopped) as error:
         return _failed(graph, str(error), begun)
     except Exception as error:
-        reason = "out of memory" if _is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+        reason = "out of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
         return _failed(graph, reason[:2000], begun)
     return Result(
         metrics=outcome.metrics,
@@ -135,6 +151,8 @@ def evaluate(task: Task) -> Result:
         n_parameters=graph.n_parameters,
         flops=graph.flops,
         fingerprint=graph.fingerprint,
+        hyperparameters=outcome.hyperparameters.to_dict(),
+        replicas=outcome.replicas,
     )
 
 
@@ -156,7 +174,3 @@ def _failed(graph: Graph | None, reason: str, begun: float) -> Result:
         flops=0 if graph is None else graph.flops,
         fingerprint="" if graph is None else graph.fingerprint,
     )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"

@@ -59,7 +59,8 @@ class ImageClassifier(ClassifierMixin, Estimator):
     hyperparameters : dict, optional
         ``learning_rate``, ``batch_size``, ``weight_decay``, ``label_smoothing``: a number fixes one; ``(low,
         high)`` or ``(low, high, "log")``, or a list of values, let the search choose it with the
-        architecture. What is not named keeps its default.
+        architecture. What is not named keeps its default. A model that does not fit the memory is trained
+        with half the batch size and learning rate, or less; the history tells those that were used.
     ensemble : bool or "auto", default="auto"
         True: the last model is the mean of two or three, trained to their end one after the other and joined
         into one network. "auto" is False until it is known where it helps: on small data it did not.
@@ -72,7 +73,13 @@ class ImageClassifier(ClassifierMixin, Estimator):
     searcher_args : dict, optional
         Known from Auto-Keras 0.x: ``trainer_args``, ``default_model_len``, ``default_model_width``,
         ``t_min``.
-    max_disk, loss, optimizer, strategy
+    strategy : "mirrored" or callable, optional
+        One model trained by several devices. ``"mirrored"``: by all GPUs of the machine. Or a function
+        without arguments that builds a ``tf.distribute.MirroredStrategy`` in the worker (``lambda:
+        tf.distribute.MirroredStrategy(["GPU:0", "GPU:1"])``). The hyperparameters ``batch_size`` and
+        ``learning_rate`` are those of one device: with r devices (``replicas`` in the history) a batch has
+        r times as many images, and the learning rate is r times as high.
+    max_disk, loss, optimizer
         Not supported yet; anything but the default is refused.
 
     Attributes
