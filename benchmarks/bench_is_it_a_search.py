@@ -71,12 +71,11 @@ def run_search(seed: int, seconds: float) -> dict:
 
 def run_start(seed: int, seconds: float, start: str) -> dict:
     from kmorph import ImageClassifier, starts
-    from kmorph.data.split import stratified_split
+    from kmorph.data.split import stratified_split, validation_fraction
     from kmorph.search.planning import POWER, augmentation_for
-    from kmorph.tasks.estimator import validation_fraction
+    from kmorph.training.examples import Data
     from kmorph.training.plan import Hyperparameters, Plan
     from kmorph.training.quiet import load_tensorflow
-    from kmorph.training.trainer import Data
     from kmorph.training.trainer import train as train_graph
 
     load_tensorflow()

@@ -120,7 +120,7 @@ def run_arm(task: str, arm: str, seed: int, seconds: float) -> dict:
 
 def loss_of(graph, x, y) -> float:
     """Cross-entropy on images that the search never saw: validation losses are noisy and were chosen by."""
-    from kmorph.training.trainer import classification_metrics
+    from kmorph.training.metrics import classification_metrics
 
     some = slice(MOST_HELD)
     logits = graph.to_keras().predict(x[some, ..., None].reshape(-1, *graph.input_shape), 500, verbose=0)

@@ -1,10 +1,10 @@
 """What training costs: images per second beside a bare loop, and the overhead of a model beside Keras' `fit`.
 
 Speed: `kmorph.training.train` against a careful hand-written loop on the same network, batches of bytes, with
-the same augmentation inside the compiled step and the same fused update; both in turns, each in a process with
-threads as it would have them (kmorph's workers set them, the loop takes TensorFlow's), and the ratio is the
-median of the turns. Overhead: build, trace, first step, evaluation of 5,000 images and saving, by kmorph and
-by `compile`, `fit` of one step, `evaluate` and `save`. No XLA in either.
+the same augmentation inside the compiled step and the same fused update; both in turns, each in a process
+with threads as it would have them (kmorph's workers set them, the loop takes TensorFlow's), and the ratio is
+the median of the turns. Overhead: build, trace, first step, evaluation of 5,000 images and saving, by kmorph
+and by `compile`, `fit` of one step, `evaluate` and `save`. No XLA in either.
 
     python benchmarks/bench_training_step.py [--turns 5] [--seconds 4]
 """
@@ -27,9 +27,10 @@ from hand_written import compiled_step
 
 from kmorph import starts
 from kmorph.graph import Graph, Normalize
+from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.quiet import cores, load_tensorflow
-from kmorph.training.trainer import Data, train
+from kmorph.training.trainer import train
 
 TARGET_SPEED, TARGET_OVERHEAD = 0.95, 0.45
 BATCH = 128

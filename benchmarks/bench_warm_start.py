@@ -24,9 +24,10 @@ from _report import about_this_run
 
 from kmorph import morphs, starts
 from kmorph.graph import Graph, Normalize
+from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.quiet import cores, load_tensorflow
-from kmorph.training.trainer import Data, Outcome, train
+from kmorph.training.trainer import Outcome, train
 
 RESULTS = Path(__file__).parent / "results"
 LARGEST = 1.5  # FLOPs of a child, as a multiple of its parent's: the bound of the search
@@ -41,7 +42,9 @@ def load() -> Data:
     return Data(x[:50_000], y[:50_000], x[50_000:55_000], y[50_000:55_000])
 
 
-def trained(graph: Graph, data: Data, seconds: float, seed: int = 0, before: Outcome | None = None) -> Outcome:
+def trained(
+    graph: Graph, data: Data, seconds: float, seed: int = 0, before: Outcome | None = None
+) -> Outcome:
     """Stable phase; the clock counts from the first step, compiling is left out in all arms."""
     return train(
         graph,

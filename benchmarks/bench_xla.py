@@ -1,6 +1,6 @@
 """Does XLA pay? Compile time and speed of the training step with and without, and the steps to break even.
 
-Both are the step of `kmorph.training`, on the starts at Fashion-MNIST's size; predictions on 5,000 images, too.
+Both are the step of `kmorph.training`, on the starts at Fashion-MNIST's size; so are the predictions.
 What XLA costs more in compiling, divided by what it saves a step, is the number of steps from which it pays;
 "never" if it saves nothing.
 

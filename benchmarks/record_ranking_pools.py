@@ -25,9 +25,10 @@ from _report import about_this_run
 
 from kmorph import morphs, starts
 from kmorph.graph import Graph, Normalize
+from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.quiet import load_tensorflow
-from kmorph.training.trainer import Data, Stopped, train
+from kmorph.training.trainer import Stopped, train
 
 RESULTS = Path(__file__).parent / "results" / "ranking"
 SEEDS = (0, 1)

@@ -6,6 +6,7 @@ the message must hold. ``test_bad_inputs.py`` runs all rows.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -65,6 +66,7 @@ def _fit(x: Any = _X, y: Any = _Y, fit: dict[str, Any] | None = None, **argument
 
 
 _MASKED = np.ma.MaskedArray(np.zeros((2, 4, 4)), mask=np.ones((2, 4, 4), bool))
+_LOCK = threading.Lock()
 _ONE_HOT = [[1, 0, 0], [0, 1, 0]]
 
 BAD_INPUTS: list[BadInput] = [
@@ -168,7 +170,11 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("loss", _fit(loss="mse"), ("loss", "not supported yet")),
     BadInput("optimizer", _fit(optimizer="adam"), ("optimizer", "learning_rate")),
     BadInput("ensemble", _fit(ensemble="always"), ("ensemble", "'always'")),
-    BadInput("strategy", _fit(strategy="mirrored"), ("strategy", "not supported yet")),
+    BadInput("strategy: multi_worker", _fit(strategy="multi_worker"), ("multi_worker", "not supported yet")),
+    BadInput("strategy: a word", _fit(strategy="mirror"), ("strategy", "'mirror'", '"mirrored"')),
+    BadInput("strategy: a number", _fit(strategy=2), ("strategy", "2", "function without arguments")),
+    BadInput("strategy: wants arguments", _fit(strategy=lambda n: n), ("strategy", "without arguments")),
+    BadInput("strategy: holds a lock", _fit(strategy=lambda: _LOCK), ("strategy", "cannot be sent")),
     BadInput("executor: not one", _fit(executor="dask"), ("executor", "'dask'")),
     BadInput("callbacks: not callable", _fit(callbacks=[3]), ("callbacks",)),
     BadInput("starts: text", _fit(starts="resnet"), ("starts", "list")),

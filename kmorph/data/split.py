@@ -74,3 +74,8 @@ def _allot(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.
         order = np.lexsort((tie_break[open_classes], (sizes - shares)[open_classes]))
         sizes[open_classes[order[:missing]]] += 1
     return sizes
+
+
+def validation_fraction(n: int) -> float:
+    """Share of n examples held out to compare models: 15 %, at least 200 if that is few, at most 5,000."""
+    return min(0.3, min(5000, max(0.15 * n, 200)) / n)

@@ -12,7 +12,8 @@ import numpy as np
 from kmorph.errors import GraphError
 from kmorph.graph import Concat, Dense, Graph, GraphBuilder
 from kmorph.search.record import Record
-from kmorph.training.trainer import cross_entropies
+from kmorph.training.metrics import cross_entropies
+
 
 def can_join(graph: Graph) -> bool:
     """Whether a graph ends in a dense layer on features, as all starts do."""
@@ -118,7 +119,7 @@ def choose_members(
     others = [record for record in ranked[1:] if record.model_id in logits]
     if not ranked or ranked[0].model_id not in logits:
         return members
-    total = np.asarray(logits[ranked[0].model_id], np.float64)
+    total = np.asarray(logits[ranked[0].model_id or 0], np.float64)
     losses = cross_entropies(total, y)
     while others and len(members) < most:
         n = len(members) + 1

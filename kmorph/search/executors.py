@@ -30,10 +30,12 @@ class WorkerProcesses:
     ----------
     workers : int, default=1
         Number of processes.
+    strategy : str or bytes, optional
+        How several devices train a model there (see `kmorph.training.distribute`).
     """
 
-    def __init__(self, workers: int = 1) -> None:
-        self.workers = workers
+    def __init__(self, workers: int = 1, strategy: str | bytes | None = None) -> None:
+        self.workers, self.strategy = workers, strategy
         self._pool: Any = None
         self.is_ready = False
         """Whether a worker has answered a call, and so has TensorFlow loaded."""
@@ -58,7 +60,7 @@ class WorkerProcesses:
             max_workers=self.workers,
             timeout=None,
             initializer=worker.prepare,
-            initargs=(os.getpid(), self.workers),
+            initargs=(os.getpid(), self.workers, self.strategy is None),
             env=environment,
         )
 
@@ -69,9 +71,17 @@ class WorkerProcesses:
             pool.shutdown(wait=False, kill_workers=True)
 
 
-_shared: dict[int, WorkerProcesses] = {}
+_shared: dict[tuple[int, bool], WorkerProcesses] = {}
 
 
-def shared_workers(workers: int = 1) -> WorkerProcesses:
-    """The processes that all searches of this process use, so that TensorFlow is loaded once."""
-    return _shared.setdefault(workers, WorkerProcesses(workers))
+def shared_workers(workers: int = 1, strategy: str | bytes | None = None) -> WorkerProcesses:
+    """The processes that all searches of this process use, so that TensorFlow is loaded once.
+
+    Those with a strategy are others, because it may have set up TensorFlow's devices; for another strategy
+    they are ended and started anew.
+    """
+    processes = _shared.setdefault((workers, strategy is not None), WorkerProcesses(workers, strategy))
+    if processes.strategy != strategy:
+        processes.kill()
+        processes.strategy = strategy
+    return processes

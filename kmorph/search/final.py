@@ -27,6 +27,7 @@ def train_final(
     retrain: bool,
     listener: Listener,
     executor: Executor | WorkerProcesses,
+    strategy: str | bytes | None = None,
 ) -> Record:
     """Train a model of a finished search on; the result takes its place and becomes the best model.
 
@@ -45,6 +46,8 @@ def train_final(
         Whether to begin with new weights.
     listener : Listener
     executor : concurrent.futures.Executor or WorkerProcesses
+    strategy : str or bytes, optional
+        How several devices train it, as `kmorph.training.distribute.pack_strategy` gave it.
 
     Returns
     -------
@@ -67,6 +70,7 @@ def train_final(
         events_file=str(folder.scratch / "final.jsonl"),
         stop_file=str(folder.scratch / "stop"),
         fresh=retrain,
+        strategy=strategy,
     )
     jobs: Jobs[Record] = Jobs(executor, listener)
     listener.candidate_started(
@@ -91,7 +95,8 @@ def train_final(
         metric_value=metrics.get(history.get_meta("objective", "accuracy")),
         loss=metrics.get("loss"),
         metrics=metrics,
-        hyperparameters=plan.hyperparameters.to_dict(),
+        hyperparameters=result.hyperparameters or plan.hyperparameters.to_dict(),
+        replicas=result.replicas,
         epochs=record.epochs * (not retrain) + result.epochs,
         images_seen=record.images_seen * (not retrain) + result.images,
         seconds=record.seconds * (not retrain) + result.seconds,

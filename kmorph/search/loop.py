@@ -246,6 +246,7 @@ class Search:
             output_file=str(scratch.with_suffix(".safetensors")),
             events_file=str(scratch.with_suffix(".jsonl")),
             stop_file=str(self.folder.scratch / "stop"),
+            strategy=self.settings.strategy,
         )
         self.listener.candidate_started(
             candidate.change,
@@ -294,7 +295,8 @@ class Search:
             metric_value=metrics.get(self.settings.objective),
             loss=metrics.get("loss"),
             metrics=metrics,
-            hyperparameters=candidate.plan.hyperparameters.to_dict(),
+            hyperparameters=result.hyperparameters or candidate.plan.hyperparameters.to_dict(),
+            replicas=result.replicas,
             n_parameters=candidate.graph.n_parameters,
             flops=candidate.graph.flops,
             epochs=result.epochs,

@@ -56,7 +56,7 @@ class Population:
         return best_record(self.stable(), "loss")
 
     def discarded_seconds(self) -> float:
-        """Time that went into failures, and into models of the stable phase which the best does not build on."""
+        """Time that went into failures, and into stable models which the best does not build on."""
         stable = [record for record in self.records.values() if record.phase == "stable"]
         return self.failed_seconds + discarded_seconds(stable, self.best_stable())
 

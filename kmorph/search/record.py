@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 STATES = ("done", "stopped", "untrained", "failed")
 PHASES = ("stable", "decay", "final", "ensemble")
 
-_INTEGERS = ("n_parameters", "flops", "images_seen", "lineage_images", "seed")
+_INTEGERS = ("replicas", "n_parameters", "flops", "images_seen", "lineage_images", "seed")
 _REALS = ("epochs", "seconds", "lineage_seconds", "images_per_second", "created")
 _OPTIONAL_REALS = ("metric_value", "loss")
 _MAX_ID = 2**63 - 1  # what SQLite holds
@@ -54,6 +54,9 @@ class Record:
         Every metric that was measured.
     hyperparameters : dict, default={}
         JSON object. Infinite numbers and NaN in it, and in `morphs`, become None.
+    replicas : int, default=1
+        Devices that trained it together: a batch was so many times ``batch_size``, and the learning rate so
+        many times ``learning_rate``.
     n_parameters, flops : int, default=0
         Size; multiply-adds for one example.
     epochs : float, default=0.0
@@ -95,6 +98,7 @@ class Record:
     loss: float | None = None
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    replicas: int = 1
     n_parameters: int = 0
     flops: int = 0
     epochs: float = 0.0
@@ -199,6 +203,7 @@ class Record:
                 f"a record has format version {_short(version)}, this kmorph reads up to {FORMAT_VERSION}: "
                 f"install a newer kmorph to read this search"
             )
+        values.setdefault("replicas", 1)  # not told of before there were strategies
         names = [field.name for field in dataclasses.fields(cls)]
         missing = [name for name in names if name not in values]
         if missing:

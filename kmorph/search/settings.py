@@ -44,6 +44,8 @@ class Settings:
     seed : int
     n_train : int
         Number of training examples.
+    strategy : str or bytes, optional
+        How several devices train one model, as `kmorph.training.distribute.pack_strategy` gave it.
     """
 
     starts: tuple[tuple[str, Graph], ...]
@@ -62,6 +64,7 @@ class Settings:
     merge_validation: bool = False
     ensemble: bool | str = False
     seed: int = 0
+    strategy: str | bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from kmorph.errors import KmorphError
 from kmorph.graph import Graph
+from kmorph.training.memory import is_out_of_memory
 from kmorph.training.plan import Plan
 
 
@@ -29,7 +30,7 @@ class Task:
     morphs : tuple of dict
         Morphs with their seeds, as JSON, that lead from there to the candidate.
     data_folder : str
-        Where `kmorph.training.trainer.Data` was saved.
+        Where `kmorph.training.examples.Data` was saved.
     plan : Plan
     output_file : str
         Where the trained graph goes.
@@ -39,6 +40,8 @@ class Task:
         Training ends when this file appears.
     fresh : bool, default=False
         Whether training starts from new weights though the graph file has some.
+    strategy : str or bytes, optional
+        How several devices train it, as `kmorph.training.distribute.pack_strategy` gave it.
     """
 
     graph_file: str
@@ -49,6 +52,7 @@ class Task:
     events_file: str
     stop_file: str
     fresh: bool = False
+    strategy: str | bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class Result:
     fingerprint : str
     stopped : str or None
         Why training ended early, with metrics all the same.
+    hyperparameters : dict, optional
+        Those that it was trained with; None: those of its plan.
+    replicas : int
+        Devices that trained it.
     """
 
     reason: str | None = None
@@ -77,9 +85,11 @@ class Result:
     flops: int = 0
     fingerprint: str = ""
     stopped: str | None = None
+    hyperparameters: dict[str, Any] | None = None
+    replicas: int = 1
 
 
-def prepare(parent: int | None = None, workers: int = 1) -> None:
+def prepare(parent: int | None = None, workers: int = 1, devices: bool = True) -> None:
     """Make a fresh worker process ready: it outlives no parent, leaves Ctrl-C to it, and loads TensorFlow.
 
     Parameters
@@ -89,13 +99,15 @@ def prepare(parent: int | None = None, workers: int = 1) -> None:
         folder that another search goes on with.
     workers : int, default=1
         How many share this machine's cores.
+    devices : bool, default=True
+        Whether TensorFlow's devices are started, too. A strategy function may have to set them up first.
     """
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with, args=(parent,), daemon=True, name="kmorph-parent-watch").start()
     from kmorph.training.quiet import cores, load_tensorflow
 
-    load_tensorflow(threads=max(1, cores() // workers))
+    load_tensorflow(max(1, cores() // workers), devices)
 
 
 def _end_with(parent: int) -> None:
@@ -106,7 +118,11 @@ def _end_with(parent: int) -> None:
 
 def evaluate(task: Task) -> Result:
     """Train one candidate; a candidate that cannot be trained gives a result with a reason."""
-    from kmorph.training.trainer import Data, Stopped, train
+    from kmorph.training.quiet import load_tensorflow
+
+    load_tensorflow(devices=task.strategy is None)  # in workers of the user's executor that is not done yet
+    from kmorph.training.examples import Data
+    from kmorph.training.trainer import Stopped, train
 
     begun = time.time()
     graph: Graph | None = None
@@ -126,13 +142,14 @@ def evaluate(task: Task) -> Result:
                 task.plan,
                 report,
                 stop=lambda: os.path.exists(task.stop_file),
+                strategy=task.strategy,
             )
         outcome.graph.save(task.output_file)
         np.save(logits_file(task.output_file), outcome.logits, allow_pickle=False)
     except (KmorphError, Stopped) as error:
         return _failed(graph, str(error), begun)
     except Exception as error:
-        reason = "out of memory" if _is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+        reason = "out of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
         return _failed(graph, reason[:2000], begun)
     return Result(
         metrics=outcome.metrics,
@@ -144,6 +161,8 @@ def evaluate(task: Task) -> Result:
         flops=graph.flops,
         fingerprint=graph.fingerprint,
         stopped=outcome.stopped,
+        hyperparameters=outcome.hyperparameters.to_dict(),
+        replicas=outcome.replicas,
     )
 
 
@@ -170,7 +189,3 @@ def _failed(graph: Graph | None, reason: str, begun: float) -> Result:
         flops=0 if graph is None else graph.flops,
         fingerprint="" if graph is None else graph.fingerprint,
     )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"

@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kmorph.data.checks import check_sample_weight, fingerprint
 from kmorph.data.images import check_images
 from kmorph.data.labels import LabelCodec
-from kmorph.data.split import stratified_split
+from kmorph.data.split import stratified_split, validation_fraction
 from kmorph.errors import DataError, SearchError
 from kmorph.graph import Graph, Layer
 from kmorph.search.executors import shared_workers
@@ -28,11 +28,9 @@ from kmorph.search.searcher import PINNED
 from kmorph.tasks import options
 from kmorph.tasks.audience import Audience
 from kmorph.tasks.fitted import Fitted
+from kmorph.training.distribute import pack_strategy
+from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
-from kmorph.training.trainer import Data
-
-if TYPE_CHECKING:
-    pass
 
 FINAL_EPOCHS = 200  # most epochs of `final_fit`, if nothing else is said
 FINAL_PATIENCE = 30
@@ -249,8 +247,10 @@ class Estimator(Fitted):
                     ),
                     seed=history.get_meta("seed"),
                 )
+                strategy = pack_strategy(self.strategy)
+                executor = self._executor()
                 train_final(
-                    folder, history, record, folder.scratch, plan, retrain, progress, self._executor()
+                    folder, history, record, folder.scratch, plan, retrain, progress, executor, strategy
                 )
         return self
 
@@ -276,12 +276,12 @@ class Estimator(Fitted):
                 lambda v: v is None,
                 "another optimizer is not supported yet; hyperparameters={'learning_rate': …} sets its step",
             ),
-            strategy=(self.strategy, lambda v: v is None, "distribution strategies are not supported yet"),
         )
         if not all(callable(callback) for callback in self.callbacks):
             raise DataError("callbacks must be functions that take a record")
         if self.executor is not None and not hasattr(self.executor, "submit"):
             raise DataError(f"executor must be a concurrent.futures.Executor, got {self.executor!r}")
+        pack_strategy(self.strategy)
         options.choose_morphs(self.morphs)
         options.choose_hyperparameters(self.hyperparameters, options.TrainerArgs())
         return options.SearcherArgs.of(self.searcher_args)
@@ -349,9 +349,7 @@ class Estimator(Fitted):
     ) -> Settings:
         from kmorph.morphs import Limits
 
-        hyperparameters, space = options.choose_hyperparameters(
-            self.hyperparameters, trainer, len(data.x)
-        )
+        hyperparameters, space = options.choose_hyperparameters(self.hyperparameters, trainer, len(data.x))
         return Settings(
             starts=starts,
             n_train=len(data.x),
@@ -371,6 +369,7 @@ class Estimator(Fitted):
             merge_validation=own_split and data.weights is None and self.objective == "accuracy",
             ensemble=self.ensemble,
             seed=seed,
+            strategy=pack_strategy(self.strategy),
         )
 
     def _hyperparameters_of(
@@ -384,7 +383,9 @@ class Estimator(Fitted):
         return Hyperparameters.from_dict({**record.hyperparameters, **fixed})
 
     def _executor(self) -> Any:
-        return self.executor if self.executor is not None else shared_workers(self.workers)
+        if self.executor is not None:
+            return self.executor
+        return shared_workers(self.workers, pack_strategy(self.strategy))
 
     def _progress(self) -> Audience:
         return Audience(self.verbose, self.objective, self.callbacks)
@@ -392,8 +393,3 @@ class Estimator(Fitted):
     def _enter(self, path: Path) -> None:
         self.path_ = path
         self.__dict__.pop("_loaded", None)
-
-
-def validation_fraction(n: int) -> float:
-    """Share of n examples held out to compare models: 15 %, at least 200 if that is few, at most 5,000."""
-    return min(0.3, min(5000, max(0.15 * n, 200)) / n)

@@ -60,8 +60,9 @@ class ImageClassifier(ClassifierMixin, Estimator):
     hyperparameters : dict, optional
         ``learning_rate``, ``batch_size``, ``weight_decay``, ``label_smoothing``: a number fixes one; ``(low,
         high)`` or ``(low, high, "log")``, or a list of values, let the search choose it with the
-        architecture. What is not named keeps its default: batches of 64, of 128 from 20,000 examples on, with a
-        learning rate of 0.1 for each 64, and weight decay 5e-4.
+        architecture. What is not named keeps its default: batches of 64, of 128 from 20,000 examples on,
+        with a learning rate of 0.1 for each 64, and weight decay 5e-4. A model that does not fit the memory
+        is trained with half the batch size and learning rate, or less; the history tells what was used.
     ensemble : bool or "auto", default="auto"
         True: the last model is the mean of two or three, trained to their end one after the other and joined
         into one network; they are chosen for what each adds on the validation data. "auto": if their mean is
@@ -75,7 +76,13 @@ class ImageClassifier(ClassifierMixin, Estimator):
     searcher_args : dict, optional
         Known from Auto-Keras 0.x: ``trainer_args``, ``default_model_len``, ``default_model_width``,
         ``t_min``.
-    max_disk, loss, optimizer, strategy
+    strategy : "mirrored" or callable, optional
+        One model trained by several devices. ``"mirrored"``: by all GPUs of the machine. Or a function
+        without arguments that builds a ``tf.distribute.MirroredStrategy`` in the worker (``lambda:
+        tf.distribute.MirroredStrategy(["GPU:0", "GPU:1"])``). The hyperparameters ``batch_size`` and
+        ``learning_rate`` are those of one device: with r devices (``replicas`` in the history) a batch has
+        r times as many images, and the learning rate is r times as high.
+    max_disk, loss, optimizer
         Not supported yet; anything but the default is refused.
 
     Attributes
@@ -258,7 +265,8 @@ class ImageClassifier(ClassifierMixin, Estimator):
             x.shape[1:],
             len(x),
             time_limit,
-            lambda graph: measure_power(executor, graph),
+            # A strategy sets up the devices of its worker itself.
+            lambda graph: measure_power(executor, graph) if self.strategy is None else None,
         )
 
     def _preprocessing(self, x: np.ndarray) -> list[Layer]:

@@ -13,9 +13,10 @@ class Hyperparameters:
     Parameters
     ----------
     learning_rate : float, default=0.1
-        Peak step size of stochastic gradient descent with Nesterov momentum 0.9.
+        Peak step size of stochastic gradient descent with Nesterov momentum 0.9; with several devices, times
+        their number.
     batch_size : int, default=64
-        Examples per step.
+        Examples per step, on each device.
     weight_decay : float, default=5e-4
         Pull of every kernel towards zero, relative to the learning rate.
     label_smoothing : float, default=0.0

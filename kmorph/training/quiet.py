@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 MOST_PARTS = 4  # operations, or parts of a batch, that are computed side by side
 
@@ -37,8 +38,8 @@ def without_native_messages() -> Iterator[None]:
         os.close(null)
 
 
-def load_tensorflow(threads: int | None = None) -> None:
-    """Import TensorFlow and look for its devices quietly; GPU memory is taken as it is needed.
+def load_tensorflow(threads: int | None = None, devices: bool = True) -> None:
+    """Import TensorFlow and start its devices quietly; GPU memory is taken as it is needed.
 
     A TensorFlow that is loaded already is left as its user set it up.
 
@@ -47,6 +48,8 @@ def load_tensorflow(threads: int | None = None) -> None:
     threads : int, optional
         Processor cores that it should keep busy. They rather do operations side by side than share one:
         those of small networks are too short for that. None: TensorFlow's own choice.
+    devices : bool, default=True
+        False: devices can still be set up differently, and start when first used.
     """
     if "tensorflow" in sys.modules:
         return
@@ -58,7 +61,13 @@ def load_tensorflow(threads: int | None = None) -> None:
             parts = min(threads, MOST_PARTS)
             tf.config.threading.set_inter_op_parallelism_threads(parts)
             tf.config.threading.set_intra_op_parallelism_threads(-(-threads // parts))
-        for device in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(device, True)
-        tf.constant(0.0)
+        let_memory_grow(tf.config)
+        if devices:
+            tf.constant(0.0)
     tf.get_logger().setLevel("ERROR")
+
+
+def let_memory_grow(config: Any) -> None:
+    """Have GPU memory taken as it is needed, rather than all at once (`config` is `tf.config`)."""
+    for device in config.list_physical_devices("GPU"):
+        config.experimental.set_memory_growth(device, True)

@@ -10,6 +10,7 @@ from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.training.augment import augment
 from kmorph.training.plan import Hyperparameters
+from kmorph.training.precision import computing_in, fitting_policy
 from kmorph.training.quiet import MOST_PARTS, cores
 
 MOMENTUM = 0.9
@@ -25,26 +26,37 @@ class TensorFlowStep:
     On a CPU a batch is computed in parts side by side, each with a batch norm of its own: the operations of
     small networks are too short to be worth dividing among threads.
 
+    What several devices do otherwise stands in the methods that `DistributedStep` overrides.
+
     Parameters
     ----------
     graph : Graph
         With weights; its output holds logits, shape ``(classes,)``.
     hyperparameters : Hyperparameters
     seed : int
+    policy : str, optional
+        Keras' name of the dtype policy in which `train` computes; None: the one that suits the device.
+        Weights are float32, and so is all that is not training.
 
     References
     ----------
     Averaged weights: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
     """
 
-    def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:
+    replicas = 1
+    """Devices that each take a part of a batch."""
+
+    def __init__(
+        self, graph: Graph, hyperparameters: Hyperparameters, seed: int, policy: str | None = None
+    ) -> None:
         import keras
         import tensorflow as tf
 
         seed %= 2**31  # what TensorFlow's seeds hold
         keras.utils.set_random_seed(seed)
         self.graph = graph
-        self.model = to_keras(graph)
+        self.model = self._build(graph)
+        self.policy = fitting_policy() if policy is None else policy
         self._hyperparameters = hyperparameters
         self._seed = seed
         self._trainable = [variable.value for variable in self.model.trainable_variables]
@@ -72,17 +84,35 @@ class TensorFlowStep:
         step : int
             Number of the step; with the seed it fixes the random changes of this batch.
         """
-        return self._step(x, y, np.float32(learning_rate), np.array([self._seed, step * 16], np.int32))
+        seed = self._seed_of(step)
+        return self._step(self._place(x), self._place(y), np.float32(learning_rate), seed)
+
+    def _build(self, graph: Graph) -> Any:
+        return to_keras(graph)
+
+    def _place(self, array: np.ndarray) -> Any:
+        """What a compiled function takes for a batch."""
+        return array
+
+    def _seed_of(self, step: int) -> Any:
+        return np.array([self._seed, step * 16], np.int32)
+
+    def _parts_of(self, batch_size: int | None) -> int:
+        return parts_of(batch_size)
+
+    def _combine(self, gradients: list[Any]) -> list[Any]:
+        """Gradients of a batch from those of its parts."""
+        return gradients
 
     def _train_batch(self, x: Any, y: Any, learning_rate: Any, seed: Any) -> Any:
         import tensorflow as tf
 
-        n = parts_of(x.shape[0])
+        n = self._parts_of(x.shape[0])
         parts = zip(tf.split(x, n), tf.split(y, n), strict=True)
-        losses, gradients = zip(
+        losses, by_part = zip(
             *(self._part(x, y, seed + [i, 0]) for i, (x, y) in enumerate(parts)), strict=True
         )
-        gradients = [tf.add_n(same) / n for same in zip(*gradients, strict=True)]
+        gradients = self._combine([tf.add_n(same) / n for same in zip(*by_part, strict=True)])
         # A step that would make weights infinite is noticed by the caller: the loss is not finite.
         gradients, _ = tf.clip_by_global_norm(gradients, 5.0)
         for variable, slot, gradient, decay in zip(
@@ -111,7 +141,8 @@ class TensorFlowStep:
             target = (1 - share) * target + share / self.graph.output_shape[-1]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._trainable)
-            logits = self.model(x, training=True)
+            with computing_in(self.model, self.policy):
+                logits = tf.cast(self.model(x, training=True), tf.float32)
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
         gradients = tape.gradient(loss, self._trainable)
         return loss, [
@@ -138,14 +169,14 @@ class TensorFlowStep:
         if not self._norms:
             return
         for i, x in enumerate(batches):
-            self._forward(x, np.float32(i))
+            self._forward(self._place(x), np.float32(i))
 
     def _normalise(self, x: Any, number: Any) -> None:
         import tensorflow as tf
 
         # Keras reads `momentum` when it traces, so a tensor there makes the result a plain mean.
         settings = [layer.momentum for layer in self._norms]
-        n = parts_of(x.shape[0])
+        n = self._parts_of(x.shape[0])
         try:
             for i, part in enumerate(tf.split(x, n)):
                 seen = number * n + i
@@ -164,13 +195,13 @@ class TensorFlowStep:
             held = len(batch)
             if held < batch_size:
                 batch = np.concatenate([batch, np.repeat(batch[:1], batch_size - held, axis=0)])
-            parts.append(self._predict(batch).numpy()[:held])
+            parts.append(self._predict(self._place(batch)).numpy()[:held])
         return np.concatenate(parts)
 
     def _predict_batch(self, x: Any) -> Any:
         import tensorflow as tf
 
-        parts = tf.split(x, parts_of(x.shape[0]))
+        parts = tf.split(x, self._parts_of(x.shape[0]))
         return tf.concat([self.model(part, training=False) for part in parts], axis=0)
 
     def to_graph(self) -> Graph:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from kmorph.graph import Graph
-from kmorph.training.plan import Plan
+from kmorph.training.examples import Data
+from kmorph.training.memory import is_out_of_memory
+from kmorph.training.metrics import classification_metrics, cross_entropies
+from kmorph.training.plan import Hyperparameters, Plan
 
 CALIBRATION = 2000  # images on which batch norm statistics are measured before an evaluation
 AVERAGE_EVERY = 4  # steps between two updates of the averaged weights
@@ -20,48 +23,13 @@ RACE = 1 / 3
 """Part of its time after which a child is compared with its parent."""
 BEHIND = 2.0  # standard errors of the mean difference by which a child must be worse to be stopped
 LEAST_RACE = 5.0  # a comparison costs an evaluation; training for less than so many is not worth one
+CALIBRATION_BATCH = 500
+LEAST_CALIBRATION = 16  # images in a batch: fewer say too little of a variance
 WARM_UP = 10  # steps in which the learning rate of the stable phase rises to its value
 
 
 class Stopped(Exception):
     """Training produced numbers that are not finite."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """Training and validation examples, in memory or memory-mapped.
-
-    Parameters
-    ----------
-    x, x_val : ndarray, shape (n, *input_shape)
-        uint8 or float32.
-    y, y_val : ndarray of int, shape (n,)
-        Class numbers.
-    weights : ndarray of float, shape (n,), optional
-        How often an example is drawn, relative to the others.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    x_val: np.ndarray
-    y_val: np.ndarray
-    weights: np.ndarray | None = None
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Data:
-        """Map what `save` wrote."""
-        folder = Path(folder)
-        arrays = {}
-        for name in ("x", "y", "x_val", "y_val", "weights"):
-            file = folder / f"{name}.npy"
-            arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False) if file.exists() else None
-        return cls(**arrays)  # type: ignore[arg-type]
-
-    def save(self, folder: str | Path) -> None:
-        """Write every array to its own ``.npy`` file."""
-        for name, array in self.__dict__.items():
-            if array is not None:
-                np.save(Path(folder) / f"{name}.npy", array, allow_pickle=False)
 
 
 @dataclass(frozen=True)
@@ -86,6 +54,11 @@ class Outcome:
         Predictions for the validation examples.
     stopped : str or None, default=None
         Why training ended early.
+    hyperparameters : Hyperparameters
+        Those of the plan, or what was left of batch size and learning rate where memory ran out. On several
+        devices these two are those of one device.
+    replicas : int, default=1
+        Devices that trained it: a batch was so many times as large, and so was the learning rate.
     """
 
     graph: Graph
@@ -95,7 +68,9 @@ class Outcome:
     seconds: float
     images_per_second: float
     logits: np.ndarray
+    hyperparameters: Hyperparameters
     stopped: str | None = None
+    replicas: int = 1
 
 
 def train(
@@ -104,11 +79,13 @@ def train(
     plan: Plan,
     report: Callable[[dict[str, Any]], None] = lambda event: None,
     stop: Callable[[], bool] = lambda: False,
+    strategy: str | bytes | None = None,
 ) -> Outcome:
     """Train a graph as planned.
 
     The deadline and `stop` are looked at before every step; however early they come, the graph is
-    evaluated and returned.
+    evaluated and returned. Where memory does not suffice, training goes on with half the batch size and half
+    the learning rate.
 
     Parameters
     ----------
@@ -120,6 +97,8 @@ def train(
         Called with a small dict about twice a second.
     stop : callable, optional
         Returns True when training should end.
+    strategy : str or bytes, optional
+        What `kmorph.training.distribute.pack_strategy` gave: the model is trained by several devices at once.
 
     Raises
     ------
@@ -128,12 +107,20 @@ def train(
     Stopped
         If the loss stops being finite.
     """
-    from kmorph.training.tensorflow_step import TensorFlowStep
+
+    def make(graph: Graph, hyperparameters: Hyperparameters) -> Any:
+        if strategy is not None:
+            from kmorph.training.distribute import DistributedStep, build_strategy
+
+            return DistributedStep(graph, hyperparameters, plan.seed, build_strategy(strategy))
+        from kmorph.training.tensorflow_step import TensorFlowStep
+
+        return TensorFlowStep(graph, hyperparameters, plan.seed)
 
     if plan.merge_validation and data.weights is not None:
         raise ValueError("validation examples have no weights, they cannot be merged with weighted ones")
     begun = time.time()
-    run = _Run(TensorFlowStep(graph, plan.hyperparameters, plan.seed), data, plan)
+    run = _Run(make(graph, plan.hyperparameters), data, plan, make)
     run.train(report, stop)
     metrics = run.conclude()
     return Outcome(
@@ -145,18 +132,32 @@ def train(
         images_per_second=run.images / max(run.training_seconds, 1e-9) if run.images else 0.0,
         logits=run.logits,
         stopped=run.stopped,
+        hyperparameters=run.plan.hyperparameters,
+        replicas=run.replicas,
     )
 
 
 class _Run:
-    """One training run: its step, its data, its clock."""
+    """One training run: its step, its data, its clock.
 
-    def __init__(self, step: Any, data: Data, plan: Plan) -> None:
-        self.step, self.data, self.plan = step, data, plan
+    `remake` makes a step of a graph and hyperparameters when the first one is too large for the memory.
+    """
+
+    def __init__(
+        self,
+        step: Any,
+        data: Data,
+        plan: Plan,
+        remake: Callable[[Graph, Hyperparameters], Any] | None = None,
+    ) -> None:
+        self.step, self.data, self.plan, self._remake = step, data, plan, remake
         self.rng = np.random.default_rng(plan.seed)
         self.examples = len(data.x) + plan.merge_validation * len(data.x_val)
-        self.batch = max(1, min(plan.hyperparameters.batch_size, self.examples))
+        self.replicas = getattr(step, "replicas", 1)
+        share = max(1, self.examples // self.replicas)
+        self.batch = self.replicas * max(1, min(plan.hyperparameters.batch_size, share))
         self.evaluation_batch = int(min(500, max(self.batch, len(data.x_val))))
+        self.calibration_batch = CALIBRATION_BATCH
         self.images = 0
         self.training_seconds = 0.0
         self.evaluation_seconds = FIRST_EVALUATION
@@ -169,34 +170,48 @@ class _Run:
         self.setback = 0
 
     def train(self, report: Callable[[dict[str, Any]], None], stop: Callable[[], bool]) -> None:
-        plan = self.plan
-        if plan.keep_best:
+        if self.plan.keep_best:
             self._keep_best(self._evaluate())
+        self.first = self.now = time.time()
+        self.paused = 0.0  # seconds since then that went into compiling and evaluating
+        while True:
+            try:
+                self._train(report, stop)
+                break
+            except Exception as error:
+                if self._remake is None or self.batch == self.replicas or not is_out_of_memory(error):
+                    raise
+            # Only here, where nothing holds on to what the error came from.
+            self._halve_batch()
+        self.training_seconds = time.time() - self.first - self.paused
+
+    def _train(self, report: Callable[[dict[str, Any]], None], stop: Callable[[], bool]) -> None:
+        plan = self.plan
         reported = 0.0
-        first = time.time()
-        paused = 0.0
         every_epoch = -(-self.examples // self.batch)
         loss = None
-        for count, (x, y) in enumerate(self._batches()):
-            now = time.time()
-            progress = self._progress(count, every_epoch, now - first - paused)
+        for count, (x, y) in enumerate(self._batches(), self.images // self.batch):
+            self.now = now = time.time()
+            progress = self._progress(count, every_epoch, now - self.first - self.paused)
             if progress >= 1 or stop() or self._out_of_time(now):
                 break
+            is_first = loss is None
             loss = self.step.train(x, y, self._learning_rate(count, progress), count)
             self.images += self.batch
             if count % AVERAGE_EVERY == 0:
                 self.step.average(self._keep(count))
-            if count == 0:
-                first = now = time.time()  # compiling is over
+            if is_first:
+                now = time.time()  # compiling is over
+                self.paused += now - self.now
             if now - reported > 0.5:
                 value = self._checked(loss)
                 report({"images": self.images, "loss": value, "progress": round(progress, 3), "time": now})
                 reported = now
             if self.rival is not None and progress >= RACE:
                 began = time.time()
-                self._race(self.rival, now - first - paused)
+                self._race(self.rival, now - self.first - self.paused)
                 self.rival = None
-                paused += time.time() - began
+                self.paused += time.time() - began
                 if self.stopped:
                     break
             if plan.patience is not None and (count + 1) % every_epoch == 0:
@@ -204,12 +219,28 @@ class _Run:
                 self._checked(loss)
                 stale = not self._keep_best(self._evaluate())
                 self.setback = self.setback + 1 if stale else 0
-                paused += time.time() - began
+                self.paused += time.time() - began
                 if self.setback >= plan.patience:
                     break
         if loss is not None:
             self._checked(loss)
-        self.training_seconds = time.time() - first - paused
+
+    def _halve_batch(self) -> None:
+        """Make a step for half the batch and half the learning rate, with the weights as they are now."""
+        assert self._remake is not None
+        size, before = self.batch // self.replicas // 2, self.plan.hyperparameters
+        rate = before.learning_rate * size * self.replicas / self.batch
+        hyperparameters = replace(before, batch_size=size, learning_rate=rate)
+        try:
+            graph = self.step.to_graph()
+        except Exception:  # a step that failed may have lost its weights, if it overwrites them in place
+            graph = self.result
+        self.step = None  # its memory is needed for the next one
+        gc.collect()
+        self.step = self._remake(graph, hyperparameters)
+        self.plan = replace(self.plan, hyperparameters=hyperparameters)
+        self.batch = size * self.replicas
+        self.paused += time.time() - self.now
 
     def conclude(self) -> dict[str, float]:
         """Evaluate, settle which weights are the result, and return their metrics."""
@@ -262,7 +293,7 @@ class _Run:
         return now + self.evaluation_seconds >= self.plan.deadline
 
     def _learning_rate(self, count: int, progress: float) -> float:
-        peak = self.plan.hyperparameters.learning_rate
+        peak = self.plan.hyperparameters.learning_rate * self.replicas
         if self.plan.phase == "stable":
             return peak * min(1.0, (count + 1) / WARM_UP)
         return peak * min(1.0, (count + 1) / WARM_UP) * (1 - progress)
@@ -290,9 +321,7 @@ class _Run:
         """Metrics of the averaged, recalibrated weights, which become the result."""
         began = time.time()
         self.step.swap()
-        if self.images:
-            self.step.recalibrate(self._calibration_batches())
-        self.logits = self.step.predict(self.data.x_val, self.evaluation_batch)
+        self.logits = self._measured_logits()
         metrics = classification_metrics(self.logits, np.asarray(self.data.y_val))
         if not np.isfinite(metrics["loss"]):
             raise Stopped("the validation loss is not finite")
@@ -302,10 +331,23 @@ class _Run:
         self.metrics = metrics
         return metrics
 
+    def _measured_logits(self) -> np.ndarray:
+        """Logits of the validation data, in batches that fit the memory."""
+        while True:
+            try:
+                if self.images:
+                    self.step.recalibrate(self._calibration_batches())
+                return self.step.predict(self.data.x_val, self.evaluation_batch)
+            except Exception as error:
+                if self.evaluation_batch == 1 or not is_out_of_memory(error):
+                    raise
+            self.evaluation_batch //= 2
+            self.calibration_batch = max(LEAST_CALIBRATION, self.calibration_batch // 2)
+
     def _calibration_batches(self) -> list[np.ndarray]:
         """The same images at every evaluation of a run, in batches of one size."""
         chosen = np.random.default_rng(self.plan.seed).permutation(len(self.data.x))[:CALIBRATION]
-        size = min(len(chosen), 500)
+        size = min(len(chosen), self.calibration_batch)
         whole = chosen[: len(chosen) // size * size].reshape(-1, size)
         return [self.data.x[np.sort(part)] for part in whole]
 
@@ -323,17 +365,3 @@ class _Run:
         if not np.isfinite(value):
             raise Stopped(f"the training loss became {value} after {self.images:,} images")
         return value
-
-
-def cross_entropies(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each example: logits (n, classes), class numbers (n,); float32, shape (n,)."""
-    logits = logits.astype(np.float64)
-    top = logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-    return (log_sum - logits[np.arange(len(y)), y]).astype(np.float32)
-
-
-def classification_metrics(logits: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Cross-entropy and accuracy of logits, shape (n, classes), against class numbers, shape (n,)."""
-    loss = float(np.mean(cross_entropies(logits, y), dtype=np.float64))
-    return {"loss": loss, "accuracy": float(np.mean(logits.argmax(axis=1) == y))}

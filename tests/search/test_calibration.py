@@ -15,9 +15,7 @@ class Broken(Executor):
 def test_a_worker_tells_how_fast_it_trains():
     workers = WorkerProcesses()
     try:
-        small, large = (
-            measure_power(workers, starts.cnn((28, 28, 1), 10, width=width)) for width in (8, 32)
-        )
+        small, large = (measure_power(workers, starts.cnn((28, 28, 1), 10, width=width)) for width in (8, 32))
         assert workers.is_ready
     finally:
         workers.kill()

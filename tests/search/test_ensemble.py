@@ -8,7 +8,7 @@ from kmorph.errors import GraphError
 from kmorph.graph import Activation, Dense, Graph, Normalize
 from kmorph.search.ensemble import choose_members, join
 from kmorph.search.record import Record
-from kmorph.training.trainer import cross_entropies
+from kmorph.training.metrics import cross_entropies
 
 
 def make(kind, seed, **size):

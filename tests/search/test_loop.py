@@ -22,8 +22,8 @@ from kmorph.search.record import Record
 from kmorph.search.settings import Settings
 from kmorph.search.space import Choice, Range, Space
 from kmorph.starts import cnn, resnet
+from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters
-from kmorph.training.trainer import Data
 
 
 class Recorder:

@@ -13,7 +13,7 @@ from kmorph.search.record import FORMAT_VERSION, Record, best_record, discarded_
 HISTORY_KEYS = (
     "model_id parent_id change morphs metric_value loss metrics hyperparameters n_parameters flops epochs "
     "images_seen seconds state reason phase lineage_images lineage_seconds images_per_second fingerprint "
-    "seed created"
+    "seed created replicas"
 ).split()
 
 
@@ -118,7 +118,13 @@ def test_newer_format_is_refused_with_advice():
         Record.from_json(json.dumps({**values, "format": FORMAT_VERSION + 1, "addition": 1}))
 
 
-@pytest.mark.parametrize("key", HISTORY_KEYS)
+def test_replicas_need_not_be_told():
+    values = json.loads(full_record().to_json())
+    del values["replicas"]
+    assert Record.from_json(json.dumps(values)).replicas == 1
+
+
+@pytest.mark.parametrize("key", sorted({*HISTORY_KEYS} - {"replicas"}))
 def test_missing_key_is_named(key):
     values = json.loads(full_record().to_json())
     del values[key]

@@ -9,9 +9,11 @@ from sklearn.datasets import load_digits
 
 from kmorph import starts
 from kmorph.graph import BatchNorm, Dense, Flatten, GraphBuilder, Normalize
+from kmorph.training.examples import Data
+from kmorph.training.metrics import classification_metrics
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.tensorflow_step import TensorFlowStep, parts_of
-from kmorph.training.trainer import Data, Stopped, _Run, classification_metrics, train
+from kmorph.training.trainer import Stopped, _Run, train
 
 
 @pytest.fixture(scope="module")
