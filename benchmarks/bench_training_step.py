@@ -22,8 +22,8 @@ from hand_written import compiled_step
 
 from kmorph import starts
 from kmorph.graph import Graph, Normalize
+from kmorph.training.backend import load_backend
 from kmorph.training.plan import Hyperparameters, Plan
-from kmorph.training.quiet import load_tensorflow
 from kmorph.training.trainer import Data, train
 
 TARGET_SPEED, TARGET_OVERHEAD = 0.95, 0.45
@@ -104,7 +104,7 @@ def main() -> None:
     default = Path(__file__).parent / "results" / "bench_training_step.json"
     parser.add_argument("--out", type=Path, default=default)
     arguments = parser.parse_args()
-    load_tensorflow()
+    load_backend()
     data, results = make_data(), {}
     keras_overhead(networks()["cnn"], data, Path(tempfile.mkdtemp()))  # what is slow the first time only
     for name, graph in networks().items():

@@ -24,8 +24,8 @@ from _report import about_this_run
 
 from kmorph import morphs, starts
 from kmorph.graph import Graph, Normalize
+from kmorph.training.backend import load_backend
 from kmorph.training.plan import Plan
-from kmorph.training.quiet import load_tensorflow
 from kmorph.training.trainer import Data, Outcome, train
 
 RESULTS = Path(__file__).parent / "results"
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--parent-seconds", type=float, default=30.0)
     parser.add_argument("--slice-seconds", type=float, default=12.0)
     arguments = parser.parse_args()
-    load_tensorflow()
+    load_backend()
     file = RESULTS / "warm_start.jsonl"
     record(file, arguments)
     report(file, arguments)

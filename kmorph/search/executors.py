@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from kmorph.search import worker
+from kmorph.training.backend import backend_name
 
 
 class InlineExecutor(Executor):
@@ -36,7 +37,7 @@ class WorkerProcesses:
         self.workers = workers
         self._pool: Any = None
         self.is_ready = False
-        """Whether a worker has answered a call, and so has TensorFlow loaded."""
+        """Whether a worker has answered a call, and so has Keras loaded."""
 
     def submit(self, fn: Any, /, *args: Any) -> Future:
         """Hand a call to a worker, starting one if none is there."""
@@ -52,8 +53,12 @@ class WorkerProcesses:
     def _start(self) -> Any:
         from loky.process_executor import ProcessPoolExecutor
 
-        # loky restarts a worker that grows by 300 MB, which loading TensorFlow alone does.
-        environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "LOKY_MAX_MEMORY_LEAK_SIZE": str(64 * 2**30)}
+        environment = {
+            "KERAS_BACKEND": backend_name(),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            # loky restarts a worker that grows by 300 MB, which loading TensorFlow alone does.
+            "LOKY_MAX_MEMORY_LEAK_SIZE": str(64 * 2**30),
+        }
         return ProcessPoolExecutor(
             max_workers=self.workers,
             timeout=None,
@@ -73,5 +78,5 @@ _shared: dict[int, WorkerProcesses] = {}
 
 
 def shared_workers(workers: int = 1) -> WorkerProcesses:
-    """The processes that all searches of this process use, so that TensorFlow is loaded once."""
+    """The processes that all searches of this process use, so that Keras is loaded once."""
     return _shared.setdefault(workers, WorkerProcesses(workers))

@@ -75,7 +75,7 @@ class Result:
 
 
 def prepare(parent: int | None = None) -> None:
-    """Make a fresh worker process ready: it outlives no parent, leaves Ctrl-C to it, and loads TensorFlow.
+    """Make a fresh worker process ready: it outlives no parent, leaves Ctrl-C to it, and loads Keras.
 
     Parameters
     ----------
@@ -86,9 +86,9 @@ def prepare(parent: int | None = None) -> None:
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with, args=(parent,), daemon=True, name="kmorph-parent-watch").start()
-    from kmorph.training.quiet import load_tensorflow
+    from kmorph.training.backend import load_backend
 
-    load_tensorflow()
+    load_backend()
 
 
 def _end_with(parent: int) -> None:
@@ -159,4 +159,11 @@ def _failed(graph: Graph | None, reason: str, begun: float) -> Result:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+    """Whether memory ran out, as Python, TensorFlow, PyTorch (on a GPU, on the CPU) or JAX say it."""
+    names = ("ResourceExhaustedError", "OutOfMemoryError")
+    texts = ("can't allocate memory", "RESOURCE_EXHAUSTED")
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ in names
+        or (isinstance(error, RuntimeError) and any(text in str(error) for text in texts))
+    )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +28,9 @@ from kmorph.search.searcher import PINNED
 from kmorph.tasks import options
 from kmorph.tasks.audience import Audience
 from kmorph.tasks.fitted import Fitted
+from kmorph.training.backend import require_backend
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.trainer import Data
-
-if TYPE_CHECKING:
-    pass
 
 FINAL_EPOCHS = 200  # most epochs of `final_fit`, if nothing else is said
 FINAL_PATIENCE = 30
@@ -282,6 +280,8 @@ class Estimator(Fitted):
             raise DataError("callbacks must be functions that take a record")
         if self.executor is not None and not hasattr(self.executor, "submit"):
             raise DataError(f"executor must be a concurrent.futures.Executor, got {self.executor!r}")
+        if self.executor is None:
+            require_backend()
         options.choose_morphs(self.morphs)
         options.choose_hyperparameters(self.hyperparameters, options.TrainerArgs())
         return options.SearcherArgs.of(self.searcher_args)

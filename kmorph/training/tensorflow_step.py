@@ -1,4 +1,4 @@
-"""The compiled training step on TensorFlow; a step for another backend stands beside it."""
+"""The compiled training step on TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.training.augment import augment
 from kmorph.training.plan import Hyperparameters
-
-MOMENTUM = 0.9
+from kmorph.training.step import CLIP_NORM, MOMENTUM, padded_batches
 
 
 class TensorFlowStep:
-    """A model with its compiled functions: train on a batch, average weights, recalibrate, predict.
-
-    Two sets of weights are kept: those that training moves, and their running average, which is what
-    gets evaluated and saved. Averaging takes out the noise of a constant learning rate.
+    """`kmorph.training.step.Step` on TensorFlow.
 
     Parameters
     ----------
@@ -26,10 +22,6 @@ class TensorFlowStep:
         With weights; its output holds logits, shape ``(classes,)``.
     hyperparameters : Hyperparameters
     seed : int
-
-    References
-    ----------
-    Averaged weights: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
     """
 
     def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:
@@ -57,16 +49,7 @@ class TensorFlowStep:
         self._predict = tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)
 
     def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
-        """One step on a batch; returns the loss as a tensor, not waited for.
-
-        Parameters
-        ----------
-        x : ndarray, shape (n, *input_shape)
-        y : ndarray of int32, shape (n,)
-        learning_rate : float
-        step : int
-            Number of the step; with the seed it fixes the random changes of this batch.
-        """
+        """One step on a batch; see `Step.train`."""
         return self._step(x, y, np.float32(learning_rate), np.array([self._seed, step * 16], np.int32))
 
     def _train_batch(self, x: Any, y: Any, learning_rate: Any, seed: Any) -> Any:
@@ -86,7 +69,7 @@ class TensorFlowStep:
         # A step that would make weights infinite is noticed by the caller: the loss is not finite.
         gradients, _ = tf.clip_by_global_norm(
             [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, self._trainable, strict=True)],
-            5.0,
+            CLIP_NORM,
         )
         for variable, slot, gradient, decay in zip(
             self._trainable, self._momentum, gradients, self._decays, strict=True
@@ -139,13 +122,7 @@ class TensorFlowStep:
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Logits of shape (n, classes), in batches of one size so that nothing is compiled twice."""
-        parts = []
-        for start in range(0, len(x), batch_size):
-            batch = np.asarray(x[start : start + batch_size])
-            held = len(batch)
-            if held < batch_size:
-                batch = np.concatenate([batch, np.repeat(batch[:1], batch_size - held, axis=0)])
-            parts.append(self._predict(batch).numpy()[:held])
+        parts = [self._predict(batch).numpy()[:held] for batch, held in padded_batches(x, batch_size)]
         return np.concatenate(parts)
 
     def to_graph(self) -> Graph:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kmorph.graph import Graph
 from kmorph.training.plan import Plan
+from kmorph.training.step import Step, make_step
 
 CALIBRATION = 2000  # images on which batch norm statistics are measured before an evaluation
 AVERAGE_EVERY = 4  # steps between two updates of the averaged weights
@@ -118,12 +119,10 @@ def train(
     Stopped
         If the loss stops being finite.
     """
-    from kmorph.training.tensorflow_step import TensorFlowStep
-
     if plan.merge_validation and data.weights is not None:
         raise ValueError("validation examples have no weights, they cannot be merged with weighted ones")
     begun = time.time()
-    run = _Run(TensorFlowStep(graph, plan.hyperparameters, plan.seed), data, plan)
+    run = _Run(make_step(graph, plan.hyperparameters, plan.seed), data, plan)
     run.train(report, stop)
     metrics = run.conclude()
     return Outcome(
@@ -139,7 +138,7 @@ def train(
 class _Run:
     """One training run: its step, its data, its clock."""
 
-    def __init__(self, step: Any, data: Data, plan: Plan) -> None:
+    def __init__(self, step: Step, data: Data, plan: Plan) -> None:
         self.step, self.data, self.plan = step, data, plan
         self.rng = np.random.default_rng(plan.seed)
         self.examples = len(data.x) + plan.merge_validation * len(data.x_val)
