@@ -73,12 +73,12 @@ def run_start(seed: int, seconds: float, start: str) -> dict:
     from kmorph import ImageClassifier, starts
     from kmorph.data.split import stratified_split, validation_fraction
     from kmorph.search.planning import POWER, augmentation_for
+    from kmorph.training.backend import load_backend
     from kmorph.training.examples import Data
     from kmorph.training.plan import Hyperparameters, Plan
-    from kmorph.training.quiet import load_tensorflow
     from kmorph.training.trainer import train as train_graph
 
-    load_tensorflow()
+    load_backend()
     (x, y), held, _ = data(seed)
     clf = ImageClassifier()
     chosen, validation = stratified_split(y, validation_fraction(len(x)), seed)

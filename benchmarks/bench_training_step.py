@@ -27,9 +27,9 @@ from hand_written import compiled_step
 
 from kmorph import starts
 from kmorph.graph import Graph, Normalize
+from kmorph.training.backend import cores, load_backend
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
-from kmorph.training.quiet import cores, load_tensorflow
 from kmorph.training.trainer import train
 
 TARGET_SPEED, TARGET_OVERHEAD = 0.95, 0.45
@@ -109,7 +109,7 @@ def keras_overhead(name: str) -> float:
 
 def own_process(threads: int | None) -> ProcessPoolExecutor:
     """A process with TensorFlow loaded."""
-    return ProcessPoolExecutor(1, get_context("spawn"), load_tensorflow, (threads,))
+    return ProcessPoolExecutor(1, get_context("spawn"), load_backend, (threads,))
 
 
 def main() -> None:

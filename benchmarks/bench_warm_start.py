@@ -24,9 +24,9 @@ from _report import about_this_run
 
 from kmorph import morphs, starts
 from kmorph.graph import Graph, Normalize
+from kmorph.training.backend import cores, load_backend
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
-from kmorph.training.quiet import cores, load_tensorflow
 from kmorph.training.trainer import Outcome, train
 
 RESULTS = Path(__file__).parent / "results"
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--parent-seconds", type=float, default=30.0)
     parser.add_argument("--slice-seconds", type=float, default=12.0)
     arguments = parser.parse_args()
-    load_tensorflow(threads=cores())
+    load_backend(threads=cores())
     file = RESULTS / "warm_start.jsonl"
     record(file, arguments)
     report(file, arguments)

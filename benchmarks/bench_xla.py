@@ -18,8 +18,8 @@ import numpy as np
 from _report import about_this_run
 from bench_training_step import BATCH, make_data, networks
 
+from kmorph.training.backend import cores, load_backend
 from kmorph.training.plan import Hyperparameters
-from kmorph.training.quiet import cores, load_tensorflow
 
 
 def measure(graph, data, xla: bool, seconds: float) -> dict[str, float]:
@@ -53,7 +53,7 @@ def main() -> None:
     default = Path(__file__).parent / "results" / "bench_xla.json"
     parser.add_argument("--out", type=Path, default=default)
     arguments = parser.parse_args()
-    load_tensorflow(threads=cores())
+    load_backend(threads=cores())
     data, results = make_data(), {}
     for name, graph in networks().items():
         measure(graph, data, False, 0.5)  # what is slow the first time only

@@ -25,9 +25,9 @@ from _report import about_this_run
 
 from kmorph import morphs, starts
 from kmorph.graph import Graph, Normalize
+from kmorph.training.backend import load_backend
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
-from kmorph.training.quiet import load_tensorflow
 from kmorph.training.trainer import Stopped, train
 
 RESULTS = Path(__file__).parent / "results" / "ranking"
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--part", default="0/1", help="which part of the graphs, such as 0/2")
     arguments = parser.parse_args()
     first, parts = map(int, arguments.part.split("/"))
-    load_tensorflow()
+    load_backend()
     pool = POOLS[arguments.pool]
     RESULTS.mkdir(parents=True, exist_ok=True)
     file = RESULTS / f"{arguments.pool}.jsonl"

@@ -24,3 +24,7 @@ class SearchError(KmorphError, RuntimeError):
 
 class ExportError(KmorphError, RuntimeError):
     """A model that cannot be written in the requested form."""
+
+
+class BackendError(KmorphError, ImportError):
+    """A Keras backend that is not installed, or that kmorph cannot train with."""

@@ -11,6 +11,7 @@ from typing import Any
 from kmorph.errors import ExportError
 from kmorph.export.wrap import checked_names, wrap_classifier
 from kmorph.graph import Graph
+from kmorph.training.backend import backend_name
 
 MOST_TRIES = 100
 
@@ -48,8 +49,14 @@ def write_saved_model(graph: Graph, class_names: Sequence[str], target: str | Pa
     Raises
     ------
     ExportError
-        If the target is a file or cannot be written, or the graph cannot be exported.
+        If the target is a file or cannot be written, the graph cannot be exported, or Keras' backend is
+        another than TensorFlow.
     """
+    if backend_name() != "tensorflow":
+        raise ExportError(
+            f"SavedModels are TensorFlow's, and Keras uses {backend_name()!r} here: open the search or the "
+            "graph in a process with KERAS_BACKEND=tensorflow, or write a .keras file"
+        )
     target = Path(target)
     if target.exists() and not target.is_dir():
         raise ExportError(f"cannot write to {target}: it is a file; name a folder")

@@ -62,11 +62,13 @@ class InsertNorm(Morph):
         GraphError
             If there is no such layer, or the graph has no weights.
         """
+        from keras.ops import convert_to_numpy
+
         layer_at(graph, self.layer)
         if not graph.has_weights:
             raise GraphError(f"{self.describe()}: calibrating needs a graph with weights")
         part = GraphBuilder.from_graph(graph).build(self.layer + 1)
-        values = np.asarray(part.to_keras()(np.asarray(batch), training=False), float)
+        values = convert_to_numpy(part.to_keras()(np.asarray(batch), training=False)).astype(float)
         axes = tuple(range(values.ndim - 1))
         return dataclasses.replace(
             self, mean=tuple(values.mean(axes).tolist()), variance=tuple(values.var(axes).tolist())

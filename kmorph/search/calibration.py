@@ -42,10 +42,10 @@ def measure_power(executor: Executor | WorkerProcesses, graph: Graph) -> float |
 
 def training_speed(graph: Graph) -> float:
     """Examples per second of the training step on noise, compiling left out."""
-    from kmorph.training.tensorflow_step import TensorFlowStep
+    from kmorph.training.step import make_step
 
     settings = Hyperparameters()
-    step = TensorFlowStep(graph.initialize(0), settings, 0)
+    step = make_step(graph.initialize(0), settings, 0)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (settings.batch_size, *graph.input_shape), dtype=np.uint8)
     y = rng.integers(0, graph.output_shape[-1], settings.batch_size).astype(np.int32)

@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from kmorph.search import worker
+from kmorph.training.backend import backend_name
 
 
 class InlineExecutor(Executor):
@@ -38,7 +39,7 @@ class WorkerProcesses:
         self.workers, self.strategy = workers, strategy
         self._pool: Any = None
         self.is_ready = False
-        """Whether a worker has answered a call, and so has TensorFlow loaded."""
+        """Whether a worker has answered a call, and so has Keras loaded."""
 
     def submit(self, fn: Any, /, *args: Any) -> Future:
         """Hand a call to a worker, starting one if none is there."""
@@ -54,8 +55,12 @@ class WorkerProcesses:
     def _start(self) -> Any:
         from loky.process_executor import ProcessPoolExecutor
 
-        # loky restarts a worker that grows by 300 MB, which loading TensorFlow alone does.
-        environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "LOKY_MAX_MEMORY_LEAK_SIZE": str(64 * 2**30)}
+        environment = {
+            "KERAS_BACKEND": backend_name(),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            # loky restarts a worker that grows by 300 MB, which loading TensorFlow alone does.
+            "LOKY_MAX_MEMORY_LEAK_SIZE": str(64 * 2**30),
+        }
         return ProcessPoolExecutor(
             max_workers=self.workers,
             timeout=None,
@@ -75,7 +80,7 @@ _shared: dict[tuple[int, bool], WorkerProcesses] = {}
 
 
 def shared_workers(workers: int = 1, strategy: str | bytes | None = None) -> WorkerProcesses:
-    """The processes that all searches of this process use, so that TensorFlow is loaded once.
+    """The processes that all searches of this process use, so that Keras is loaded once.
 
     Those with a strategy are others, because it may have set up TensorFlow's devices; for another strategy
     they are ended and started anew.

@@ -90,7 +90,7 @@ class Result:
 
 
 def prepare(parent: int | None = None, workers: int = 1, devices: bool = True) -> None:
-    """Make a fresh worker process ready: it outlives no parent, leaves Ctrl-C to it, and loads TensorFlow.
+    """Make a fresh worker process ready: it outlives no parent, leaves Ctrl-C to it, and loads Keras.
 
     Parameters
     ----------
@@ -105,9 +105,9 @@ def prepare(parent: int | None = None, workers: int = 1, devices: bool = True) -
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with, args=(parent,), daemon=True, name="kmorph-parent-watch").start()
-    from kmorph.training.quiet import cores, load_tensorflow
+    from kmorph.training.backend import cores, load_backend
 
-    load_tensorflow(max(1, cores() // workers), devices)
+    load_backend(max(1, cores() // workers), devices)
 
 
 def _end_with(parent: int) -> None:
@@ -118,9 +118,9 @@ def _end_with(parent: int) -> None:
 
 def evaluate(task: Task) -> Result:
     """Train one candidate; a candidate that cannot be trained gives a result with a reason."""
-    from kmorph.training.quiet import load_tensorflow
+    from kmorph.training.backend import load_backend
 
-    load_tensorflow(devices=task.strategy is None)  # in workers of the user's executor that is not done yet
+    load_backend(devices=task.strategy is None)  # in workers of the user's executor that is not done yet
     from kmorph.training.examples import Data
     from kmorph.training.trainer import Stopped, train
 

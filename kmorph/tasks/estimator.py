@@ -28,6 +28,7 @@ from kmorph.search.searcher import PINNED
 from kmorph.tasks import options
 from kmorph.tasks.audience import Audience
 from kmorph.tasks.fitted import Fitted
+from kmorph.training.backend import require_backend
 from kmorph.training.distribute import pack_strategy
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
@@ -282,6 +283,8 @@ class Estimator(Fitted):
         if self.executor is not None and not hasattr(self.executor, "submit"):
             raise DataError(f"executor must be a concurrent.futures.Executor, got {self.executor!r}")
         pack_strategy(self.strategy)
+        if self.executor is None:
+            require_backend()
         options.choose_morphs(self.morphs)
         options.choose_hyperparameters(self.hyperparameters, options.TrainerArgs())
         return options.SearcherArgs.of(self.searcher_args)

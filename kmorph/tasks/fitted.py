@@ -14,7 +14,7 @@ from kmorph.graph import Graph
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
 from kmorph.search.searcher import Searcher
-from kmorph.training.quiet import load_tensorflow
+from kmorph.training.backend import load_backend
 
 if TYPE_CHECKING:
     import keras
@@ -83,7 +83,7 @@ class Fitted(BaseEstimator):
         file = RunFolder.model_path(searcher.path, best)
         key = (file, file.stat().st_mtime_ns)
         if getattr(self, "_loaded", (None,))[0] != key:
-            load_tensorflow()
+            load_backend()
             graph = searcher.load_model_by_id(best)
             self._loaded = (key, graph, graph.to_keras())
         return self._loaded[1], self._loaded[2]

@@ -16,7 +16,7 @@ from kmorph.graph import Layer, Normalize
 from kmorph.search.calibration import measure_power
 from kmorph.tasks.estimator import Estimator
 from kmorph.tasks.sizes import sized_starts
-from kmorph.training.quiet import load_tensorflow
+from kmorph.training.backend import load_backend
 
 if TYPE_CHECKING:
     import keras
@@ -186,7 +186,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
             codec = self._codec(searcher)
             x = check_images(x, like=tuple(searcher.meta("input_shape")))
             codes = codec.encode(y, n=len(x))
-            load_tensorflow()
+            load_backend()
             for row in rows:
                 model = searcher.load_model_by_id(row["model_id"]).to_keras()
                 logits = model.predict(x, batch_size=PREDICTION_BATCH, verbose=0)
@@ -251,7 +251,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         """
         from kmorph.export import export
 
-        load_tensorflow()
+        load_backend()
         return export(self.best_graph, self._codec(self._searcher()).class_names, target, format)
 
     def export_keras_model(self, file: str | Path) -> Path:

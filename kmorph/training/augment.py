@@ -1,8 +1,11 @@
-"""Random changes of training images, a whole batch at once, inside the compiled step."""
+"""Random changes of training images, a whole batch at once, inside the compiled step of any backend."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 KINDS = ("shift", "flip", "erase")
 
@@ -12,61 +15,105 @@ def augment(images: Any, kinds: tuple[str, ...], seed: Any) -> Any:
 
     Parameters
     ----------
-    images : tf.Tensor, shape (n, height, width, channels)
+    images : tensor of Keras' backend, shape (n, height, width, channels)
     kinds : tuple of {"shift", "flip", "erase"}
         ``"shift"`` moves by up to an eighth of each side (at least one position) and fills with the
         edge; ``"flip"`` mirrors left and right; ``"erase"`` sets a rectangle of up to half of each side
         to the image's mean.
-    seed : tf.Tensor, shape (2,)
-        Seed of stateless random numbers.
+    seed : array of int32, shape (2,)
+        Seed of stateless random numbers: a tensor in a compiled step, an ndarray for PyTorch. The numbers
+        differ between backends.
 
     Returns
     -------
-    tf.Tensor, shape (n, height, width, channels)
+    tensor, shape (n, height, width, channels)
 
     References
     ----------
     Erasing: DeVries and Taylor, "Improved Regularization of CNNs with Cutout", 2017; Zhong et al., "Random
     Erasing Data Augmentation", AAAI 2020.
     """
-    import tensorflow as tf
-
     if not kinds:
         return images
-    n = tf.shape(images)[0]
-    _, height, width, _ = images.shape
-    rows = tf.tile(tf.range(height)[None], (n, 1))
-    columns = tf.tile(tf.range(width)[None], (n, 1))
+    from keras import config, ops
+
+    integers, gather = BACKENDS[config.backend()]
+    n, (height, width) = ops.shape(images)[0], images.shape[1:3]
+    rows = ops.tile(ops.arange(height)[None], (n, 1))
+    columns = ops.tile(ops.arange(width)[None], (n, 1))
     if "flip" in kinds:
-        flipped = tf.random.stateless_uniform((n, 1), seed) < 0.5
-        columns = tf.where(flipped, columns[:, ::-1], columns)
+        columns = ops.where(integers(n, 0, 2, seed) == 1, ops.flip(columns, axis=1), columns)
     if "shift" in kinds:
-        rows += _offsets(n, height, seed + 1)
-        columns += _offsets(n, width, seed + 2)
-    rows = tf.clip_by_value(rows, 0, height - 1)
-    columns = tf.clip_by_value(columns, 0, width - 1)
-    images = tf.gather(images, rows, axis=1, batch_dims=1)
-    images = tf.gather(images, columns, axis=2, batch_dims=1)
+        rows += _offsets(integers, n, height, seed + 1)
+        columns += _offsets(integers, n, width, seed + 2)
+    images = gather(images, ops.clip(rows, 0, height - 1), ops.clip(columns, 0, width - 1))
     if "erase" in kinds:
-        inside = _interval(n, height, seed + 3)[:, :, None] & _interval(n, width, seed + 4)[:, None, :]
-        mean = tf.reduce_mean(tf.cast(images, tf.float32), axis=(1, 2, 3), keepdims=True)
-        images = tf.where(inside[..., None], tf.cast(mean, images.dtype), images)
+        inside_rows = _interval(integers, n, height, seed + 3)[:, :, None, None]
+        inside_columns = _interval(integers, n, width, seed + 4)[:, None, :, None]
+        mean = ops.mean(ops.cast(images, "float32"), axis=(1, 2, 3), keepdims=True)
+        images = ops.where(inside_rows & inside_columns, ops.cast(mean, images.dtype), images)
     return images
 
 
-def _interval(n: Any, size: int, seed: Any) -> Any:
-    """For each image which positions lie in a random interval of up to half of them, shape (n, size)."""
-    import tensorflow as tf
+Integers = Callable[[Any, int, int, Any], Any]
 
-    length = tf.random.stateless_uniform((n, 1), seed, 0, size // 2 + 1, tf.int32)
+
+def _interval(integers: Integers, n: Any, size: int, seed: Any) -> Any:
+    """For each image which positions lie in a random interval of up to half of them, shape (n, size)."""
+    from keras import ops
+
+    length = integers(n, 0, size // 2 + 1, seed)
     # A centre anywhere: near the edge the interval is cut, so that every position is met equally often.
-    begin = tf.random.stateless_uniform((n, 1), seed + 8, 0, size, tf.int32) - length // 2
-    position = tf.range(size)[None]
+    begin = integers(n, 0, size, seed + 8) - length // 2
+    position = ops.arange(size)[None]
     return (position >= begin) & (position < begin + length)
 
 
-def _offsets(n: Any, size: int, seed: Any) -> Any:
+def _offsets(integers: Integers, n: Any, size: int, seed: Any) -> Any:
+    most = max(1, size // 8) if size > 2 else 0
+    return integers(n, -most, most + 1, seed)
+
+
+# What `keras.ops` has no quick form of: stateless whole numbers from `low` to `high` - 1, shape (n, 1), and
+# each image's pixels at its own rows, shape (n, height), and columns, shape (n, width).
+
+
+def _tensorflow_integers(n: Any, low: int, high: int, seed: Any) -> Any:
     import tensorflow as tf
 
-    most = max(1, size // 8) if size > 2 else 0
-    return tf.random.stateless_uniform((n, 1), seed, -most, most + 1, tf.int32)
+    return tf.random.stateless_uniform((n, 1), seed, low, high, tf.int32)
+
+
+def _tensorflow_gather(images: Any, rows: Any, columns: Any) -> Any:
+    import tensorflow as tf
+
+    images = tf.gather(images, rows, axis=1, batch_dims=1)
+    return tf.gather(images, columns, axis=2, batch_dims=1)
+
+
+def _jax_integers(n: int, low: int, high: int, seed: Any) -> Any:
+    import jax
+
+    key = jax.random.fold_in(jax.random.key(seed[0]), seed[1])
+    return jax.random.randint(key, (n, 1), low, high)
+
+
+def _torch_integers(n: int, low: int, high: int, seed: np.ndarray) -> Any:
+    from keras import ops
+
+    # Drawn on the host: a generator on a device would have to be seeded anew at every step.
+    values = np.random.default_rng(seed.astype(np.uint32)).integers(low, high, (n, 1), np.int32)
+    return ops.convert_to_tensor(values)
+
+
+def _index(images: Any, rows: Any, columns: Any) -> Any:
+    from keras import ops
+
+    return images[ops.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+BACKENDS: dict[str, tuple[Integers, Callable[[Any, Any, Any], Any]]] = {
+    "tensorflow": (_tensorflow_integers, _tensorflow_gather),
+    "jax": (_jax_integers, _index),
+    "torch": (_torch_integers, _index),
+}

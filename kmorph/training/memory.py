@@ -9,6 +9,7 @@ PHRASES = (
     "resource_exhausted",
     "oom when allocating",
     "failed to allocate memory",
+    "can't allocate memory",
     "alloc_failed",
     "bad_alloc",
 )

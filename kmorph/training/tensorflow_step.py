@@ -1,4 +1,4 @@
-"""The compiled training step on TensorFlow; a step for another backend stands beside it."""
+"""The compiled training step on TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ import numpy as np
 from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.training.augment import augment
+from kmorph.training.backend import MOST_PARTS, cores
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import computing_in, fitting_policy
-from kmorph.training.quiet import MOST_PARTS, cores
+from kmorph.training.step import CLIP_NORM, MOMENTUM, padded_batches
 
-MOMENTUM = 0.9
 SMALLEST_PART = 32  # examples that are worth a thread of their own
 
 
 class TensorFlowStep:
-    """A model with its compiled functions: train on a batch, average weights, recalibrate, predict.
-
-    Two sets of weights are kept: those that training moves, and their running average, which is what
-    gets evaluated and saved. Averaging takes out the noise of a constant learning rate.
+    """`kmorph.training.step.Step` on TensorFlow.
 
     On a CPU a batch is computed in parts side by side, each with a batch norm of its own: the operations of
     small networks are too short to be worth dividing among threads.
@@ -37,10 +34,6 @@ class TensorFlowStep:
     policy : str, optional
         Keras' name of the dtype policy in which `train` computes; None: the one that suits the device.
         Weights are float32, and so is all that is not training.
-
-    References
-    ----------
-    Averaged weights: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
     """
 
     replicas = 1
@@ -74,16 +67,7 @@ class TensorFlowStep:
         self._predict = tf.function(self._predict_batch, autograph=False)
 
     def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
-        """One step on a batch; returns the loss as a tensor, not waited for.
-
-        Parameters
-        ----------
-        x : ndarray, shape (n, *input_shape)
-        y : ndarray of int32, shape (n,)
-        learning_rate : float
-        step : int
-            Number of the step; with the seed it fixes the random changes of this batch.
-        """
+        """One step on a batch; see `Step.train`."""
         seed = self._seed_of(step)
         return self._step(self._place(x), self._place(y), np.float32(learning_rate), seed)
 
@@ -114,7 +98,7 @@ class TensorFlowStep:
         )
         gradients = self._combine([tf.add_n(same) / n for same in zip(*by_part, strict=True)])
         # A step that would make weights infinite is noticed by the caller: the loss is not finite.
-        gradients, _ = tf.clip_by_global_norm(gradients, 5.0)
+        gradients, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
         for variable, slot, gradient, decay in zip(
             self._trainable, self._momentum, gradients, self._decays, strict=True
         ):
@@ -189,13 +173,9 @@ class TensorFlowStep:
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Logits of shape (n, classes), in batches of one size so that nothing is compiled twice."""
-        parts = []
-        for start in range(0, len(x), batch_size):
-            batch = np.asarray(x[start : start + batch_size])
-            held = len(batch)
-            if held < batch_size:
-                batch = np.concatenate([batch, np.repeat(batch[:1], batch_size - held, axis=0)])
-            parts.append(self._predict(self._place(batch)).numpy()[:held])
+        parts = [
+            self._predict(self._place(batch)).numpy()[:held] for batch, held in padded_batches(x, batch_size)
+        ]
         return np.concatenate(parts)
 
     def _predict_batch(self, x: Any) -> Any:

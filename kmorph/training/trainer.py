@@ -15,6 +15,7 @@ from kmorph.training.examples import Data
 from kmorph.training.memory import is_out_of_memory
 from kmorph.training.metrics import classification_metrics, cross_entropies
 from kmorph.training.plan import Hyperparameters, Plan
+from kmorph.training.step import Step, make_step
 
 CALIBRATION = 2000  # images on which batch norm statistics are measured before an evaluation
 AVERAGE_EVERY = 4  # steps between two updates of the averaged weights
@@ -108,14 +109,12 @@ def train(
         If the loss stops being finite.
     """
 
-    def make(graph: Graph, hyperparameters: Hyperparameters) -> Any:
+    def make(graph: Graph, hyperparameters: Hyperparameters) -> Step:
         if strategy is not None:
             from kmorph.training.distribute import DistributedStep, build_strategy
 
             return DistributedStep(graph, hyperparameters, plan.seed, build_strategy(strategy))
-        from kmorph.training.tensorflow_step import TensorFlowStep
-
-        return TensorFlowStep(graph, hyperparameters, plan.seed)
+        return make_step(graph, hyperparameters, plan.seed)
 
     if plan.merge_validation and data.weights is not None:
         raise ValueError("validation examples have no weights, they cannot be merged with weighted ones")

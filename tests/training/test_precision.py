@@ -7,9 +7,9 @@ from sklearn.datasets import load_digits
 
 from kmorph import starts
 from kmorph.graph import Normalize
+from kmorph.training.backend import let_memory_grow
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import computing_in, fitting_policy
-from kmorph.training.quiet import let_memory_grow
 from kmorph.training.tensorflow_step import TensorFlowStep
 
 

@@ -12,6 +12,7 @@ from kmorph.graph import BatchNorm, Dense, Flatten, GraphBuilder, Normalize
 from kmorph.training.examples import Data
 from kmorph.training.metrics import classification_metrics
 from kmorph.training.plan import Hyperparameters, Plan
+from kmorph.training.step import make_step
 from kmorph.training.tensorflow_step import TensorFlowStep, parts_of
 from kmorph.training.trainer import Stopped, _Run, train
 
@@ -164,7 +165,7 @@ def test_a_batch_in_parts_is_the_same_step(digits, monkeypatch, batch):
 def test_every_epoch_shows_each_example_once(digits):
     plan = Plan(hyperparameters=Hyperparameters(batch_size=33))
     numbered = Data(np.arange(100).reshape(-1, 1), np.arange(100), digits.x_val, digits.y_val)
-    run = _Run(TensorFlowStep(small(), plan.hyperparameters, 0), numbered, plan)
+    run = _Run(make_step(small(), plan.hyperparameters, 0), numbered, plan)
     batches = run._batches()
     seen = np.concatenate([next(batches)[1] for _ in range(100)])
     counts = np.bincount(seen, minlength=100)
@@ -179,7 +180,7 @@ def test_weights_of_examples_decide_how_often_they_are_drawn(digits):
 
 
 def test_swapping_twice_changes_nothing_and_average_follows(digits):
-    step = TensorFlowStep(small(), Hyperparameters(), 0)
+    step = make_step(small(), Hyperparameters(), 0)
     start = step.to_graph()
     step.train(digits.x[:64], digits.y[:64].astype(np.int32), 0.1, 0)
     trained = step.to_graph()
@@ -199,7 +200,7 @@ def test_recalibration_measures_batch_statistics():
     graph = builder.build(builder.add(Dense(2))).initialize(0)
     rng = np.random.default_rng(0)
     batches = [rng.normal(3, 2, (500, 2, 1, 1)).astype(np.float32) for _ in range(4)]
-    step = TensorFlowStep(graph, Hyperparameters(), 0)
+    step = make_step(graph, Hyperparameters(), 0)
     step.recalibrate(batches)
     weights = step.to_graph().layer_weights(1)
     assert np.allclose(weights["moving_mean"], np.mean([b.mean(0).ravel() for b in batches], 0), atol=1e-4)

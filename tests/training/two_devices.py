@@ -10,10 +10,10 @@ from sklearn.datasets import load_digits
 
 from kmorph import starts
 from kmorph.graph import Activation, Conv, Dense, Dropout, Flatten, GraphBuilder, Normalize
+from kmorph.training.backend import load_backend
 from kmorph.training.distribute import DistributedStep, build_strategy, pack_strategy
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
-from kmorph.training.quiet import load_tensorflow
 from kmorph.training.tensorflow_step import TensorFlowStep
 from kmorph.training.trainer import train
 
@@ -182,7 +182,7 @@ def little_memory(packed, data):
 
 
 def main():
-    load_tensorflow(devices=False)
+    load_backend(devices=False)
     packed = pack_strategy(two_cpus)
     strategy, data = build_strategy(packed), digits()
     result = {

@@ -1,0 +1,155 @@
+"""The training step on JAX."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+
+from kmorph.graph import Graph
+from kmorph.graph.keras_bridge import get_weights, to_keras
+from kmorph.training.augment import augment
+from kmorph.training.plan import Hyperparameters
+from kmorph.training.step import CLIP_NORM, MOMENTUM, padded_batches
+
+
+class JaxStep:
+    """`kmorph.training.step.Step` on JAX.
+
+    The weights live here, as arrays that each compiled function takes and gives back; the model's own
+    variables are set when a graph is asked for.
+
+    Parameters
+    ----------
+    graph : Graph
+        With weights; its output holds logits, shape ``(classes,)``.
+    hyperparameters : Hyperparameters
+    seed : int
+    """
+
+    def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:
+        import jax
+        import jax.numpy as jnp
+        import keras
+
+        seed %= 2**31  # what int32 holds
+        # What the seeds of dropout are drawn from; `keras.utils.set_random_seed` would load TensorFlow.
+        random.seed(seed)
+        self.graph = graph
+        self.model = to_keras(graph)
+        self._hyperparameters = hyperparameters
+        self._seed = seed
+        # Copies, because buffers given to a compiled function for reuse are gone afterwards.
+        self._trainable = [jnp.copy(variable.value) for variable in self.model.trainable_variables]
+        self._state = [jnp.copy(variable.value) for variable in self.model.non_trainable_variables]
+        self._momentum = [jnp.zeros_like(value) for value in self._trainable]
+        self._average = [jnp.copy(value) for value in self._trainable]
+        self._norms = [
+            layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        self._last_loss: Any = None
+        self._step = jax.jit(self._train_batch, donate_argnums=(0, 1, 2))
+        self._averaging = jax.jit(_averaged, donate_argnums=0)
+        self._forward = jax.jit(self._normalise, donate_argnums=1)
+        self._predict = jax.jit(self._logits)
+
+    def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
+        """One step on a batch; see `Step.train`."""
+        seed = np.array([self._seed, step * 16], np.int32)
+        self._trainable, self._momentum, self._state, loss = self._step(
+            self._trainable, self._momentum, self._state, x, y, np.float32(learning_rate), seed
+        )
+        # JAX would queue dozens of steps, and the deadline would be noticed too late: one may wait.
+        if self._last_loss is not None:
+            self._last_loss.block_until_ready()
+        self._last_loss = loss
+        return loss
+
+    def _train_batch(
+        self,
+        trainable: list[Any],
+        momentum: list[Any],
+        state: list[Any],
+        x: Any,
+        y: Any,
+        learning_rate: Any,
+        seed: Any,
+    ) -> tuple[list[Any], list[Any], list[Any], Any]:
+        import jax
+        import jax.numpy as jnp
+
+        settings = self._hyperparameters
+        x = augment(x, settings.augment, seed).astype("float32")
+        target = jax.nn.one_hot(y, self.graph.output_shape[-1])
+        if settings.label_smoothing:
+            share = settings.label_smoothing
+            target = (1 - share) * target + share / self.graph.output_shape[-1]
+
+        def loss_of(trainable: list[Any]) -> tuple[Any, list[Any]]:
+            logits, new_state = self.model.stateless_call(trainable, state, x, training=True)
+            return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)), new_state
+
+        (loss, state), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
+        norm = jnp.sqrt(sum((jnp.vdot(gradient, gradient) for gradient in gradients), jnp.zeros(())))
+        # Not a number if the norm is infinite, so that the caller notices.
+        scale = CLIP_NORM / jnp.maximum(norm, CLIP_NORM) + (norm - norm)
+        moved, slots = [], []
+        for value, slot, gradient in zip(trainable, momentum, gradients, strict=True):
+            gradient = scale * gradient
+            if value.ndim > 1:
+                gradient += settings.weight_decay * value
+            slot = MOMENTUM * slot - learning_rate * gradient
+            moved.append(value + MOMENTUM * slot - learning_rate * gradient)
+            slots.append(slot)
+        return moved, slots, state, loss
+
+    def average(self, keep: float) -> None:
+        """Move the averaged weights: they keep the share `keep` of themselves."""
+        self._average = self._averaging(self._average, self._trainable, np.float32(keep))
+
+    def swap(self) -> None:
+        """Exchange the weights that training moves with the averaged ones."""
+        self._trainable, self._average = self._average, self._trainable
+
+    def recalibrate(self, batches: list[np.ndarray]) -> None:
+        """Measure the statistics of every batch norm anew on a few batches, for the current weights."""
+        if not self._norms:
+            return
+        for i, x in enumerate(batches):
+            self._state = self._forward(self._trainable, self._state, np.float32(i / (i + 1)), x)
+
+    def _normalise(self, trainable: list[Any], state: list[Any], momentum: Any, x: Any) -> list[Any]:
+        # Keras reads `momentum` when JAX traces, so that an argument can stand there.
+        settings = [layer.momentum for layer in self._norms]
+        for layer in self._norms:
+            layer.momentum = momentum
+        try:
+            return self.model.stateless_call(trainable, state, x.astype("float32"), training=True)[1]
+        finally:
+            for layer, setting in zip(self._norms, settings, strict=True):
+                layer.momentum = setting
+
+    def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
+        """Logits of shape (n, classes), in batches of one size so that nothing is compiled twice."""
+        parts = [
+            np.asarray(self._predict(self._trainable, self._state, batch))[:held]
+            for batch, held in padded_batches(x, batch_size)
+        ]
+        return np.concatenate(parts)
+
+    def _logits(self, trainable: list[Any], state: list[Any], x: Any) -> Any:
+        return self.model.stateless_call(trainable, state, x.astype("float32"), training=False)[0]
+
+    def to_graph(self) -> Graph:
+        """The graph with the model's present weights."""
+        import jax.numpy as jnp
+
+        variables = self.model.trainable_variables + self.model.non_trainable_variables
+        for variable, value in zip(variables, [*self._trainable, *self._state], strict=True):
+            variable.assign(jnp.copy(value))
+        return get_weights(self.model, self.graph)
+
+
+def _averaged(average: list[Any], trainable: list[Any], keep: Any) -> list[Any]:
+    return [keep * held + (1 - keep) * value for held, value in zip(average, trainable, strict=True)]

@@ -1,0 +1,107 @@
+"""What a training step offers, and the choice of the one for Keras' backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from kmorph.graph import Graph
+from kmorph.training.backend import load_backend
+from kmorph.training.plan import Hyperparameters
+
+MOMENTUM = 0.9  # Nesterov's
+CLIP_NORM = 5.0  # most that the gradients' norm, all weights together, may be
+
+
+class Step(Protocol):
+    """A model with its compiled functions: train on a batch, average weights, recalibrate, predict.
+
+    Two sets of weights are kept: those that training moves, and their running average, which is what
+    gets evaluated and saved. Averaging takes out the noise of a constant learning rate.
+
+    All steps do the same arithmetic: cross-entropy with smoothed labels; gradients clipped by their global
+    norm to `CLIP_NORM`; the pull of weight decay added to those of kernels, that is of weights with more
+    than one axis; Nesterov momentum `MOMENTUM`, in which the learning rate is part of what accumulates. They
+    differ in their random numbers (augmentation, dropout) and in rounding. `make_step` makes them.
+
+    References
+    ----------
+    Averaged weights: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+    """
+
+    graph: Graph
+
+    def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
+        """One step on a batch; returns the loss, which ``float`` waits for.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, *input_shape)
+            As the data came, unsigned bytes for example: it is cast on the device.
+        y : ndarray of int32, shape (n,)
+        learning_rate : float
+        step : int
+            Number of the step; with the seed it fixes the random changes of this batch.
+        """
+        ...
+
+    def average(self, keep: float) -> None:
+        """Move the averaged weights: they keep the share `keep` of themselves."""
+        ...
+
+    def swap(self) -> None:
+        """Exchange the weights that training moves with the averaged ones."""
+        ...
+
+    def recalibrate(self, batches: list[np.ndarray]) -> None:
+        """Measure the statistics of every batch norm anew on a few batches, for the current weights."""
+        ...
+
+    def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
+        """Logits of shape (n, classes), in batches of one size so that nothing is compiled twice."""
+        ...
+
+    def to_graph(self) -> Graph:
+        """The graph with the model's present weights."""
+        ...
+
+
+def make_step(graph: Graph, hyperparameters: Hyperparameters, seed: int) -> Step:
+    """The step for Keras' backend, which is loaded if need be.
+
+    Parameters
+    ----------
+    graph : Graph
+        With weights; its output holds logits, shape ``(classes,)``.
+    hyperparameters : Hyperparameters
+    seed : int
+
+    Raises
+    ------
+    BackendError
+        If the backend is not installed, or there is no step for it.
+    """
+    backend = load_backend()
+    if backend == "jax":
+        from kmorph.training.jax_step import JaxStep
+
+        return JaxStep(graph, hyperparameters, seed)
+    if backend == "torch":
+        from kmorph.training.torch_step import TorchStep
+
+        return TorchStep(graph, hyperparameters, seed)
+    from kmorph.training.tensorflow_step import TensorFlowStep
+
+    return TensorFlowStep(graph, hyperparameters, seed)
+
+
+def padded_batches(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Batches of one size and how many examples each holds; the last is filled with copies of its first."""
+    for start in range(0, len(x), size):
+        batch = np.asarray(x[start : start + size])
+        held = len(batch)
+        if held < size:
+            batch = np.concatenate([batch, np.repeat(batch[:1], size - held, axis=0)])
+        yield batch, held

@@ -1,0 +1,140 @@
+"""The training step on PyTorch."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+
+from kmorph.graph import Graph
+from kmorph.graph.keras_bridge import get_weights, to_keras
+from kmorph.training.augment import augment
+from kmorph.training.plan import Hyperparameters
+from kmorph.training.step import CLIP_NORM, MOMENTUM
+
+
+class TorchStep:
+    """`kmorph.training.step.Step` on PyTorch, on the device where Keras keeps its variables.
+
+    Parameters
+    ----------
+    graph : Graph
+        With weights; its output holds logits, shape ``(classes,)``.
+    hyperparameters : Hyperparameters
+    seed : int
+    """
+
+    def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:
+        import keras
+        import torch
+
+        seed %= 2**31  # as on the other backends
+        # What dropout and its seeds are drawn from; `keras.utils.set_random_seed` would load TensorFlow.
+        random.seed(seed)
+        torch.manual_seed(seed)
+        self.graph = graph
+        self.model = to_keras(graph)
+        self._hyperparameters = hyperparameters
+        self._seed = seed
+        self._trainable = [variable.value for variable in self.model.trainable_variables]
+        self._kernels = [value for value in self._trainable if value.ndim > 1]
+        self._momentum = [torch.zeros_like(value, requires_grad=False) for value in self._trainable]
+        self._average = [value.detach().clone() for value in self._trainable]
+        self._norms = [
+            layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+
+    def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
+        """One step on a batch; see `Step.train`."""
+        import torch
+
+        settings = self._hyperparameters
+        with torch.no_grad():
+            images = augment(_on_device(x), settings.augment, np.array([self._seed, step * 16], np.int32))
+        logits = self.model(images.float(), training=True)
+        loss = torch.nn.functional.cross_entropy(
+            logits, _on_device(y).long(), label_smoothing=settings.label_smoothing
+        )
+        if self._trainable:
+            gradients = torch.autograd.grad(loss, self._trainable, allow_unused=True)
+            self._update(gradients, float(learning_rate))
+        return loss.detach()
+
+    def _update(self, found: tuple[Any, ...], learning_rate: float) -> None:
+        import torch
+
+        with torch.no_grad():
+            gradients = [
+                torch.zeros_like(value) if gradient is None else gradient
+                for gradient, value in zip(found, self._trainable, strict=True)
+            ]
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            # Not a number if the norm is infinite, so that the caller notices.
+            scale = CLIP_NORM / norm.clamp(min=CLIP_NORM) + (norm - norm)
+            torch._foreach_mul_(gradients, scale)
+            pulled = [gradient for gradient in gradients if gradient.ndim > 1]
+            if pulled:
+                torch._foreach_add_(pulled, self._kernels, alpha=self._hyperparameters.weight_decay)
+            torch._foreach_mul_(self._momentum, MOMENTUM)
+            torch._foreach_add_(self._momentum, gradients, alpha=-learning_rate)
+            torch._foreach_add_(self._trainable, self._momentum, alpha=MOMENTUM)
+            torch._foreach_add_(self._trainable, gradients, alpha=-learning_rate)
+
+    def average(self, keep: float) -> None:
+        """Move the averaged weights: they keep the share `keep` of themselves."""
+        import torch
+
+        if self._trainable:
+            with torch.no_grad():
+                torch._foreach_lerp_(self._average, self._trainable, 1 - keep)
+
+    def swap(self) -> None:
+        """Exchange the weights that training moves with the averaged ones."""
+        import torch
+
+        with torch.no_grad():
+            for average, value in zip(self._average, self._trainable, strict=True):
+                held = value.clone()
+                value.copy_(average)
+                average.copy_(held)
+
+    def recalibrate(self, batches: list[np.ndarray]) -> None:
+        """Measure the statistics of every batch norm anew on a few batches, for the current weights."""
+        import torch
+
+        if not self._norms:
+            return
+        settings = [layer.momentum for layer in self._norms]
+        try:
+            with torch.no_grad():
+                for i, x in enumerate(batches):
+                    for layer in self._norms:
+                        layer.momentum = i / (i + 1)
+                    self.model(_on_device(x).float(), training=True)
+        finally:
+            for layer, momentum in zip(self._norms, settings, strict=True):
+                layer.momentum = momentum
+
+    def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
+        """Logits of shape (n, classes), batch by batch."""
+        import torch
+
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(x), batch_size):
+                batch = _on_device(x[start : start + batch_size])
+                parts.append(self.model(batch.float(), training=False).cpu().numpy())
+        return np.concatenate(parts)
+
+    def to_graph(self) -> Graph:
+        """The graph with the model's present weights."""
+        return get_weights(self.model, self.graph)
+
+
+def _on_device(array: np.ndarray) -> Any:
+    """A copy of an array where Keras computes, of the same type: bytes travel as bytes."""
+    from keras import ops
+
+    # PyTorch warns of memory that it may not write to, such as a map of a file.
+    return ops.convert_to_tensor(np.array(array))

@@ -1,0 +1,66 @@
+"""Run in a process of its own, with KERAS_BACKEND set: what `test_backends.py` compares.
+
+python one_backend.py step FILE.npz    one step from given weights; the weights after it go to the file
+python one_backend.py search FOLDER    a search on digits, predictions and an exported model
+"""
+
+import json
+import sys
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from kmorph import ImageClassifier, starts
+from kmorph.graph import Normalize
+from kmorph.training.backend import load_backend
+from kmorph.training.examples import Data
+from kmorph.training.plan import Hyperparameters, Plan
+from kmorph.training.step import make_step
+from kmorph.training.trainer import train
+
+X, Y = load_digits(return_X_y=True)
+X = X.reshape(-1, 8, 8, 1).astype(np.uint8)
+
+
+def small():
+    return starts.resnet((8, 8, 1), 10, width=8, preprocessing=[Normalize((4.9,), (36.2,))]).initialize(0)
+
+
+def step(file: str) -> None:
+    load_backend(threads=1)
+    settings = Hyperparameters(batch_size=60, label_smoothing=0.1)
+    made = make_step(small(), settings, 0)
+    losses = [float(made.train(X[i : i + 60], Y[i : i + 60].astype(np.int32), 0.05, i)) for i in (0, 60, 120)]
+    moved = made.to_graph().weights
+    made.average(0.5)
+    made.swap()
+    made.recalibrate([X[:500], X[500:1000]])
+    logits = made.predict(X[:130], 50)
+    arrays = {f"{layer}/{name}": value for (layer, name), value in moved.items()}
+    np.savez(file, losses=losses, logits=logits, **arrays)
+
+
+def search(folder: str) -> None:
+    data = Data(X[:1200], Y[:1200], X[1200:], Y[1200:])
+    hyperparameters = Hyperparameters(augment=("shift",))
+    outcome = train(small(), data, Plan(phase="decay", max_epochs=8, hyperparameters=hyperparameters))
+    classifier = ImageClassifier(path=folder, seed=0, verbose=False, max_models=3)
+    classifier.searcher_args = {"trainer_args": {"max_iter_num": 2}}
+    classifier.fit(X[:1200], Y[:1200])
+    exported = classifier.export_keras_model(f"{folder}/best.keras")
+    print(
+        json.dumps(
+            {
+                "trained": outcome.metrics["accuracy"],
+                "speed": outcome.images_per_second,
+                "searched": classifier.evaluate(X[1200:], Y[1200:]),
+                "models": len(classifier.history),
+                "exported": exported.exists(),
+                "modules": [name for name in ("tensorflow", "jax", "torch") if name in sys.modules],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    {"step": step, "search": search}[sys.argv[1]](sys.argv[2])
