@@ -47,16 +47,19 @@ def search(folder: str) -> None:
     classifier = ImageClassifier(path=folder, seed=0, verbose=False, max_models=3)
     classifier.searcher_args = {"trainer_args": {"max_iter_num": 2}}
     classifier.fit(X[:1200], Y[:1200])
+    searched = classifier.evaluate(X[1200:], Y[1200:])
+    modules = [name for name in ("tensorflow", "jax", "torch") if name in sys.modules]
+    # Saving loads TensorFlow where it is installed: Keras looks whether something is a TensorShape.
     exported = classifier.export_keras_model(f"{folder}/best.keras")
     print(
         json.dumps(
             {
                 "trained": outcome.metrics["accuracy"],
                 "speed": outcome.images_per_second,
-                "searched": classifier.evaluate(X[1200:], Y[1200:]),
+                "searched": searched,
                 "models": len(classifier.history),
                 "exported": exported.exists(),
-                "modules": [name for name in ("tensorflow", "jax", "torch") if name in sys.modules],
+                "modules": modules,
             }
         )
     )
