@@ -50,7 +50,7 @@ def test_a_search_runs_without_tensorflow(backend, tmp_path):
     found = json.loads(run(backend, "search", tmp_path / "run").splitlines()[-1])
     assert found["trained"] > 0.9 and found["searched"] > 0.7
     assert found["models"] == 3 and found["exported"] and found["speed"] > 0
-    assert found["modules"] == [backend]
+    assert "tensorflow" not in found["modules"] and backend in found["modules"]
     # What one backend trained another one loads.
     import keras
 
