@@ -80,6 +80,7 @@ class Search:
         self._set_clock(Schedule(), cold=False)
         self.surrogate = Surrogate()
         self.prepared: Proposal | None = None
+        self._discarded_before = self.models.discarded_seconds()  # in earlier runs, whose time is not this one's
         self._tickets = 0
         self._failed_starts: list[str] = []
         self._failed_children: list[Candidate] = []
@@ -111,7 +112,7 @@ class Search:
         settings = self.settings
         models = None if settings.max_models is None else max(settings.max_models, 0)
         cold = not getattr(self._executor, "is_ready", True)
-        self._set_clock(Schedule(time_limit, models, begun), cold)
+        self._set_clock(Schedule(time_limit, models, begun, self.workers), cold)
         self.schedule.expect(self.planner.epoch_seconds(settings.starts[0][1]))
         self.listener.search_started(self.folder.path, time_limit, len(self.models))
         try:
@@ -319,8 +320,11 @@ class Search:
         self.history.add(record)
         self._failures_in_a_row = 0
         self.models.add(record, graph)
-        self.schedule.discard(self.models.discarded_seconds())
+        self._note_discarded()
         self.listener.candidate_recorded(record)
+
+    def _note_discarded(self) -> None:
+        self.schedule.discard(max(0.0, self.models.discarded_seconds() - self._discarded_before))
 
     def _add_ensemble(self) -> None:
         """What was settled, averaged, if it was more than one model."""
@@ -348,7 +352,7 @@ class Search:
         )
         self.history.add_failure(record)
         self.models.failed_seconds += record.seconds
-        self.schedule.discard(self.models.discarded_seconds())
+        self._note_discarded()
         self._failures_in_a_row += 1
         if parent is None:
             self._failed_starts.append(candidate.graph.fingerprint)

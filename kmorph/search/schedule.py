@@ -41,11 +41,14 @@ class Schedule:
         Most models of this search, those of earlier calls included.
     begun : float
         ``time.time()`` at which the clock started.
+    workers : int, default=1
+        Candidates trained at once. One lineage keeps one of them busy: what the others do may be discarded.
     """
 
     time_limit: float | None = None
     max_models: int | None = None
     begun: float = field(default_factory=time.time)
+    workers: int = 1
 
     def __post_init__(self) -> None:
         self._overhead = 3.0
@@ -125,7 +128,9 @@ class Schedule:
         return self._may_discard(self._overhead + (self.slice_seconds() or 0.0))
 
     def _may_discard(self, seconds: float) -> bool:
-        return self.time_limit is None or self._discarded + seconds <= DISCARDED * self.time_limit
+        if self.time_limit is None:
+            return True
+        return self._discarded + seconds <= (DISCARDED + self.workers - 1) * self.time_limit
 
     def time_to_settle(self, models: int) -> bool:
         """Whether the next candidate should be the last: the best lineage at a falling learning rate."""

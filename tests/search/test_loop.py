@@ -1,6 +1,7 @@
 """Real searches: they grow, keep their bounds, go on, and survive what happens to a worker."""
 
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -107,6 +108,16 @@ def test_under_a_time_limit_the_last_training_is_on_all_data(tmp_path, digits, w
     # Its metric is missing, not bad: the search goes on from those that have one.
     more = search(tmp_path, digits, workers, chosen, time_limit=15, resume=True).recorded
     assert more and all(record.parent_id != last.model_id for record in more)
+
+
+def test_what_earlier_runs_discarded_does_not_count(tmp_path, digits):
+    search(tmp_path, digits, InlineExecutor(), settings(max_models=2))
+    with History.open(tmp_path / RunFolder.DATABASE) as history:
+        first, _ = history.records()
+        shutil.copy(RunFolder.model_path(tmp_path, 0), RunFolder.model_path(tmp_path, 2))
+        history.add(replace(first, model_id=2, loss=9.0, seconds=1e5))
+    more = search(tmp_path, digits, InlineExecutor(), settings(), time_limit=25, resume=True)
+    assert sum(record.phase == "stable" for record in more.recorded) >= 2
 
 
 def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digits, workers):

@@ -35,6 +35,9 @@ def test_what_is_discarded_is_bounded():
     assert not schedule.time_to_settle(2)  # but a child that is stopped early would not
     schedule.discard(0.2 * 300 - 1)
     assert schedule.time_to_settle(2)
+    two = Schedule(time_limit=300, begun=time.time(), workers=2)
+    two.discard(300)  # all that the second one did
+    assert two.may_branch() and not two.time_to_settle(2)
     without_limit = Schedule()
     without_limit.discard(1e6)
     assert without_limit.may_branch() and not without_limit.time_to_settle(2)
