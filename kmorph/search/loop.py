@@ -236,7 +236,7 @@ class Search:
             assert parent.model_id is not None
             source = self.folder.model_file(parent.model_id)
         plan = replace(candidate.plan, images_before=parent.lineage_images if parent else 0)
-        if parent is not None and candidate.morphs and plan.phase == "stable":
+        if parent is not None and plan.phase == "stable" and self._is_changed(candidate, parent):
             rival = self.folder.logits_file(parent.model_id)
             plan = replace(plan, rival=str(rival) if rival.exists() else None)
         task = Task(
@@ -257,6 +257,11 @@ class Search:
             candidate.plan.seconds,
         )
         self.jobs.send(candidate, task)
+
+    def _is_changed(self, candidate: Candidate, parent: Record) -> bool:
+        """Whether it is more than its parent trained on."""
+        key, values = self.settings.space.key, candidate.plan.hyperparameters.to_dict()
+        return bool(candidate.morphs) or key(values) != key(parent.hyperparameters)
 
     def _record(self, candidate: Candidate, task: Task, result: Result | None) -> None:
         file = Path(task.output_file)

@@ -13,12 +13,13 @@ from sklearn.datasets import load_digits
 
 from kmorph.errors import SearchError
 from kmorph.graph import Dense, Flatten, Graph, GraphBuilder
-from kmorph.morphs import Limits
+from kmorph.morphs import Limits, Widen
 from kmorph.search import load_searcher
 from kmorph.search.executors import InlineExecutor, WorkerProcesses
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
 from kmorph.search.loop import Search, _is_worse
+from kmorph.search.propose import propose
 from kmorph.search.record import Record
 from kmorph.search.settings import Settings
 from kmorph.search.space import Choice, Range, Space
@@ -72,13 +73,17 @@ def settings(**changes):
     )
 
 
-def search(path, data, executor, chosen, time_limit=None, resume=False, listener=None, n_workers=1):
+def search(
+    path, data, executor, chosen, time_limit=None, resume=False, listener=None, n_workers=1, proposer=propose
+):
     listener = listener or Recorder()
     with RunFolder.open(path, resume) as folder:
         opened = History.open(folder.database) if folder.holds_search else History.create(folder.database)
         with opened as history:
             data.save(folder.scratch)
-            searching = Search(folder, history, folder.scratch, chosen, listener, executor, n_workers)
+            searching = Search(
+                folder, history, folder.scratch, chosen, listener, executor, n_workers, proposer
+            )
             searching.run(time_limit, time.time())
     return listener
 
@@ -108,6 +113,28 @@ def test_under_a_time_limit_the_last_training_is_on_all_data(tmp_path, digits, w
     # Its metric is missing, not bad: the search goes on from those that have one.
     more = search(tmp_path, digits, workers, chosen, time_limit=15, resume=True).recorded
     assert more and all(record.parent_id != last.model_id for record in more)
+
+
+def test_a_child_that_loses_is_stopped_and_the_record_says_so(tmp_path, digits, monkeypatch):
+    """Every child gets a learning rate far too high; those that it harms are not trained on."""
+    monkeypatch.setattr("kmorph.training.trainer.LEAST_RACE", 0.0)
+
+    def spoil(observations, *, expected=None, **rest):
+        proposal = propose(observations, expected=expected, **rest)
+        return proposal and replace(
+            proposal, hyperparameters={**proposal.hyperparameters, "learning_rate": 4.0}
+        )
+
+    space = Space({"learning_rate": Range(0.01, 5.0, log=True)})
+    chosen = settings(max_epochs=None, space=space, kinds=(Widen,))
+    listener = search(tmp_path, digits, InlineExecutor(), chosen, time_limit=30, proposer=spoil)
+    stopped = [record for record in listener.recorded if record.state == "stopped"]
+    assert stopped and all("above its parent's" in record.reason and record.loss for record in stopped)
+    whole = [r for r in listener.recorded if r.state == "done" and r.phase == "stable"]
+    assert max(r.epochs for r in stopped) < min(r.epochs for r in whole)
+    settled = listener.recorded[-1]
+    assert settled.phase == "decay" and settled.parent_id not in {record.model_id for record in stopped}
+    assert 0 < load_searcher(tmp_path).discarded_share < 0.3
 
 
 def test_what_earlier_runs_discarded_does_not_count(tmp_path, digits):
