@@ -16,7 +16,7 @@ BATCH = 128
 WARM_UP = 0.15  # share of the time in which the learning rate rises
 MARGIN = 1.0  # seconds kept for the end
 # From how many seconds on: (width, residual blocks per stage, whether images are shifted and mirrored).
-SIZES = ((0, (32, 1, False)), (240, (32, 2, True)), (600, (48, 2, True)), (1800, (64, 3, True)))
+SIZES = ((0, (32, 1, False)), (240, (32, 2, False)), (600, (48, 2, True)), (1800, (64, 3, True)))
 
 
 def network(width: int, blocks: int):

@@ -80,7 +80,7 @@ class Search:
         self._set_clock(Schedule(), cold=False)
         self.surrogate = Surrogate()
         self.prepared: Proposal | None = None
-        self._discarded_before = self.models.discarded_seconds()  # in earlier runs, whose time is not this one's
+        self._discarded_before = self.models.discarded_seconds()  # in earlier runs, with time of their own
         self._tickets = 0
         self._failed_starts: list[str] = []
         self._failed_children: list[Candidate] = []
