@@ -21,7 +21,7 @@ FIRST_WARM = (0.5, 2.0)
 FIRST_COLD = (2.0, 10.0)
 EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
 # Epochs still to come, from which changing the training images pays; erasing parts of them needs more.
-EPOCHS_TO_AUGMENT = 25
+EPOCHS_TO_AUGMENT = 15
 EPOCHS_TO_ERASE = 150
 POWER = 8e9  # multiply-adds of a forward pass per second in training, before anything was measured
 
