@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kmorph.training.trainer import RACE
+from kmorph.training.trainer import FIRST_EVALUATION, LEAST_RACE, RACE
 
 MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
 # Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
@@ -127,6 +127,11 @@ class Schedule:
         """Whether a child may be grown from another model than the best, which costs a slice either way."""
         return self._may_discard(self._overhead + (self.slice_seconds() or 0.0))
 
+    def _lost_race(self) -> float:
+        """Seconds of training after which a child that loses to its parent is stopped."""
+        seconds = self.slice_seconds() or 0.0
+        return seconds if seconds < LEAST_RACE * FIRST_EVALUATION else RACE * seconds
+
     def _may_discard(self, seconds: float) -> bool:
         if self.time_limit is None:
             return True
@@ -138,7 +143,7 @@ class Schedule:
             return True
         if self.decay_begins is None:
             return False
-        if models and not self._may_discard(self._overhead + RACE * (self.slice_seconds() or 0.0)):
+        if models and not self._may_discard(self._overhead + self._lost_race()):
             return True  # the next child might lose, and that would be too much
         # Another candidate that could train for less than half its slice is not worth its overhead.
         return time.time() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins
