@@ -10,34 +10,53 @@ import numpy as np
 
 from kmorph.graph import Graph
 from kmorph.search.executors import WorkerProcesses
+from kmorph.search.planning import POWER
 from kmorph.training.plan import Hyperparameters
 
 logger = logging.getLogger("kmorph.search")
 
+LEAST_EXAMPLES = 20_000  # with fewer an epoch is short at any speed
+LEAST_TIME = 60.0  # seconds of a search; in less, measuring takes too much of it
 SECONDS = 0.5  # of steps, after one that compiles
 PATIENCE = 60.0  # seconds that are waited for a worker to load TensorFlow and answer
 
 
-def measure_power(executor: Executor | WorkerProcesses, graph: Graph) -> float | None:
+def measure_power(
+    executor: Executor | WorkerProcesses, graph: Graph, n: int, time_limit: float | None
+) -> float:
     """Multiply-adds of a forward pass per second, as a worker trains a network.
+
+    Our own worker processes are measured once.
 
     Parameters
     ----------
     executor : concurrent.futures.Executor or WorkerProcesses
     graph : Graph
-        A network like those to be trained; without weights.
+        A network like those to be trained.
+    n : int
+        Training examples.
+    time_limit : float or None
+        Seconds of the search.
 
     Returns
     -------
-    float or None
-        None if the worker did not answer.
+    float
+        A guess, if it hardly matters or the worker does not answer, or sets up its devices itself.
     """
+    if time_limit is None or time_limit < LEAST_TIME or n < LEAST_EXAMPLES:
+        return POWER
+    known = getattr(executor, "power", None)
+    if known is not None or getattr(executor, "strategy", None) is not None:
+        return known or POWER
     try:
-        speed = executor.submit(training_speed, graph).result(timeout=PATIENCE)
+        speed = executor.submit(training_speed, graph.without_weights()).result(timeout=PATIENCE)
     except Exception as error:  # whatever is wrong will be wrong for the first candidate too, and told there
         logger.warning("the speed of a worker could not be measured: %r", error)
-        return None
-    return speed * max(graph.flops, 1)
+        return POWER
+    power = speed * max(graph.flops, 1)
+    if isinstance(executor, WorkerProcesses):
+        executor.power = power
+    return power
 
 
 def training_speed(graph: Graph) -> float:

@@ -37,6 +37,8 @@ class WorkerProcesses:
 
     def __init__(self, workers: int = 1, strategy: str | bytes | None = None) -> None:
         self.workers, self.strategy = workers, strategy
+        self.power: float | None = None
+        """Multiply-adds per second in training, once that was measured."""
         self._pool: Any = None
         self.is_ready = False
         """Whether a worker has answered a call, and so has Keras loaded."""

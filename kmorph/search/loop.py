@@ -11,7 +11,7 @@ algorithm 1; the clock and the settling phase are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 from kmorph.errors import SearchError
 from kmorph.graph import Graph
 from kmorph.morphs import to_json
+from kmorph.search.calibration import measure_power
 from kmorph.search.executors import WorkerProcesses
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
@@ -31,7 +32,7 @@ from kmorph.search.propose import Proposal, propose
 from kmorph.search.record import Record, best_record
 from kmorph.search.schedule import Schedule
 from kmorph.search.settings import Candidate, Settings
-from kmorph.search.settling import Settling
+from kmorph.search.settling import Settling, is_worse
 from kmorph.search.worker import Result, Task, logits_file
 from kmorph.surrogate import Surrogate
 from kmorph.training.plan import Plan
@@ -113,7 +114,9 @@ class Search:
         models = None if settings.max_models is None else max(settings.max_models, 0)
         cold = not getattr(self._executor, "is_ready", True)
         self._set_clock(Schedule(time_limit, models, begun, self.workers), cold)
-        self.schedule.expect(self.planner.epoch_seconds(settings.starts[0][1]))
+        start = settings.starts[0][1]
+        self.planner.power = measure_power(self._executor, start, settings.n_train, time_limit)
+        self.schedule.expect(self.planner.epoch_seconds(start))
         self.listener.search_started(self.folder.path, time_limit, len(self.models))
         try:
             while self._send_candidates():
@@ -172,7 +175,7 @@ class Search:
     def _next_child(self) -> Candidate | None:
         """What the surrogate proposes."""
         proposal, self.prepared = self.prepared, None
-        if proposal is None or not self._may_grow(proposal.parent_id):
+        if proposal is None or not self._is_still_right(proposal):
             proposal = self._propose()
         if proposal is None:
             return None
@@ -185,12 +188,19 @@ class Search:
             *self.planner.first_or_stable(proposal.graph, seed, proposal.hyperparameters),
         )
 
-    def _may_grow(self, model_id: int) -> bool:
-        """Whether a model may be a parent now: the best one always, others while work may be discarded."""
+    def _is_still_right(self, proposal: Proposal) -> bool:
+        """Whether what was chosen ahead holds, now that the candidate which was in training is known.
+
+        It does if its parent is the best model; or another, if work may be discarded and it is not one that
+        was expected to do better.
+        """
         best = self.models.best_stable()
-        if model_id not in self.models.records or best is None:
+        if best is None or proposal.parent_id not in self.models.records:
             return False
-        return model_id == best.model_id or self.schedule.may_branch()
+        newest = max(self.models.structures)
+        return proposal.parent_id == best.model_id or (
+            self.schedule.may_branch() and proposal.parent_id != newest
+        )
 
     def _prepare_proposal(self) -> None:
         """Choose the next child while the present one trains, which stands in by its prediction."""
@@ -291,7 +301,7 @@ class Search:
         parent, metrics = candidate.parent, result.metrics or {}
         before = candidate.members or ((parent,) if parent else ())
         merged = candidate.plan.merge_validation and result.images > 0
-        if merged and parent is not None and not _is_worse(metrics, parent):
+        if merged and parent is not None and not is_worse(metrics, parent):
             metrics = {}  # it was trained on these examples: no estimate of anything
         return Record(
             model_id=self.history.next_model_id(),
@@ -382,9 +392,3 @@ class Search:
 
     def _new_seed(self) -> int:
         return int(self._rng.integers(2**31))
-
-
-def _is_worse(metrics: Mapping[str, float], parent: Record) -> bool:
-    """Whether a model does worse than its parent even on examples that only it was trained on."""
-    before = parent.metrics
-    return metrics["loss"] > before["loss"] and metrics["accuracy"] < before["accuracy"]

@@ -23,7 +23,7 @@ EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the use
 # Epochs still to come, from which changing the training images pays; erasing parts of them needs more.
 EPOCHS_TO_AUGMENT = 15
 EPOCHS_TO_ERASE = 150
-POWER = 8e9  # multiply-adds of a forward pass per second in training, before anything was measured
+POWER = 8e9  # multiply-adds of a forward pass per second in training, where they are not measured
 
 
 class Planner:
@@ -37,12 +37,18 @@ class Planner:
         Of the search; it is looked at whenever a plan is made.
     cold : bool
         Whether the first candidate waits for a worker to load TensorFlow.
+
+    Attributes
+    ----------
+    power : float
+        Multiply-adds of a forward pass per second in training, before a model was trained.
     """
 
     def __init__(
         self, settings: Settings, schedule: Schedule, records: Mapping[int | None, Record], cold: bool
     ) -> None:
         self.settings, self.schedule, self.records, self.cold = settings, schedule, records, cold
+        self.power = POWER
 
     @property
     def merges(self) -> bool:
@@ -141,7 +147,7 @@ class Planner:
             for record in self.records.values()
             if record.images_per_second > 0
         ]
-        power = float(np.median(speeds)) if speeds else POWER
+        power = float(np.median(speeds)) if speeds else self.power
         return max(power, 1.0) / max(graph.flops, 1)
 
     def expected_images(self, plan: Plan, graph: Graph) -> int:

@@ -13,6 +13,9 @@ MARGIN = 0.03  # share of the time limit kept for the last evaluation and for wr
 # Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
 # in between in proportion. The more epochs there are, the more a long fall of the learning rate pays.
 DECAY_SHARES = ((120.0, 0.45), (300.0, 0.65), (600.0, 0.75))
+# Epochs of the first start that the whole time is worth, from which networks grow: with fewer, what a change
+# brings is less than what the images it costs would have.
+GROWTH_EPOCHS = 10.0
 SLICES = (8, 12)  # fewest and most candidates in the stable phase
 GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
 SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by this
@@ -86,8 +89,17 @@ class Schedule:
         fewest, most = SLICES
         number = min(most, max(fewest, self.time_limit / SECONDS_PER_SLICE))
         stable = (1 - self._decay_share - MARGIN) * self.time_limit
+        if not self.may_grow:
+            return max(1.0, stable - self._overhead)
         least = min(LONGEST_NEEDED * self._overhead, self._epoch, stable / 2 - self._overhead)
         return max(1.0, stable / number - self._overhead, least)
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether there is time for growing at all."""
+        if self.time_limit is None:
+            return True
+        return self.time_limit >= max(GROWTH_FROM, GROWTH_EPOCHS * self._epoch)
 
     def expect(self, epoch: float) -> None:
         """Take into account how long a pass over the training data takes.
@@ -143,6 +155,8 @@ class Schedule:
             return True
         if self.decay_begins is None:
             return False
+        if models and not self.may_grow:
+            return True
         if models and not self._may_discard(self._overhead + self._lost_race()):
             return True  # the next child might lose, and that would be too much
         # Another candidate that could train for less than half its slice is not worth its overhead.
@@ -184,7 +198,7 @@ class Schedule:
         """How many starts are worth a slice each before growing begins."""
         if self.time_limit is None:
             return offered
-        if self.time_limit < GROWTH_FROM:
+        if not self.may_grow:
             return 1
         lost = DISCARDED_STARTS * self.time_limit / (self._overhead + (self.slice_seconds() or 0.0))
         return min(1 + int(lost), offered)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 
 import numpy as np
@@ -116,3 +116,9 @@ class Settling:
         return sum(record.n_parameters for record in members) <= (limits.max_parameters or inf) and sum(
             record.flops for record in members
         ) <= (limits.max_flops or inf)
+
+
+def is_worse(metrics: Mapping[str, float], parent: Record) -> bool:
+    """Whether a model does worse than its parent even on examples that only it was trained on."""
+    before = parent.metrics
+    return metrics["loss"] > before["loss"] and metrics["accuracy"] < before["accuracy"]

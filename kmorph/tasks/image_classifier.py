@@ -265,8 +265,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
             x.shape[1:],
             len(x),
             time_limit,
-            # A strategy sets up the devices of its worker itself.
-            lambda graph: measure_power(executor, graph) if self.strategy is None else None,
+            lambda graph: measure_power(executor, graph, len(x), time_limit),
         )
 
     def _preprocessing(self, x: np.ndarray) -> list[Layer]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from kmorph import starts
 from kmorph.graph import Graph
-from kmorph.search.planning import POWER
 from kmorph.starts.sizing import Sizing
 
 # Epochs that a network should get in two minutes; in more time so many more, to this power.
@@ -16,7 +15,6 @@ EPOCHS = 6.0
 EXPONENT = 0.6
 EXAMPLES = 15_000  # that the default width is enough for; four times as many take twice the width
 WIDEST = 2.0  # largest width, as a multiple of the default
-LEAST_TIME = 60.0  # seconds; in less the default is wide enough, and measuring takes too much of it
 LEAST_FACTOR = 1.2  # a smaller difference is left to growing
 
 
@@ -25,7 +23,7 @@ def sized_starts(
     input_shape: tuple[int, ...],
     n: int,
     time_limit: float | None,
-    measure_power: Callable[[Graph], float | None],
+    power: Callable[[Graph], float],
 ) -> tuple[Any, ...]:
     """Starts as wide as time and data allow: what is begun large need not be grown.
 
@@ -38,7 +36,7 @@ def sized_starts(
         Training examples.
     time_limit : float or None
         Seconds. None: the default size, there is time to grow.
-    measure_power : callable
+    power : callable
         Tells how many multiply-adds per second a graph is trained with here; asked only where it matters.
 
     Returns
@@ -47,10 +45,10 @@ def sized_starts(
         What `kmorph.tasks.options.choose_starts` takes.
     """
     widest = min(sqrt(n / EXAMPLES), WIDEST)
-    if time_limit is None or time_limit < LEAST_TIME or widest < LEAST_FACTOR:
+    if time_limit is None or widest < LEAST_FACTOR:
         return tuple(names)
     start = starts.KINDS[names[0]](input_shape, 10)
-    epochs = time_limit * (measure_power(start) or POWER) / max(start.flops, 1) / n
+    epochs = time_limit * power(start) / max(start.flops, 1) / n
     enough = EPOCHS * (time_limit / 120) ** EXPONENT
     factor = min(sqrt(epochs / enough), widest)
     if factor < LEAST_FACTOR:

@@ -1,10 +1,14 @@
 """The speed of a worker, measured in it."""
 
+import time
 from concurrent.futures import Executor
+
+import pytest
 
 from kmorph import starts
 from kmorph.search.calibration import measure_power
 from kmorph.search.executors import WorkerProcesses
+from kmorph.search.planning import POWER
 
 
 class Broken(Executor):
@@ -15,12 +19,21 @@ class Broken(Executor):
 def test_a_worker_tells_how_fast_it_trains():
     workers = WorkerProcesses()
     try:
-        small, large = (measure_power(workers, starts.cnn((28, 28, 1), 10, width=width)) for width in (8, 32))
-        assert workers.is_ready
+        power = measure_power(workers, starts.cnn((28, 28, 1), 10, width=8), 60_000, 300)
+        assert workers.is_ready and 1e7 < power < 1e13 and power != POWER
+        begun = time.time()
+        assert measure_power(workers, starts.cnn((28, 28, 1), 10), 60_000, 300) == power
+        assert time.time() - begun < 0.1
     finally:
         workers.kill()
-    assert 1e7 < small < large < 1e13  # wide layers make better use of a processor
 
 
 def test_without_an_answer_nothing_is_known():
-    assert measure_power(Broken(), starts.cnn((28, 28, 1), 10)) is None
+    assert measure_power(Broken(), starts.cnn((28, 28, 1), 10), 60_000, 300) == POWER
+
+
+@pytest.mark.parametrize("n, time_limit", [(1_000, 600), (60_000, 10), (60_000, None)])
+def test_where_it_hardly_matters_nothing_is_measured(n, time_limit):
+    workers = WorkerProcesses()
+    assert measure_power(workers, starts.cnn((28, 28, 1), 10), n, time_limit) == POWER
+    assert not workers.is_ready  # no process was started

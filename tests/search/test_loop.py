@@ -18,10 +18,11 @@ from kmorph.search import load_searcher
 from kmorph.search.executors import InlineExecutor, WorkerProcesses
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
-from kmorph.search.loop import Search, _is_worse
+from kmorph.search.loop import Search
 from kmorph.search.propose import propose
 from kmorph.search.record import Record
 from kmorph.search.settings import Settings
+from kmorph.search.settling import is_worse
 from kmorph.search.space import Choice, Range, Space
 from kmorph.starts import cnn, resnet
 from kmorph.training.examples import Data
@@ -223,8 +224,8 @@ def test_hyperparameters_vary_within_their_space(tmp_path, digits):
 
 def test_a_model_is_kept_in_view_that_failed_even_on_what_it_was_trained_on():
     parent = Record(model_id=0, state="done", loss=0.3, metrics={"loss": 0.3, "accuracy": 0.9})
-    assert _is_worse({"loss": 0.4, "accuracy": 0.8}, parent)
-    assert not _is_worse({"loss": 0.4, "accuracy": 0.91}, parent)
+    assert is_worse({"loss": 0.4, "accuracy": 0.8}, parent)
+    assert not is_worse({"loss": 0.4, "accuracy": 0.91}, parent)
 
 
 def test_a_search_goes_on_where_it_ended(tmp_path, digits):

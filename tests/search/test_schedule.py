@@ -44,12 +44,19 @@ def test_what_is_discarded_is_bounded():
 
 
 def test_a_slice_is_an_epoch_at_least_if_overhead_is_small_beside_it():
-    schedule = Schedule(time_limit=120, begun=time.time())
+    schedule = Schedule(time_limit=200, begun=time.time())
     short = schedule.slice_seconds()
+    schedule.expect(19.0)
+    assert short < 15 and schedule.slice_seconds() == pytest.approx(19.0)
+
+
+def test_where_epochs_are_few_nothing_grows():
+    schedule = Schedule(time_limit=120, begun=time.time())
+    assert schedule.may_grow and not schedule.time_to_settle(1)
     schedule.expect(20.0)
-    assert short < 10 and schedule.slice_seconds() == pytest.approx(20.0)
-    schedule.expect(1e4)
-    assert schedule.slice_seconds() < 40  # two slices at least
+    assert not schedule.may_grow and schedule.affordable_starts(3) == 1
+    assert 40 < schedule.slice_seconds() < 80  # all that is not for settling
+    assert not schedule.time_to_settle(0) and schedule.time_to_settle(1)
 
 
 def test_the_last_model_settles():
@@ -61,6 +68,6 @@ def test_the_last_model_settles():
 def test_short_limits_afford_fewer_starts():
     assert [Schedule(time_limit=limit).affordable_starts(3) for limit in (10, 60, 600)] == [1, 2, 3]
     assert Schedule().affordable_starts(4) == 4
-    slow = Schedule(time_limit=120)
-    slow.expect(30.0)
+    slow = Schedule(time_limit=240)
+    slow.expect(22.0)
     assert slow.affordable_starts(3) == 1  # another would cost more than a tenth of the time

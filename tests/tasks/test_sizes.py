@@ -2,7 +2,6 @@
 
 import pytest
 
-from kmorph.search.planning import POWER
 from kmorph.tasks.sizes import sized_starts
 
 NAMES = ("resnet", "cnn")
@@ -41,4 +40,3 @@ def test_large_images_are_slower_and_get_no_wider_network():
 def test_fast_machines_get_wider_networks():
     by_power = [widths(60_000, 300, power=power)[0] for power in (4e9, 16e9, 64e9)]
     assert by_power == sorted(by_power) and by_power[0] < by_power[-1]
-    assert widths(60_000, 300, power=None) == widths(60_000, 300, power=POWER)
