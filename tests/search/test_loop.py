@@ -156,7 +156,8 @@ def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digi
     mean = listener.recorded[-1]
     assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean == listener.best
     assert mean.n_parameters == sum(record.n_parameters for record in settled) - (len(settled) - 1) * 10
-    assert all(record.seconds < 10 for record in settled)
+    seconds = [record.seconds for record in settled]
+    assert max(seconds) < 1.5 * min(seconds)  # equal parts of what was left
     searcher = load_searcher(tmp_path)
     outputs = [
         searcher.load_model_by_id(record.model_id).to_keras()(digits.x_val, training=False)
