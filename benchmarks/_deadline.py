@@ -18,7 +18,7 @@ from _report import about_this_run
 Split = tuple[np.ndarray, np.ndarray]
 HISTORY = (
     ("model_id", "parent_id", "change", "loss", "metric_value", "n_parameters", "epochs")
-    + ("seconds", "images_per_second", "phase", "created")
+    + ("seconds", "images_per_second", "phase", "state", "created")
 )  # fmt: skip
 
 
@@ -169,6 +169,7 @@ def run_kmorph(run: Run, load: Callable[[], tuple[Split, Split]]) -> dict:
             "begun": run.begun,
             "n_parameters": history[best]["n_parameters"],
             "models": len(history),
+            "discarded": clf.load_searcher().discarded_share,
             "history": [{name: entry[name] for name in HISTORY} for entry in history],
         }
 
