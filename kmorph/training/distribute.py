@@ -80,10 +80,11 @@ def build_strategy(packed: str | bytes) -> Any:
         If the user's function fails, or builds something that does not train in one process.
     """
     import keras
-    import tensorflow as tf
 
     if keras.backend.backend() != "tensorflow":
         raise DataError(f"strategy needs Keras' TensorFlow backend, this is {keras.backend.backend()!r}")
+    import tensorflow as tf
+
     if packed == MIRRORED:
         return tf.distribute.MirroredStrategy()
     import cloudpickle

@@ -42,7 +42,7 @@ def test_a_step_is_the_same_on_every_backend(backend, on_tensorflow, tmp_path):
     found = np.load(tmp_path / "steps.npz")
     assert set(found.files) == set(on_tensorflow.files)
     for name in found.files:
-        np.testing.assert_allclose(found[name], on_tensorflow[name], rtol=2e-3, atol=2e-4, err_msg=name)
+        np.testing.assert_allclose(found[name], on_tensorflow[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("backend", OTHERS)
