@@ -54,8 +54,9 @@ def write_saved_model(graph: Graph, class_names: Sequence[str], target: str | Pa
     """
     if backend_name() != "tensorflow":
         raise ExportError(
-            f"SavedModels are TensorFlow's, and Keras uses {backend_name()!r} here: open the search or the "
-            "graph in a process with KERAS_BACKEND=tensorflow, or write a .keras file"
+            f"SavedModels are TensorFlow's, but Keras uses {backend_name()!r} here: open the search or the "
+            "graph in a process with KERAS_BACKEND=tensorflow, with TensorFlow installed, or write a .keras "
+            "file"
         )
     target = Path(target)
     if target.exists() and not target.is_dir():

@@ -18,6 +18,7 @@ import numpy as np
 
 from kmorph.errors import DataError
 from kmorph.graph import Graph
+from kmorph.training.backend import backend_name
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.tensorflow_step import TensorFlowStep
 
@@ -33,9 +34,17 @@ def pack_strategy(strategy: str | Callable[[], Any] | None) -> str | bytes | Non
     Raises
     ------
     DataError
-        If it is none of these, or the function holds something that cannot be pickled.
+        If it is none of these, the function holds something that cannot be pickled, or Keras' backend is not
+        TensorFlow.
     """
-    if strategy is None or (isinstance(strategy, str) and strategy == MIRRORED):
+    if strategy is None:
+        return None
+    if backend_name() != "tensorflow":
+        raise DataError(
+            f"strategy={strategy!r} needs Keras' TensorFlow backend, this is {backend_name()!r}: train on one "
+            "device, or set the environment variable KERAS_BACKEND=tensorflow"
+        )
+    if isinstance(strategy, str) and strategy == MIRRORED:
         return strategy
     if isinstance(strategy, str) and strategy == "multi_worker":
         raise DataError(
@@ -79,11 +88,8 @@ def build_strategy(packed: str | bytes) -> Any:
     DataError
         If the user's function fails, or builds something that does not train in one process.
     """
-    import keras
     import tensorflow as tf
 
-    if keras.backend.backend() != "tensorflow":
-        raise DataError(f"strategy needs Keras' TensorFlow backend, this is {keras.backend.backend()!r}")
     if packed == MIRRORED:
         return tf.distribute.MirroredStrategy()
     import cloudpickle
