@@ -41,8 +41,8 @@ def pack_strategy(strategy: str | Callable[[], Any] | None) -> str | bytes | Non
         return None
     if backend_name() != "tensorflow":
         raise DataError(
-            f"strategy={strategy!r} needs Keras' TensorFlow backend, this is {backend_name()!r}: train on one "
-            "device, or set the environment variable KERAS_BACKEND=tensorflow"
+            f"strategy={strategy!r} needs Keras' TensorFlow backend, this is {backend_name()!r}: train on "
+            "one device, or set the environment variable KERAS_BACKEND=tensorflow"
         )
     if isinstance(strategy, str) and strategy == MIRRORED:
         return strategy
