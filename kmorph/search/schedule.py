@@ -15,7 +15,7 @@ MARGIN = 0.03  # share of the time limit kept for the last evaluation and for wr
 DECAY_SHARES = ((120.0, 0.45), (300.0, 0.65), (600.0, 0.75))
 # Epochs of the first start that the whole time is worth, from which networks grow: with fewer, what a change
 # brings is less than what the images it costs would have.
-GROWTH_EPOCHS = 10.0
+GROWTH_EPOCHS = 20.0
 SLICES = (8, 12)  # fewest and most candidates in the stable phase
 GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
 SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by this
@@ -57,6 +57,7 @@ class Schedule:
         self._overhead = 3.0
         self._epoch = 0.0
         self._discarded = 0.0
+        self._least_to_grow = GROWTH_FROM
         self._longest_settling = float("inf")
 
     @property
@@ -96,10 +97,8 @@ class Schedule:
 
     @property
     def may_grow(self) -> bool:
-        """Whether there is time for growing at all."""
-        if self.time_limit is None:
-            return True
-        return self.time_limit >= max(GROWTH_FROM, GROWTH_EPOCHS * self._epoch)
+        """Whether there is time for growing at all, by what was expected first."""
+        return self.time_limit is None or self.time_limit >= self._least_to_grow
 
     def expect(self, epoch: float) -> None:
         """Take into account how long a pass over the training data takes.
@@ -109,6 +108,8 @@ class Schedule:
         epoch : float
             Seconds.
         """
+        if not self._epoch:
+            self._least_to_grow = max(GROWTH_FROM, GROWTH_EPOCHS * epoch)
         self._epoch = epoch
 
     def observe(self, overhead: float, longest_training: float | None = None) -> None:
