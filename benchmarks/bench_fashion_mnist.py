@@ -87,12 +87,10 @@ def report(found: dict[tuple[float, str], Found], results: Path) -> None:
     if not any(len(some.accuracies) for some in found.values()):
         return
     try:
-        import matplotlib  # noqa: F401
+        from _plot_deadlines import plot
     except ImportError:
         print("no plot: it needs matplotlib, `pip install '.[dev]'`")
         return
-    from _plot_deadlines import plot
-
     picture = results.with_suffix(".svg")
     plot(found, TARGETS, picture)
     print(f"plot: {picture}")

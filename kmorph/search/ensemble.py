@@ -96,7 +96,8 @@ def choose_members(
     records : sequence of Record
         Measured models.
     logits : mapping from model id to ndarray, shape (n, classes)
-        Predictions for the validation examples; a model without any is only chosen if it is the best.
+        Predictions for the validation examples. A model without any is only chosen if it is the best; and if
+        the best has none, the fewest are those with the lowest loss.
     y : ndarray of int, shape (n,)
         Their class numbers.
     fits : callable
@@ -118,6 +119,9 @@ def choose_members(
     members = ranked[:1]
     others = [record for record in ranked[1:] if record.model_id in logits]
     if not ranked or ranked[0].model_id not in logits:
+        for record in ranked[1:]:
+            if len(members) < min(least, most) and fits([*members, record]):
+                members.append(record)
         return members
     total = np.asarray(logits[ranked[0].model_id or 0], np.float64)
     losses = cross_entropies(total, y)

@@ -81,6 +81,7 @@ class Search:
         self._set_clock(Schedule(), cold=False)
         self.surrogate = Surrogate()
         self.prepared: Proposal | None = None
+        self._awaited: int | None = None  # model that was in training when `prepared` was chosen
         self._discarded_before = self.models.discarded_seconds()  # in earlier runs, with time of their own
         self._tickets = 0
         self._failed_starts: list[str] = []
@@ -191,16 +192,13 @@ class Search:
     def _is_still_right(self, proposal: Proposal) -> bool:
         """Whether what was chosen ahead holds, now that the candidate which was in training is known.
 
-        It does if its parent is the best model; or another, if work may be discarded and it is not one that
-        was expected to do better.
+        It does if its parent is the best model; or another, if work may be discarded and it is not the one
+        that was awaited and expected to do better.
         """
-        best = self.models.best_stable()
-        if best is None or proposal.parent_id not in self.models.records:
+        best, parent_id = self.models.best_stable(), proposal.parent_id
+        if best is None or parent_id not in self.models.records:
             return False
-        newest = max(self.models.structures)
-        return proposal.parent_id == best.model_id or (
-            self.schedule.may_branch() and proposal.parent_id != newest
-        )
+        return parent_id == best.model_id or (self.schedule.may_branch() and parent_id != self._awaited)
 
     def _prepare_proposal(self) -> None:
         """Choose the next child while the present one trains, which stands in by its prediction."""
@@ -212,10 +210,11 @@ class Search:
         observations, under_way = self.models.observations(), self.jobs.under_way
         best = self.models.best_stable()
         parents = {best.model_id} if best is not None and not self.schedule.may_branch() else None
-        expected = None
+        expected = self._awaited = None
         if self.workers == 1 and under_way and under_way[0].phase == "stable":
             # It is likely to be the best, and then the one to be grown.
             expected = self.models.expected(under_way.pop(), self.history.next_model_id(), self.planner)
+            self._awaited = expected.model_id
             parents = parents and {expected.model_id}
         if not observations and expected is None:
             return None

@@ -20,8 +20,8 @@ SLICES = (8, 12)  # fewest and most candidates in the stable phase
 GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
 SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by this
 # Where an epoch takes longer than a slice, slices are fewer, so that compiling and evaluating do not eat
-# them: each trains for an epoch, or at least for so many times its overhead.
-LONGEST_NEEDED = 10.0
+# them: each trains for an epoch, or for so many times its overhead if that is less.
+LEAST_TRAINING = 10.0
 # Share of the time that may go to models that are not trained on, overhead included; a part of it to starts.
 DISCARDED = 0.2
 DISCARDED_STARTS = 0.1
@@ -92,7 +92,7 @@ class Schedule:
         stable = (1 - self._decay_share - MARGIN) * self.time_limit
         if not self.may_grow:
             return max(1.0, stable - self._overhead)
-        least = min(LONGEST_NEEDED * self._overhead, self._epoch, stable / 2 - self._overhead)
+        least = min(LEAST_TRAINING * self._overhead, self._epoch, stable / 2 - self._overhead)
         return max(1.0, stable / number - self._overhead, least)
 
     @property

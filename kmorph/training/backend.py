@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def load_backend(threads: int | None = None, devices: bool = True) -> str:
     with without_native_messages():
         if name not in sys.modules:
             LOADERS[name](threads, devices)
-        import keras  # noqa: F401
+        import_module("keras")
     return name
 
 

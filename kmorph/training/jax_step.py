@@ -11,7 +11,7 @@ from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.training.augment import augment
 from kmorph.training.plan import Hyperparameters
-from kmorph.training.step import CLIP_NORM, MOMENTUM, padded_batches
+from kmorph.training.step import CLIP_NORM, MOMENTUM, momentum_of, padded_batches
 
 
 class JaxStep:
@@ -22,10 +22,8 @@ class JaxStep:
 
     Parameters
     ----------
-    graph : Graph
-        With weights; its output holds logits, shape ``(classes,)``.
-    hyperparameters : Hyperparameters
-    seed : int
+    graph, hyperparameters, seed
+        As for `kmorph.training.step.make_step`.
     """
 
     def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:
@@ -121,14 +119,10 @@ class JaxStep:
 
     def _normalise(self, trainable: list[Any], state: list[Any], momentum: Any, x: Any) -> list[Any]:
         # Keras reads `momentum` when JAX traces, so that an argument can stand there.
-        settings = [layer.momentum for layer in self._norms]
-        for layer in self._norms:
-            layer.momentum = momentum
-        try:
+        with momentum_of(self._norms):
+            for layer in self._norms:
+                layer.momentum = momentum
             return self.model.stateless_call(trainable, state, x.astype("float32"), training=True)[1]
-        finally:
-            for layer, setting in zip(self._norms, settings, strict=True):
-                layer.momentum = setting
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Logits of shape (n, classes), in batches of one size so that nothing is compiled twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -95,6 +96,17 @@ def make_step(graph: Graph, hyperparameters: Hyperparameters, seed: int) -> Step
     from kmorph.training.tensorflow_step import TensorFlowStep
 
     return TensorFlowStep(graph, hyperparameters, seed)
+
+
+@contextlib.contextmanager
+def momentum_of(norms: list[Any]) -> Iterator[None]:
+    """Let the momentum of Keras' batch norms be set to anything meanwhile; afterwards it is as before."""
+    held = [layer.momentum for layer in norms]
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(norms, held, strict=True):
+            layer.momentum = momentum
 
 
 def padded_batches(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -12,7 +12,7 @@ from kmorph.training.augment import augment
 from kmorph.training.backend import MOST_PARTS, cores
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import computing_in, fitting_policy
-from kmorph.training.step import CLIP_NORM, MOMENTUM, padded_batches
+from kmorph.training.step import CLIP_NORM, MOMENTUM, momentum_of, padded_batches
 
 SMALLEST_PART = 32  # examples that are worth a thread of their own
 
@@ -27,10 +27,8 @@ class TensorFlowStep:
 
     Parameters
     ----------
-    graph : Graph
-        With weights; its output holds logits, shape ``(classes,)``.
-    hyperparameters : Hyperparameters
-    seed : int
+    graph, hyperparameters, seed
+        As for `kmorph.training.step.make_step`.
     policy : str, optional
         Keras' name of the dtype policy in which `train` computes; None: the one that suits the device.
         Weights are float32, and so is all that is not training.
@@ -59,7 +57,6 @@ class TensorFlowStep:
         self._norms = [
             layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
         ]
-        self._in_average = False
         self._part = tf.function(self._loss_and_gradients, autograph=False)
         self._step = tf.function(self._train_batch, autograph=False)
         self._averaging = tf.function(self._update_average, autograph=False)
@@ -92,10 +89,11 @@ class TensorFlowStep:
         import tensorflow as tf
 
         n = self._parts_of(x.shape[0])
+        part = (
+            self._part if n > 1 else self._loss_and_gradients
+        )  # a function traced once, where there are more
         parts = zip(tf.split(x, n), tf.split(y, n), strict=True)
-        losses, by_part = zip(
-            *(self._part(x, y, seed + [i, 0]) for i, (x, y) in enumerate(parts)), strict=True
-        )
+        losses, by_part = zip(*(part(x, y, seed + [i, 0]) for i, (x, y) in enumerate(parts)), strict=True)
         gradients = self._combine([tf.add_n(same) / n for same in zip(*by_part, strict=True)])
         # A step that would make weights infinite is noticed by the caller: the loss is not finite.
         gradients, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
@@ -159,17 +157,13 @@ class TensorFlowStep:
         import tensorflow as tf
 
         # Keras reads `momentum` when it traces, so a tensor there makes the result a plain mean.
-        settings = [layer.momentum for layer in self._norms]
         n = self._parts_of(x.shape[0])
-        try:
+        with momentum_of(self._norms):
             for i, part in enumerate(tf.split(x, n)):
                 seen = number * n + i
                 for layer in self._norms:
                     layer.momentum = seen / (seen + 1)
                 self.model(part, training=True)
-        finally:
-            for layer, momentum in zip(self._norms, settings, strict=True):
-                layer.momentum = momentum
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Logits of shape (n, classes), in batches of one size so that nothing is compiled twice."""

@@ -11,7 +11,7 @@ from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.training.augment import augment
 from kmorph.training.plan import Hyperparameters
-from kmorph.training.step import CLIP_NORM, MOMENTUM
+from kmorph.training.step import CLIP_NORM, MOMENTUM, momentum_of
 
 
 class TorchStep:
@@ -19,10 +19,8 @@ class TorchStep:
 
     Parameters
     ----------
-    graph : Graph
-        With weights; its output holds logits, shape ``(classes,)``.
-    hyperparameters : Hyperparameters
-    seed : int
+    graph, hyperparameters, seed
+        As for `kmorph.training.step.make_step`.
     """
 
     def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:
@@ -105,16 +103,11 @@ class TorchStep:
 
         if not self._norms:
             return
-        settings = [layer.momentum for layer in self._norms]
-        try:
-            with torch.no_grad():
-                for i, x in enumerate(batches):
-                    for layer in self._norms:
-                        layer.momentum = i / (i + 1)
-                    self.model(_on_device(x).float(), training=True)
-        finally:
-            for layer, momentum in zip(self._norms, settings, strict=True):
-                layer.momentum = momentum
+        with torch.no_grad(), momentum_of(self._norms):
+            for i, x in enumerate(batches):
+                for layer in self._norms:
+                    layer.momentum = i / (i + 1)
+                self.model(_on_device(x).float(), training=True)
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Logits of shape (n, classes), batch by batch."""

@@ -354,9 +354,9 @@ class _Run:
         """Remember weights that lowered the loss; otherwise go back to those remembered."""
         least = self.plan.min_loss_decrease if self.best else 0.0
         if self.best is None or metrics["loss"] < self.best["loss"] - least:
-            self.best, self.best_graph = metrics, self.result
+            self.best, self.best_found = metrics, (self.result, self.logits)
             return True
-        self.result = self.best_graph
+        self.result, self.logits = self.best_found
         return False
 
     def _checked(self, loss: Any) -> float:

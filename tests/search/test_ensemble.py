@@ -62,6 +62,10 @@ def judged():
     return y, logits, [record(i, float(cross_entropies(logits[i], y).mean())) for i in range(4)]
 
 
+def by_loss(judged):
+    return sorted(judged[2], key=lambda record: record.loss)
+
+
 def chosen(judged, most=4, least=1, fits=lambda members: True, without=()):
     y, logits, records = judged
     known = {i: values for i, values in logits.items() if i not in without}
@@ -75,6 +79,8 @@ def test_members_are_chosen_for_what_they_add(judged):
     assert chosen(judged, fits=lambda members: len(members) < 2) == [best]
     assert len(chosen(judged, least=3)) == 3  # asked for, though the third adds nothing
     assert chosen(judged, without=[best]) == [best]
+    # Asked for, though nothing is known of what they add: those with the lowest loss.
+    assert chosen(judged, least=2, without=range(4)) == [record.model_id for record in by_loss(judged)[:2]]
     assert other not in chosen(judged, without=[other])
 
 

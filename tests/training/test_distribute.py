@@ -67,7 +67,10 @@ def test_all_devices_take_smaller_batches_where_memory_runs_out(compared):
 
 def test_functions_reach_workers_by_value():
     word = "built"
-    build = lambda: word  # noqa: E731
+
+    def build():
+        return word
+
     assert isinstance(pack_strategy(build), bytes) and pack_strategy(build) == pack_strategy(build)
     assert pack_strategy(None) is None and pack_strategy("mirrored") == "mirrored"
 

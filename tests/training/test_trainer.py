@@ -110,6 +110,8 @@ def test_keep_best_never_returns_worse_weights(digits):
     wild = Plan(max_epochs=2, keep_best=True, patience=5, hyperparameters=Hyperparameters(learning_rate=3.0))
     outcome = train(good.graph, digits, wild)
     assert outcome.metrics["loss"] <= good.metrics["loss"] + 1e-5
+    # Everything that is told is of those weights.
+    assert classification_metrics(outcome.logits, digits.y_val)["loss"] == outcome.metrics["loss"]
 
 
 def test_patience_ends_training_early(digits):

@@ -140,10 +140,8 @@ def dropout(strategy, data):
     step = DistributedStep(plain(dropout=True), Hyperparameters(), 0, strategy)
     x = np.concatenate([data.x[:8], data.x[:8]])
     model = step.model
-    run = lambda part: strategy.experimental_local_results(  # noqa: E731
-        strategy.run(lambda batch: model(batch, training=True), args=(part,))
-    )
-    first, second = (logits.numpy() for logits in run(step._place(x)))
+    parts = strategy.run(lambda batch: model(batch, training=True), args=(step._place(x),))
+    first, second = (logits.numpy() for logits in strategy.experimental_local_results(parts))
     return {"difference": float(np.abs(first - second).max())}
 
 
