@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _arms import in_own_processes
 from _report import about_this_run
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -99,10 +99,15 @@ class Deadlines:
         parser.add_argument("--seeds", type=int, default=self.seeds, help="how many; 0, 1, …")
         parser.add_argument("--arms", nargs="+", choices=self.arms, default=list(self.arms))
         parser.add_argument("--results", type=Path, default=self.results, help="folder of the JSON")
+        parser.add_argument(
+            "--pinned", action="store_true", help="two runs side by side, a core each, in a folder of their own"
+        )
         parser.add_argument("--report", action="store_true", help="run nothing, report what is there")
         parser.add_argument("--run", type=int, help="run one arm here, for this seed")
         self.add_options(parser)
         options = parser.parse_args()
+        if options.pinned:
+            options.results = options.results.with_name(f"{options.results.name}_one_core")
         if options.run is not None:
             self._run_here(options)
             return
@@ -122,13 +127,14 @@ class Deadlines:
     def _run_missing(self, options: argparse.Namespace) -> None:
         self.check(options)
         own = sys.argv[1:]  # later options win: what is appended names one run
-        for limit in options.seconds:
-            for seed in range(options.seeds):
-                for arm in options.arms:
-                    if not _file(options, arm, limit, seed).exists():
-                        print(f"{arm}, {limit:.0f} s, seed {seed}", flush=True)
-                        one = ["--arms", arm, "--seconds", str(limit), "--run", str(seed)]
-                        subprocess.run([sys.executable, self.script, *own, *one], check=True)
+        jobs = [
+            [*own, "--arms", arm, "--seconds", str(limit), "--run", str(seed)]
+            for limit in options.seconds
+            for seed in range(options.seeds)
+            for arm in options.arms
+            if not _file(options, arm, limit, seed).exists()
+        ]
+        in_own_processes(self.script, jobs, options.pinned)
 
     def _run_here(self, options: argparse.Namespace) -> None:
         (arm,), (limit,), seed = options.arms, options.seconds, options.run

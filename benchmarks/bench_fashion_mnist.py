@@ -11,10 +11,10 @@ The peers run in environments of their own, which are made at their first run; t
 their validation images from the training images, and the model with the highest validation accuracy is
 judged. The test images are touched once in each run, after its time is over. Every run writes its own JSON,
 what is there is not run again, so that it can be completed in parts; ``--report`` runs nothing. The plot lies
-beside the folder of the JSON.
+beside the folder of the JSON. With ``--pinned`` two runs go side by side, each on one core: half the machine.
 
     python benchmarks/bench_fashion_mnist.py [--seconds 120 300 900 3600] [--seeds 3]
-        [--arms kmorph hand-written autokeras keras-tuner] [--environments FOLDER] [--report]
+        [--arms kmorph hand-written autokeras keras-tuner] [--environments FOLDER] [--pinned] [--report]
 """
 
 from __future__ import annotations
