@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
+import re
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,34 +19,66 @@ if TYPE_CHECKING:
     from kmorph.graph.graph import Graph
 
 HEADER_KEY = "kmorph.graph"
+LONGEST_REASON = 500  # characters: a hostile file must not write its million numbers into a log
 LARGEST_HEADER = 16 * 2**20  # bytes; ten thousand layers need about two megabytes
 
 
 def save_graph(graph: Graph, file: str | Path) -> Path:
     """Write a graph; see `Graph.save`."""
-    from safetensors.numpy import save
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
 
     file = Path(file)
     arrays = {}
     if graph.has_weights:
         arrays = {f"{i}/{name}": np.ascontiguousarray(array) for (i, name), array in graph.weights.items()}
     structure = json.dumps({**graph.to_json(), "has_weights": graph.has_weights}, separators=(",", ":"))
-    data = save(arrays, metadata={HEADER_KEY: structure})
-    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".tmp", dir=file.parent)
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(6)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
+        save_file(arrays, temporary, metadata={HEADER_KEY: structure})
+        with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        # safetensors has an error of its own, with the system's number in its text.
+        if number := isinstance(error, SafetensorError) and re.search(r"os error (\d+)", str(error)):
+            cause = OSError(int(number[1]), os.strerror(int(number[1])))
+            raise GraphError(f"cannot write {file}: {cause.strerror}") from cause
+        if isinstance(error, OSError):
+            raise GraphError(f"cannot write {file}: {error.strerror or error}") from error
         raise
     return file
 
 
 def load_graph(file: str | Path, weights: bool = True) -> Graph:
     """Read a graph; see `Graph.load`."""
+    with _opened(file) as (opened, graph, has_weights):
+        if not weights or not has_weights:
+            return graph
+        arrays = {}
+        for key in list(opened.keys()):
+            layer, _, name = key.partition("/")
+            arrays[int(layer), name] = opened.get_tensor(key)
+        return graph.with_weights(arrays)
+
+
+def load_structure(file: str | Path) -> tuple[Graph, bool]:
+    """Read a graph without its weights, and whether the file has some.
+
+    Raises
+    ------
+    GraphError
+        As `Graph.load`; values of weights are not looked at.
+    """
+    with _opened(file) as (_, graph, has_weights):
+        return graph, has_weights
+
+
+@contextlib.contextmanager
+def _opened(file: str | Path) -> Iterator[tuple[Any, Graph, bool]]:
+    """An open file, the graph in its header, and whether there are weights; errors are told."""
     from safetensors import SafetensorError, safe_open
 
     from kmorph.graph.graph import Graph
@@ -62,15 +97,9 @@ def load_graph(file: str | Path, weights: bool = True) -> Graph:
             if text is None:
                 raise GraphError(f"{file} is a safetensors file, but kmorph did not write it")
             structure = json.loads(text)
-            graph = Graph.from_json(structure)
-            if not weights or not structure.get("has_weights"):
-                return graph
-            arrays = {}
-            for key in list(opened.keys()):
-                layer, _, name = key.partition("/")
-                arrays[int(layer), name] = opened.get_tensor(key)
-        return graph.with_weights(arrays)
+            yield opened, Graph.from_json(structure), bool(structure.get("has_weights"))
     except GraphError as error:
-        raise GraphError(f"{file}: {error}") from error
+        raise GraphError(f"{file}: {str(error)[:LONGEST_REASON]}") from error
     except (SafetensorError, ValueError, TypeError, RecursionError, OverflowError, OSError) as error:
-        raise GraphError(f"{file} is not a graph that kmorph wrote, or it is damaged: {error}") from error
+        reason = str(error)[:LONGEST_REASON]
+        raise GraphError(f"{file} is not a graph that kmorph wrote, or it is damaged: {reason}") from error

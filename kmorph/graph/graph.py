@@ -297,6 +297,11 @@ class Graph:
         -------
         Path
             The file written.
+
+        Raises
+        ------
+        GraphError
+            If it cannot be written; an earlier file is then as it was.
         """
         from kmorph.graph.file import save_graph
 
