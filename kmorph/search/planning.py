@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,12 @@ FIRST_WARM = (0.5, 2.0)
 FIRST_COLD = (2.0, 10.0)
 EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
 # Epochs still to come, from which changing the training images pays; erasing parts of them needs more.
-EPOCHS_TO_AUGMENT = 15
+EPOCHS_TO_AUGMENT = 8
 EPOCHS_TO_ERASE = 150
+# Share of a last training at whose end images are not changed any more, so that the network gets used to such
+# as it will see (He et al., "Data augmentation revisited", arXiv:1909.09148).
+PLAIN_END = 0.3
+PLAIN_EPOCHS = 5.0  # … but no more than these
 POWER = 8e9  # multiply-adds of a forward pass per second in training, where they are not measured
 
 
@@ -85,7 +90,9 @@ class Planner:
         """
         seconds = self.schedule.settling_seconds(waiting, evaluation)
         plan = self.plan("decay", graph, seed, seconds, hyperparameters, waiting)
-        return replace(plan, merge_validation=self.merges)
+        epochs = min(self._epochs_to_come(graph) / waiting, plan.max_epochs or inf)
+        plain_end = min(PLAIN_END, PLAIN_EPOCHS / epochs)
+        return replace(plan, merge_validation=self.merges, plain_end=plain_end)
 
     def no_training(self, graph: Graph, hyperparameters: Mapping[str, Any]) -> Plan:
         """The plan of a model that is only evaluated."""
@@ -128,24 +135,28 @@ class Planner:
     def _hyperparameters(self, graph: Graph, values: Mapping[str, Any], waiting: int) -> Hyperparameters:
         varied = {name: values[name] for name in self.settings.space.dimensions if name in values}
         chosen = self.settings.space.nearest(replace(self.settings.hyperparameters, **varied))
-        epochs = float("inf") if self.settings.always_augment else self._epochs_to_come(graph) / waiting
+        epochs = inf if self.settings.always_augment else self._epochs_to_come(graph) / waiting
         return replace(chosen, augment=augmentation_for(self.settings.augment, epochs))
 
     def _epochs_to_come(self, graph: Graph) -> float:
         """How many epochs this graph could be trained in the time left; without a clock, many."""
         left = self.schedule.time_left()
-        return float("inf") if left is None else left / self.epoch_seconds(graph)
+        return inf if left is None else left / self.epoch_seconds(graph)
 
     def epoch_seconds(self, graph: Graph) -> float:
         """How long a graph takes for a pass over the training data."""
         return self.settings.n_train / self.speed(graph)
 
     def speed(self, graph: Graph) -> float:
-        """Examples per second that a graph is trained on, by the speed of those measured."""
+        """Examples per second that a graph is trained on, by the speed of those measured.
+
+        Without a clock nothing depends on it but proportions, and the same search is to go the same way: then
+        nothing measured counts.
+        """
         speeds = [
             record.images_per_second * record.flops
             for record in self.records.values()
-            if record.images_per_second > 0
+            if record.images_per_second > 0 and self.schedule.time_limit is not None
         ]
         power = float(np.median(speeds)) if speeds else self.power
         return max(power, 1.0) / max(graph.flops, 1)

@@ -12,19 +12,23 @@ from kmorph.training.trainer import FIRST_EVALUATION, LEAST_RACE, RACE
 MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
 # Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
 # in between in proportion. The more epochs there are, the more a long fall of the learning rate pays.
-DECAY_SHARES = ((120.0, 0.45), (300.0, 0.65), (600.0, 0.75))
+DECAY_SHARES = ((120.0, 0.45), (300.0, 0.6))
 # Epochs of the first start that the whole time is worth, from which networks grow: with fewer, what a change
 # brings is less than what the images it costs would have.
-GROWTH_EPOCHS = 20.0
+GROWTH_EPOCHS = 15.0
+LONGEST_DECAY = 12 * 3600.0  # seconds; more is better spent on searching
 SLICES = (8, 12)  # fewest and most candidates in the stable phase
+MANY_SLICES = 3600.0  # seconds of time limit from which there are more, by its square root
 GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
 SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by this
 # Where an epoch takes longer than a slice, slices are fewer, so that compiling and evaluating do not eat
-# them: each trains for an epoch, or for so many times its overhead if that is less.
-LEAST_TRAINING = 10.0
+# them: each trains for so many epochs, or for so many times its overhead if that is less.
+EPOCHS_OF_SLICE = 1.5
+LEAST_TRAINING = 15.0
 # Share of the time that may go to models that are not trained on, overhead included; a part of it to starts.
 DISCARDED = 0.2
 DISCARDED_STARTS = 0.1
+BRANCH = 1 / 3  # of that time, at most, for a child of another model than the best
 # Models that are settled and averaged at the end, at most, and the fewest epochs that each must get if there
 # are more than two.
 MEMBERS = 3
@@ -72,12 +76,12 @@ class Schedule:
         """Moment at which growing ends and the best lineage is trained to its end."""
         if self.time_limit is None or self.deadline is None:
             return None
-        return self.deadline - min(self._decay_share * self.time_limit, self._longest_settling)
+        return self.deadline - min(self._decay_seconds, self._longest_settling)
 
     @property
-    def _decay_share(self) -> float:
-        limits, shares = np.transpose(DECAY_SHARES)
-        return float(np.interp(self.time_limit or 0.0, limits, shares))
+    def _decay_seconds(self) -> float:
+        limit = self.time_limit or 0.0
+        return min(limit * float(np.interp(limit, *np.transpose(DECAY_SHARES))), LONGEST_DECAY)
 
     def time_left(self) -> float | None:
         """Seconds until the deadline; None without one."""
@@ -88,11 +92,13 @@ class Schedule:
         if self.time_limit is None:
             return None
         fewest, most = SLICES
+        most *= max(1.0, (self.time_limit / MANY_SLICES) ** 0.5)
         number = min(most, max(fewest, self.time_limit / SECONDS_PER_SLICE))
-        stable = (1 - self._decay_share - MARGIN) * self.time_limit
+        stable = (1 - MARGIN) * self.time_limit - self._decay_seconds
         if not self.may_grow:
             return max(1.0, stable - self._overhead)
-        least = min(LEAST_TRAINING * self._overhead, self._epoch, stable / 2 - self._overhead)
+        epochs = EPOCHS_OF_SLICE * self._epoch
+        least = min(LEAST_TRAINING * self._overhead, epochs, stable / 2 - self._overhead)
         return max(1.0, stable / number - self._overhead, least)
 
     @property
@@ -137,8 +143,13 @@ class Schedule:
         self._discarded = seconds
 
     def may_branch(self) -> bool:
-        """Whether a child may be grown from another model than the best, which costs a slice either way."""
-        return self._may_discard(self._overhead + (self.slice_seconds() or 0.0))
+        """Whether a child may be grown from another model than the best.
+
+        It costs a slice either way, and is worth it only where slices are many.
+        """
+        cost = self._overhead + (self.slice_seconds() or 0.0)
+        few = self.time_limit is not None and cost > BRANCH * DISCARDED * self.time_limit
+        return not few and self._may_discard(cost)
 
     def _lost_race(self) -> float:
         """Seconds of training after which a child that loses to its parent is stopped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,10 +48,21 @@ class JaxStep:
             layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
         ]
         self._last_loss: Any = None
-        self._step = jax.jit(self._train_batch, donate_argnums=(0, 1, 2))
+        self._compile_step()
         self._averaging = jax.jit(_averaged, donate_argnums=0)
         self._forward = jax.jit(self._normalise, donate_argnums=1)
         self._predict = jax.jit(self._logits)
+
+    def _compile_step(self) -> None:
+        import jax
+
+        # A new function, or JAX would take what it has compiled of the old one.
+        self._step = jax.jit(lambda *values: self._train_batch(*values), donate_argnums=(0, 1, 2))
+
+    def stop_augmenting(self) -> None:
+        """Take images as they are from now on."""
+        self._hyperparameters = replace(self._hyperparameters, augment=())
+        self._compile_step()
 
     def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
         """One step on a batch; see `Step.train`."""

@@ -1,6 +1,12 @@
-"""Telling that a device or the machine ran out of memory."""
+"""Telling that a device or the machine ran out of memory, and giving back what training took."""
 
 from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 CLASSES = ("ResourceExhaustedError", "OutOfMemoryError")  # of TensorFlow, of PyTorch
 # How the frameworks, XLA, CUDA's libraries and C++ say it in errors of general classes.
@@ -24,3 +30,28 @@ def is_out_of_memory(error: BaseException) -> bool:
         ("tensorflow", "jax", "torch")
     )
     return native and any(phrase in str(error).lower() for phrase in PHRASES)
+
+
+@contextlib.contextmanager
+def released() -> Iterator[None]:
+    """Give back what was compiled meanwhile, once it is not used any more.
+
+    Compiled functions and their variables refer to each other in circles; they are large but few, so that
+    Python would look for them too late. And TensorFlow keeps the gradient function of every use of
+    `tf.custom_gradient`, as in swish, for ever, and with it the graph that it was traced in.
+    """
+    before = set(_gradients())
+    try:
+        yield
+    finally:
+        gradients = _gradients()
+        for name in set(gradients) - before:
+            if name.startswith("CustomGradient"):
+                del gradients[name]
+        gc.collect()
+
+
+def _gradients() -> dict[str, Any]:
+    """TensorFlow's registry of gradient functions, empty where there is none."""
+    ops = sys.modules.get("tensorflow.python.framework.ops")
+    return getattr(getattr(ops, "gradient_registry", None), "_registry", {})

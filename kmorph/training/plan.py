@@ -68,6 +68,8 @@ class Plan:
         estimate any more; it is only good for noticing that training failed.
     images_before : int, default=0
         Examples that the weights were trained on before; their average goes on from there.
+    plain_end : float, default=0.0
+        Share of the training at whose end images are not changed any more.
     rival : str or None, default=None
         File (``.npy``) of the parent's logits for the validation examples. A child that does worse after a
         part of its time (`kmorph.training.trainer.RACE`) is stopped then.
@@ -85,6 +87,7 @@ class Plan:
     keep_best: bool = False
     merge_validation: bool = False
     images_before: int = 0
+    plain_end: float = 0.0
     rival: str | None = None
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     seed: int = 0

@@ -48,6 +48,10 @@ class Step(Protocol):
         """
         ...
 
+    def stop_augmenting(self) -> None:
+        """Take images as they are from now on."""
+        ...
+
     def average(self, keep: float) -> None:
         """Move the averaged weights: they keep the share `keep` of themselves."""
         ...

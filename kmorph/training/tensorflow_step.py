@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,21 @@ class TensorFlowStep:
         self._norms = [
             layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
         ]
-        self._part = tf.function(self._loss_and_gradients, autograph=False)
-        self._step = tf.function(self._train_batch, autograph=False)
+        self._compile_step()
         self._averaging = tf.function(self._update_average, autograph=False)
         self._forward = tf.function(self._normalise, autograph=False)
         self._predict = tf.function(self._predict_batch, autograph=False)
+
+    def _compile_step(self) -> None:
+        import tensorflow as tf
+
+        self._part = tf.function(self._loss_and_gradients, autograph=False)
+        self._step = tf.function(self._train_batch, autograph=False)
+
+    def stop_augmenting(self) -> None:
+        """Take images as they are from now on."""
+        self._hyperparameters = replace(self._hyperparameters, augment=())
+        self._compile_step()
 
     def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
         """One step on a batch; see `Step.train`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,10 @@ class TorchStep:
         self._norms = [
             layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
         ]
+
+    def stop_augmenting(self) -> None:
+        """Take images as they are from now on."""
+        self._hyperparameters = replace(self._hyperparameters, augment=())
 
     def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
         """One step on a batch; see `Step.train`."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from kmorph.graph import Graph
+from kmorph.training.batches import Batches
 from kmorph.training.examples import Data
 from kmorph.training.memory import is_out_of_memory
 from kmorph.training.metrics import classification_metrics, cross_entropies
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.step import Step, make_step
 
-CALIBRATION = 2000  # images on which batch norm statistics are measured before an evaluation
 AVERAGE_EVERY = 4  # steps between two updates of the averaged weights
 FIRST_EVALUATION = 0.7  # seconds that it is expected to take, compiling included, before one was measured
 RACE = 1 / 3
@@ -27,6 +27,13 @@ LEAST_RACE = 5.0  # a comparison costs an evaluation; training for less than so 
 CALIBRATION_BATCH = 500
 LEAST_CALIBRATION = 16  # images in a batch: fewer say too little of a variance
 WARM_UP = 10  # steps in which the learning rate of the stable phase rises to its value
+FIRST_CHECKPOINT = 4.0  # seconds of training after which weights are kept for the first time
+LONGEST_UNKEPT = (
+    300.0  # most seconds of training between two checkpoints; at first they are as many as before
+)
+CHECKPOINT_COST = 50.0  # … but at least so many times what a checkpoint takes
+# Spread of the logits over the validation data, relative to their size, at which they are taken for constant.
+CONSTANT = 1e-6
 
 
 class Stopped(Exception):
@@ -81,6 +88,7 @@ def train(
     report: Callable[[dict[str, Any]], None] = lambda event: None,
     stop: Callable[[], bool] = lambda: False,
     strategy: str | bytes | None = None,
+    checkpoint: Callable[[Graph, int], None] | None = None,
 ) -> Outcome:
     """Train a graph as planned.
 
@@ -100,6 +108,8 @@ def train(
         Returns True when training should end.
     strategy : str or bytes, optional
         What `kmorph.training.distribute.pack_strategy` gave: the model is trained by several devices at once.
+    checkpoint : callable, optional
+        Called now and then with the graph as it is and the number of examples it was trained on.
 
     Raises
     ------
@@ -120,7 +130,7 @@ def train(
         raise ValueError("validation examples have no weights, they cannot be merged with weighted ones")
     begun = time.time()
     run = _Run(make(graph, plan.hyperparameters), data, plan, make)
-    run.train(report, stop)
+    run.train(report, stop, checkpoint)
     metrics = run.conclude()
     return Outcome(
         graph=run.result,
@@ -150,8 +160,8 @@ class _Run:
         remake: Callable[[Graph, Hyperparameters], Any] | None = None,
     ) -> None:
         self.step, self.data, self.plan, self._remake = step, data, plan, remake
-        self.rng = np.random.default_rng(plan.seed)
-        self.examples = len(data.x) + plan.merge_validation * len(data.x_val)
+        self.batches = Batches(data, plan.merge_validation, plan.seed)
+        self.examples = self.batches.examples
         self.replicas = getattr(step, "replicas", 1)
         share = max(1, self.examples // self.replicas)
         self.batch = self.replicas * max(1, min(plan.hyperparameters.batch_size, share))
@@ -164,11 +174,18 @@ class _Run:
         self.metrics: dict[str, float] | None = None
         self.logits = np.empty((0, 0), np.float32)
         self.stopped: str | None = None
+        self.augments = bool(plan.hyperparameters.augment) and plan.plain_end > 0
         self.rival = None if plan.rival is None else np.load(plan.rival, allow_pickle=False)
         self.best: dict[str, float] | None = None
         self.setback = 0
 
-    def train(self, report: Callable[[dict[str, Any]], None], stop: Callable[[], bool]) -> None:
+    def train(
+        self,
+        report: Callable[[dict[str, Any]], None],
+        stop: Callable[[], bool],
+        checkpoint: Callable[[Graph, int], None] | None = None,
+    ) -> None:
+        self._checkpoint, self.next_checkpoint = checkpoint, FIRST_CHECKPOINT
         if self.plan.keep_best:
             self._keep_best(self._evaluate())
         self.first = self.now = time.time()
@@ -189,23 +206,28 @@ class _Run:
         reported = 0.0
         every_epoch = -(-self.examples // self.batch)
         loss = None
-        for count, (x, y) in enumerate(self._batches(), self.images // self.batch):
+        for count, (x, y) in enumerate(self.batches.for_training(self.batch), self.images // self.batch):
             self.now = now = time.time()
             progress = self._progress(count, every_epoch, now - self.first - self.paused)
             if progress >= 1 or stop() or self._out_of_time(now):
                 break
-            is_first = loss is None
+            compiles = loss is None
+            if self.augments and progress >= 1 - plan.plain_end:
+                self.step.stop_augmenting()
+                self.augments, compiles = False, True
             loss = self.step.train(x, y, self._learning_rate(count, progress), count)
             self.images += self.batch
             if count % AVERAGE_EVERY == 0:
                 self.step.average(self._keep(count))
-            if is_first:
+            if compiles:
                 now = time.time()  # compiling is over
                 self.paused += now - self.now
             if now - reported > 0.5:
                 value = self._checked(loss)
                 report({"images": self.images, "loss": value, "progress": round(progress, 3), "time": now})
                 reported = now
+            if self._checkpoint is not None and now - self.first - self.paused >= self.next_checkpoint:
+                self._keep_checkpoint(self._checkpoint)
             if self.rival is not None and progress >= RACE:
                 began = time.time()
                 self._race(self.rival, now - self.first - self.paused)
@@ -224,6 +246,19 @@ class _Run:
         if loss is not None:
             self._checked(loss)
 
+    def _keep_checkpoint(self, checkpoint: Callable[[Graph, int], None]) -> None:
+        """Hand out the averaged weights as they are, for the case that this process does not live on."""
+        began = time.time()
+        self.step.swap()
+        self._recalibrate()
+        graph = self.step.to_graph()
+        self.step.swap()
+        checkpoint(graph, self.images)
+        took = time.time() - began
+        self.paused += took
+        trained = began - self.first - self.paused
+        self.next_checkpoint = trained + max(CHECKPOINT_COST * took, min(trained, LONGEST_UNKEPT))
+
     def _halve_batch(self) -> None:
         """Make a step for half the batch and half the learning rate, with the weights as they are now."""
         assert self._remake is not None
@@ -237,6 +272,8 @@ class _Run:
         self.step = None  # its memory is needed for the next one
         gc.collect()
         self.step = self._remake(graph, hyperparameters)
+        if self.plan.plain_end and not self.augments:
+            self.step.stop_augmenting()
         self.plan = replace(self.plan, hyperparameters=hyperparameters)
         self.batch = size * self.replicas
         self.paused += time.time() - self.now
@@ -250,29 +287,6 @@ class _Run:
         if self.stopped and self.metrics is not None:
             return self.metrics  # those of the race
         return self._evaluate()
-
-    def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Shuffled batches of one size, for ever; a last part too small is carried into the next epoch."""
-        n, weights = self.examples, self.data.weights
-        share = None if weights is None else np.asarray(weights, float) / np.sum(weights, dtype=float)
-        rest = np.empty(0, np.int64)
-        while True:
-            fresh = self.rng.permutation(n) if share is None else self.rng.choice(n, n, p=share)
-            order = np.concatenate([rest, fresh])
-            whole = len(order) // self.batch * self.batch
-            for start in range(0, whole, self.batch):
-                # Sorted reads are kind to a memory map, and order within a batch does not matter.
-                yield self._examples(np.sort(order[start : start + self.batch]))
-            rest = order[whole:]
-
-    def _examples(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images and class numbers at ascending places; validation examples follow those for training."""
-        data, n = self.data, len(self.data.x)
-        own, more = index[index < n], index[index >= n] - n
-        x, y = data.x[own], data.y[own]
-        if len(more):
-            x, y = np.concatenate([x, data.x_val[more]]), np.concatenate([y, data.y_val[more]])
-        return x, y.astype(np.int32)
 
     def _progress(self, count: int, every_epoch: int, seconds: float) -> float:
         """How much of what the plan allows is spent, from 0 to 1."""
@@ -304,8 +318,8 @@ class _Run:
 
     def _race(self, rival: np.ndarray, seconds: float) -> None:
         """Stop if the parent, though it was trained less, is better by more than chance."""
-        if seconds < LEAST_RACE * RACE * self.evaluation_seconds:
-            return
+        if self.plan.seconds is not None and seconds < LEAST_RACE * RACE * self.evaluation_seconds:
+            return  # a slice of the time that evaluating would eat
         self._evaluate()
         y = np.asarray(self.data.y_val)
         behind = cross_entropies(self.logits, y) - cross_entropies(rival, y)
@@ -326,16 +340,25 @@ class _Run:
             raise Stopped("the validation loss is not finite")
         self.result = self.step.to_graph()
         self.step.swap()
+        self._check_health()
         self.evaluation_seconds = time.time() - began
         self.metrics = metrics
         return metrics
+
+    def _check_health(self) -> None:
+        """Stop at what no finite loss tells: weights that are not finite, outputs that tell nothing."""
+        if not all(np.isfinite(array).all() for array in self.result.weights.values()):
+            raise Stopped(f"weights are not finite after {self.images:,} images")
+        if not self.images or np.ptp(self.logits, axis=0).max() > CONSTANT * np.abs(self.logits).max():
+            return
+        if any((image != self.data.x_val[0]).any() for image in self.data.x_val):
+            raise Stopped(f"it predicts the same for every example after {self.images:,} images")
 
     def _measured_logits(self) -> np.ndarray:
         """Logits of the validation data, in batches that fit the memory."""
         while True:
             try:
-                if self.images:
-                    self.step.recalibrate(self._calibration_batches())
+                self._recalibrate()
                 return self.step.predict(self.data.x_val, self.evaluation_batch)
             except Exception as error:
                 if self.evaluation_batch == 1 or not is_out_of_memory(error):
@@ -343,12 +366,9 @@ class _Run:
             self.evaluation_batch //= 2
             self.calibration_batch = max(LEAST_CALIBRATION, self.calibration_batch // 2)
 
-    def _calibration_batches(self) -> list[np.ndarray]:
-        """The same images at every evaluation of a run, in batches of one size."""
-        chosen = np.random.default_rng(self.plan.seed).permutation(len(self.data.x))[:CALIBRATION]
-        size = min(len(chosen), self.calibration_batch)
-        whole = chosen[: len(chosen) // size * size].reshape(-1, size)
-        return [self.data.x[np.sort(part)] for part in whole]
+    def _recalibrate(self) -> None:
+        if self.images:
+            self.step.recalibrate(self.batches.for_calibration(self.calibration_batch))
 
     def _keep_best(self, metrics: dict[str, float]) -> bool:
         """Remember weights that lowered the loss; otherwise go back to those remembered."""

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from kmorph.search.schedule import Schedule
+from kmorph.search.schedule import EPOCHS_OF_SLICE, LONGEST_DECAY, Schedule
 
 
 def test_slices_and_settling_fit_into_the_limit():
@@ -43,11 +43,27 @@ def test_what_is_discarded_is_bounded():
     assert without_limit.may_branch() and not without_limit.time_to_settle(2)
 
 
-def test_a_slice_is_an_epoch_at_least_if_overhead_is_small_beside_it():
+def test_a_slice_is_some_epochs_at_least_if_overhead_is_small_beside_it():
     schedule = Schedule(time_limit=500, begun=time.time())
     short = schedule.slice_seconds()
     schedule.expect(24.0)
-    assert short < 15 and schedule.slice_seconds() == pytest.approx(24.0)
+    assert short < 20 and schedule.slice_seconds() == pytest.approx(EPOCHS_OF_SLICE * 24.0)
+
+
+def test_where_slices_are_few_only_the_best_is_grown():
+    schedule = Schedule(time_limit=500, begun=time.time())
+    assert schedule.may_branch()
+    schedule.expect(30.0)
+    assert schedule.may_grow and not schedule.may_branch()
+    schedule.discard(60.0)
+    assert not schedule.time_to_settle(3)
+
+
+def test_in_a_week_there_are_many_slices_and_settling_takes_hours():
+    week = 7 * 24 * 3600.0
+    schedule = Schedule(time_limit=week, begun=time.time())
+    assert schedule.slice_seconds() < 3600.0
+    assert schedule.deadline - schedule.decay_begins == LONGEST_DECAY
 
 
 def test_where_epochs_are_few_nothing_grows():

@@ -1,5 +1,6 @@
-"""Where memory runs out, a model is trained with smaller batches, and the outcome says so."""
+"""Where memory runs out, a model is trained with smaller batches; afterwards all of it is given back."""
 
+import gc
 import json
 import os
 import subprocess
@@ -12,11 +13,11 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from kmorph import starts
-from kmorph.graph import Normalize
+from kmorph.graph import Activation, Dense, Dropout, Flatten, GraphBuilder, Normalize
 from kmorph.search.worker import Task, evaluate
 from kmorph.training import tensorflow_step
 from kmorph.training.examples import Data
-from kmorph.training.memory import is_out_of_memory
+from kmorph.training.memory import is_out_of_memory, released
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.trainer import train
 
@@ -140,3 +141,32 @@ def test_a_process_without_memory_goes_on_with_less():
 )
 def test_out_of_memory_is_told_from_other_errors(error, expected):
     assert is_out_of_memory(error) is expected
+
+
+def test_nothing_stays_of_what_was_compiled(digits):
+    """Swish has a custom gradient, of which TensorFlow keeps a reference to all that was traced."""
+    builder = GraphBuilder((8, 8, 1))
+    for layer in (Flatten(), Dense(8), Activation("silu"), Dropout(0.1), Dense(10)):
+        builder.add(layer)
+    graph = builder.build().initialize(0)
+    for _ in range(2):
+        with released():
+            train(graph, digits, Plan(max_epochs=1))
+    assert not [value for value in gc.get_objects() if type(value).__name__ == "FuncGraph"]
+
+
+def test_gradients_of_the_users_own_stay(digits):
+    from tensorflow.python.framework import ops
+
+    @tf.function
+    def swish(x):
+        return tf.nn.silu(x)
+
+    with tf.GradientTape() as tape:
+        x = tf.Variable(1.0)
+        y = swish(x)
+    known = set(ops.gradient_registry._registry)
+    with released():
+        train(small(), digits, Plan(max_epochs=1))
+    assert known <= set(ops.gradient_registry._registry)
+    assert tape.gradient(y, x) > 0

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 
 from kmorph import starts
 from kmorph.graph import BatchNorm, Dense, Flatten, GraphBuilder, Normalize
+from kmorph.training.batches import Batches
 from kmorph.training.examples import Data
 from kmorph.training.metrics import classification_metrics
 from kmorph.training.plan import Hyperparameters, Plan
@@ -165,10 +166,8 @@ def test_a_batch_in_parts_is_the_same_step(digits, monkeypatch, batch):
 
 
 def test_every_epoch_shows_each_example_once(digits):
-    plan = Plan(hyperparameters=Hyperparameters(batch_size=33))
     numbered = Data(np.arange(100).reshape(-1, 1), np.arange(100), digits.x_val, digits.y_val)
-    run = _Run(make_step(small(), plan.hyperparameters, 0), numbered, plan)
-    batches = run._batches()
+    batches = Batches(numbered, False, 0).for_training(33)
     seen = np.concatenate([next(batches)[1] for _ in range(100)])
     counts = np.bincount(seen, minlength=100)
     assert counts.min() == counts.max() == 33
@@ -220,3 +219,32 @@ def test_data_survives_the_disk_and_is_mapped(tmp_path, digits):
 def test_metrics_of_extreme_logits_are_finite():
     metrics = classification_metrics(np.array([[1e4, -1e4], [-1e4, 1e4]], np.float32), np.array([0, 1]))
     assert metrics == {"loss": 0.0, "accuracy": 1.0}
+
+
+def test_a_step_that_stops_augmenting_is_one_that_never_did(digits):
+    steps = [make_step(small(), Hyperparameters(augment=kinds), 0) for kinds in (("shift", "flip"), ())]
+    x, y = digits.x[:64], digits.y[:64].astype(np.int32)
+    assert float(steps[0].train(x, y, 0.0, 0)) != float(steps[1].train(x, y, 0.0, 0))
+    steps[0].stop_augmenting()
+    for count in range(1, 4):
+        losses = [float(step.train(x, y, 0.01, count)) for step in steps]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, None), (0.25, 0.75)])
+def test_at_the_end_images_are_plain(digits, monkeypatch, share, expected):
+    trained = []
+    for name in ("train", "stop_augmenting"):
+        method = getattr(TensorFlowStep, name)
+
+        def noted(self, *arguments, name=name, method=method):
+            trained.append(name)
+            return method(self, *arguments)
+
+        monkeypatch.setattr(TensorFlowStep, name, noted)
+    settings = Hyperparameters(augment=("shift",), batch_size=50)
+    train(small(), digits, Plan(phase="decay", max_epochs=4, plain_end=share, hyperparameters=settings))
+    steps = trained.count("train")
+    assert trained.count("stop_augmenting") == (expected is not None)
+    if expected:
+        assert trained.index("stop_augmenting") == pytest.approx(expected * steps, abs=1.5)
