@@ -7,6 +7,7 @@ TensorFlow nor Keras nor scikit-learn is loaded by ``import kmorph``.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from kmorph._version import __version__
@@ -38,6 +39,9 @@ _HOMES = {
     "load_searcher": "kmorph.search",
 }
 _SUBMODULES = frozenset({"datasets", "errors", "graph", "morphs", "starts", "surrogate"})
+
+
+logging.getLogger("kmorph").addHandler(logging.NullHandler())  # quiet, unless a program listens
 
 
 def __getattr__(name: str) -> Any:

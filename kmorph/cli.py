@@ -75,7 +75,11 @@ def demo(
     (x, y), (x_test, y_test) = _digits(seed)
     print(f"{len(x):,} images of digits to search on, {len(x_test):,} held back for the test", flush=True)
     classifier = ImageClassifier(path=out, seed=seed, verbose=True)
-    classifier.fit(x, y, time_limit=time_limit)
+    try:
+        classifier.fit(x, y, time_limit=time_limit)
+    except KeyboardInterrupt:
+        print(f"Interrupted. The models found so far are in {out.resolve()}", flush=True)
+        raise
     if not is_live(sys.stdout):  # there the live display has left the table
         _print_table(classifier)
     accuracy = classifier.evaluate(x_test, y_test)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from operator import index
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
@@ -42,6 +43,8 @@ class Limits:
     max_width : int, optional
         Filters of a convolution, or units of a dense layer, that a morph may make. A layer that is wider
         already does not stop morphs elsewhere.
+    max_activations : int, optional
+        Numbers in all nodes of the child together, for one example.
     max_growth : float, optional
         The child's number of parameters divided by the parent's.
     max_skips : int, default=256
@@ -53,6 +56,7 @@ class Limits:
     max_flops: int | None = None
     max_layers: int | None = None
     max_width: int | None = None
+    max_activations: int | None = None
     max_growth: float | None = None
     max_skips: int = 256
 
@@ -66,6 +70,7 @@ class Limits:
                 self.max_flops,
                 self.max_layers,
                 self.max_width,
+                self.max_activations,
                 self.max_growth,
             )
         )
@@ -77,6 +82,8 @@ class Limits:
         if self.max_width is not None and _wide(child, self.max_width) - _wide(parent, self.max_width):
             return False
         if self.max_parameters is not None and child.n_parameters > self.max_parameters:
+            return False
+        if self.max_activations is not None and activations(child) > self.max_activations:
             return False
         if self.max_growth is not None and child.n_parameters > self.max_growth * parent.n_parameters:
             return False
@@ -92,6 +99,11 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+
+
+def activations(graph: Graph) -> int:
+    """Numbers in all nodes of a graph together, for one example: what training it keeps in memory."""
+    return sum(map(prod, graph.node_shapes))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ from kmorph.graph import Graph
 from kmorph.search.executors import WorkerProcesses
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
+from kmorph.search.interrupts import FAREWELL, terminable
 from kmorph.search.jobs import Jobs, Listener
 from kmorph.search.record import Record
 from kmorph.search.searcher import PINNED
-from kmorph.search.worker import Task
+from kmorph.search.worker import Result, Task
 from kmorph.training.plan import Plan
 
 
@@ -57,7 +59,7 @@ def train_final(
     Raises
     ------
     SearchError
-        If training failed; the model is then as it was.
+        If training failed; the model is then as it was. If only the time was too short there is a warning.
     """
     assert record.model_id is not None
     target = folder.model_file(record.model_id)
@@ -68,7 +70,7 @@ def train_final(
         plan=plan,
         output_file=str(folder.scratch / "final.safetensors"),
         events_file=str(folder.scratch / "final.jsonl"),
-        stop_file=str(folder.scratch / "stop"),
+        stop_file=str(folder.stop_file),
         fresh=retrain,
         strategy=strategy,
     )
@@ -80,14 +82,21 @@ def train_final(
         plan.phase,
         plan.seconds,
     )
-    try:
-        jobs.send(record, task)
-        ((_, _, result),) = jobs.collect()
-    finally:
-        jobs.abandon()
-    if result is None or result.reason is not None:
-        why = "the time limit came before anything was trained" if result is None else result.reason
-        raise SearchError(f"the final fit of model {record.model_id} failed, the model is as it was: {why}")
+    result, interrupt = _trained(jobs, record, task)
+    if result is not None and result.cause == "late":
+        warnings.warn(
+            f"the time limit came before model {record.model_id} was trained and evaluated: it is as it was",
+            stacklevel=3,
+        )
+        history.set_meta(PINNED, record.model_id)
+        return record
+    if interrupt is not None and (retrain or result is None or result.reason is not None):
+        raise interrupt  # new weights that were trained for a while do not take the place of good ones
+    assert result is not None
+    if result.reason is not None:
+        raise SearchError(
+            f"the final fit of model {record.model_id} failed, the model is as it was: {result.reason}"
+        )
     metrics = {} if plan.merge_validation else result.metrics or {}
     before = (0, 0.0) if retrain else (record.lineage_images, record.lineage_seconds)
     updated = replace(
@@ -107,8 +116,32 @@ def train_final(
         state="done",
         seed=plan.seed,
     )
-    Path(task.output_file).replace(target)
+    with folder.told():
+        Path(task.output_file).replace(target)
     history.update(updated)
     history.set_meta(PINNED, record.model_id)
     listener.candidate_recorded(updated)
+    if interrupt is not None:
+        raise interrupt
     return updated
+
+
+def _trained(
+    jobs: Jobs[Record], record: Record, task: Task
+) -> tuple[Result | None, KeyboardInterrupt | SystemExit | None]:
+    """What came of a task, None if nothing did; and what ended it from outside, if that was so."""
+    interrupt = None
+    try:
+        with terminable():
+            jobs.send(record, task)
+            found = jobs.collect()
+    except (KeyboardInterrupt, SystemExit) as error:
+        interrupt = error
+        try:
+            Path(task.stop_file).touch()
+            found = jobs.collect(FAREWELL)
+        finally:
+            jobs.abandon(idle=True)
+    finally:
+        jobs.abandon()
+    return (found[0][2] if found else None), interrupt

@@ -26,7 +26,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from kmorph.errors import SearchError
+from kmorph.errors import GraphError, SearchError
 from kmorph.search.atomic import remove_temporary, replace_file
 from kmorph.search.history import History
 
@@ -52,6 +52,8 @@ class RunFolder:
     scratch : pathlib.Path
         Folder for whatever this fit needs on the way; it exists, is empty at first, has a new name at every
         opening (so that the worker of a killed search writes into nothing) and goes with `release`.
+    stop_file : pathlib.Path
+        Workers end their training when this file appears.
     holds_search : bool
         Whether `database` is there to be opened (True) or must be created (False).
     moved_aside : pathlib.Path or None
@@ -65,6 +67,7 @@ class RunFolder:
         self.database = path / _DATABASE
         self.models = path / _MODELS
         self.scratch = path / _SCRATCH / secrets.token_hex(6)
+        self.stop_file = self.scratch / "stop"
         self.holds_search = History.exists(self.database)
         self.moved_aside = moved_aside
         self._lock = lock
@@ -104,6 +107,12 @@ class RunFolder:
         """A model's logits for the validation examples; kept during the fit that trained it."""
         return self.scratch / f"model-{model_id}.npy"
 
+    def forget(self, name: str) -> None:
+        """Remove what the candidate `name` left in `scratch`; in a week that is much."""
+        for leftover in self.scratch.glob(f"{name}.*"):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+
     def model_file(self, model_id: int) -> Path:
         """Where the graph of model `model_id` is, or is to be."""
         return self.model_path(self.path, model_id)
@@ -112,6 +121,15 @@ class RunFolder:
     def model_path(folder: Path, model_id: int) -> Path:
         """Where the graph of model `model_id` of the search in `folder` is."""
         return folder / _MODELS / f"{model_id}{_MODEL_SUFFIX}"
+
+    def size(self) -> int:
+        """Bytes of the search's own files, those of the fit under way included."""
+        own = [self.path / name for name in (_DATABASE, f"{_DATABASE}-journal", _LOCK, _OWNER)]
+        return sum(map(_size, (*own, *self.models.iterdir(), *self.scratch.iterdir())))
+
+    def told(self) -> contextlib.AbstractContextManager[None]:
+        """Turn what the system says of the folder, as of a full disk, into `SearchError`."""
+        return told(self.path)
 
     def release(self) -> None:
         """Let others have the folder; what is in `scratch` is removed. May be called twice."""
@@ -134,7 +152,7 @@ class RunFolder:
 
     def _prepare(self) -> None:
         """Clean up after a killed predecessor and make the sub-folders."""
-        with _told(self.path):
+        with told(self.path):
             if not self.holds_search and any(self.models.glob(f"[0-9]*{_MODEL_SUFFIX}")):
                 # Their history was lost or removed by hand: new models would take their names.
                 self.moved_aside = self.moved_aside or _first_free(self.models)
@@ -150,9 +168,9 @@ class RunFolder:
 def _absolute(path: str | os.PathLike[str] | None) -> Path:
     """Create the folder; its absolute path, links resolved so that a rename moves the folder itself."""
     if path is None:
-        with _told(Path(tempfile.gettempdir())):
+        with told(Path(tempfile.gettempdir())):
             return Path(tempfile.mkdtemp(prefix="kmorph-")).resolve()
-    with _told(path):
+    with told(path):
         if not os.fspath(path):
             raise SearchError("the path is empty: give the name of a folder, or None for a temporary one")
         folder = Path(path).expanduser().resolve()
@@ -167,7 +185,7 @@ def _locked(folder: Path) -> FileLock:
     while True:
         # thread_local=False: whoever ends the search may do so from another thread.
         lock = FileLock(folder / _LOCK, thread_local=False)
-        with _told(folder):
+        with told(folder):
             folder.mkdir(parents=True, exist_ok=True)
             identity = _identity(folder)
             try:
@@ -210,7 +228,7 @@ def _owner(folder: Path) -> str:
 
 def _move_aside(folder: Path, lock: FileLock) -> tuple[FileLock, Path]:
     """Rename a locked folder to the first free name, and lock a new one in its place."""
-    with _told(folder):
+    with told(folder):
         here = Path.cwd()
     if folder == here or folder in here.parents:
         raise SearchError(
@@ -237,6 +255,13 @@ def _move_aside(folder: Path, lock: FileLock) -> tuple[FileLock, Path]:
         lock.release()
 
 
+def _size(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except OSError:  # gone meanwhile
+        return 0
+
+
 def _first_free(path: Path) -> Path:
     number = 1
     while os.path.lexists(candidate := path.with_name(f"{path.name}.{number}")):
@@ -245,11 +270,16 @@ def _first_free(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _told(folder: object) -> Iterator[None]:
+def told(folder: object) -> Iterator[None]:
+    """Turn what the system says of a folder that cannot be used into `SearchError`, with advice."""
     try:
         yield
     except SearchError:
         raise
+    except GraphError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise SearchError(f"the search in {folder} cannot go on: {error}") from error
     # Beside OSError: no home for "~", a NUL in the path, not a path at all.
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -7,6 +7,7 @@ import logging
 import time
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from kmorph.search.executors import WorkerProcesses
@@ -49,6 +50,8 @@ class _Job(Generic[T]):
     what: T
     task: Task
     read: int = 0
+    images: int = 0  # that the checkpoint in its output file was trained on
+    seconds: float = 0.0
 
 
 class Jobs(Generic[T]):
@@ -76,37 +79,51 @@ class Jobs(Generic[T]):
         """Let a worker train a task; `what` comes back with its result."""
         self._jobs[self._executor.submit(evaluate, task)] = _Job(what, task)
 
-    def collect(self) -> list[tuple[T, Task, Result | None]]:
+    def collect(self, timeout: float = inf) -> list[tuple[T, Task, Result]]:
         """Wait until at least one candidate comes back.
+
+        Parameters
+        ----------
+        timeout : float, default=inf
+            Seconds.
 
         Returns
         -------
-        list of (what, Task, Result or None)
-            None: it outstayed its deadline and its worker was ended.
+        list of (what, Task, Result)
+            Empty if the timeout came first.
         """
-        while self._jobs:
+        until = time.monotonic() + timeout
+        while self._jobs and time.monotonic() < until:
             done, _ = wait(list(self._jobs), timeout=0.2, return_when=FIRST_COMPLETED)
             for job in self._jobs.values():
                 self._tell_progress(job)
             if done:
                 jobs = [(self._jobs.pop(future), future) for future in done]
-                return [(job.what, job.task, self._result(future)) for job, future in jobs]
+                return [(job.what, job.task, self._result(job, future)) for job, future in jobs]
             if any(self._is_late(job) for job in self._jobs.values()):
                 logger.warning("a candidate outstayed its deadline; its worker is ended")
-                return [(job.what, job.task, None) for job in self.abandon()]
+                reason = "it outstayed its deadline"
+                return [(job.what, job.task, _ended(job, reason, "late")) for job in self.abandon()]
         return []
 
-    def abandon(self) -> list[_Job[T]]:
-        """Leave no candidate behind that still trains; returns what was under way."""
+    def abandon(self, idle: bool = False) -> list[_Job[T]]:
+        """Leave no candidate behind that still trains; returns what was under way.
+
+        Parameters
+        ----------
+        idle : bool, default=False
+            Whether workers that have nothing to do are ended, too: a program that is about to end would wait
+            for one that does not answer any more.
+        """
         jobs = list(self._jobs.values())
         for future in self._jobs:
             future.cancel()
-        if jobs and isinstance(self._executor, WorkerProcesses):
+        if (jobs or idle) and isinstance(self._executor, WorkerProcesses):
             self._executor.kill()
         self._jobs.clear()
         return jobs
 
-    def _result(self, future: Future) -> Result:
+    def _result(self, job: _Job[T], future: Future) -> Result:
         try:
             return future.result()
         except Exception as error:
@@ -114,7 +131,8 @@ class Jobs(Generic[T]):
             logger.warning("a worker died: %r", error)
             if isinstance(self._executor, WorkerProcesses):
                 self._executor.kill()
-            return Result(reason=f"its worker died ({type(error).__name__}), perhaps for lack of memory")
+            reason = f"its worker died ({type(error).__name__}), perhaps for lack of memory"
+            return _ended(job, reason, "died")
 
     def _is_late(self, job: _Job[T]) -> bool:
         deadline = job.task.plan.deadline
@@ -135,4 +153,13 @@ class Jobs(Generic[T]):
         whole = text[: text.rfind(b"\n") + 1]
         job.read += len(whole)
         for line in whole.splitlines():
-            self._listener.candidate_progress(json.loads(line))
+            event = json.loads(line)
+            if "checkpoint" in event:
+                job.images, job.seconds = event["checkpoint"], event["seconds"]
+            else:
+                self._listener.candidate_progress(event)
+
+
+def _ended(job: _Job[T], reason: str, cause: str) -> Result:
+    """What is known of a candidate whose worker did not live to tell."""
+    return Result(reason=reason, cause=cause, images=job.images, seconds=job.seconds)

@@ -11,32 +11,42 @@ algorithm 1; the clock and the settling phase are ours.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
 
-from kmorph.errors import SearchError
-from kmorph.graph import Graph
+from kmorph.errors import GraphError, SearchError
+from kmorph.graph.file import load_structure
 from kmorph.morphs import to_json
+from kmorph.search.bounds import Bounds
 from kmorph.search.calibration import measure_power
+from kmorph.search.dispatch import Dispatcher
 from kmorph.search.executors import WorkerProcesses
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
+from kmorph.search.interrupts import FAREWELL, terminable
 from kmorph.search.jobs import Jobs, Listener
 from kmorph.search.planning import Planner
 from kmorph.search.population import Population
 from kmorph.search.propose import Proposal, propose
-from kmorph.search.record import Record, best_record
+from kmorph.search.record import Record
+from kmorph.search.recording import Recorder, log_candidate
 from kmorph.search.schedule import Schedule
 from kmorph.search.settings import Candidate, Settings
-from kmorph.search.settling import Settling, is_worse
-from kmorph.search.worker import Result, Task, logits_file
+from kmorph.search.settling import Settling
+from kmorph.search.worker import Result, Task
 from kmorph.surrogate import Surrogate
 from kmorph.training.plan import Plan
 
+logger = logging.getLogger("kmorph.search")
+
+SECONDS_TO_PROPOSE = 2.0  # for scoring children, under a clock
 MOST_FAILURES = 10  # in a row, before a search gives up: then the fault is not the candidate's
 
 
@@ -70,24 +80,35 @@ class Search:
         workers: int = 1,
         proposer: Callable[..., Proposal | None] = propose,
     ) -> None:
-        self.folder, self.history, self.data_folder = folder, history, data_folder
+        self.folder, self.history = folder, history
         self.settings, self.listener = settings, listener
         self.workers, self._executor, self._proposer = workers, executor, proposer
         self.jobs: Jobs[Candidate] = Jobs(executor, listener)
         self.models = Population()
         for record in history.records():
-            assert record.model_id is not None
-            self.models.add(record, Graph.load(folder.model_file(record.model_id), weights=False))
+            self._take_over(record)
+        self.recorder = Recorder(folder, history, self.models, settings, listener)
         self._set_clock(Schedule(), cold=False)
+        self.dispatcher = Dispatcher(folder, data_folder, settings, listener, self.jobs, self.models)
+        self.bounds = Bounds(settings.limits)
         self.surrogate = Surrogate()
         self.prepared: Proposal | None = None
         self._awaited: int | None = None  # model that was in training when `prepared` was chosen
         self._discarded_before = self.models.discarded_seconds()  # in earlier runs, with time of their own
-        self._tickets = 0
-        self._failed_starts: list[str] = []
-        self._failed_children: list[Candidate] = []
-        self._failures_in_a_row = 0
         self._rng = np.random.default_rng([settings.seed, len(self.models)])
+
+    def _take_over(self, record: Record) -> None:
+        """A model of an earlier run; one whose file was damaged meanwhile is not built on."""
+        assert record.model_id is not None
+        try:
+            graph, has_weights = load_structure(self.folder.model_file(record.model_id))
+        except GraphError as error:
+            logger.warning("model %s is not built on: %s", record.model_id, error)
+            self.models.add_damaged(record)
+            return
+        self.models.add(record, graph)
+        if not has_weights:
+            self.models.weightless.add(record.model_id)
 
     def _set_clock(self, schedule: Schedule, cold: bool) -> None:
         self.schedule = schedule
@@ -120,15 +141,30 @@ class Search:
         self.schedule.expect(self.planner.epoch_seconds(start))
         self.listener.search_started(self.folder.path, time_limit, len(self.models))
         try:
-            while self._send_candidates():
-                self._prepare_proposal()
-                for candidate, task, result in self.jobs.collect():
-                    self._record(candidate, task, result)
-            self._add_ensemble()
-            self._require_a_model()
+            with terminable():
+                while self._send_candidates():
+                    self._prepare_proposal()
+                    for candidate, task, result in self.jobs.collect():
+                        self._record(candidate, task, result)
+                self._add_ensemble()
+                self._require_a_model()
+        except (KeyboardInterrupt, SystemExit):
+            try:
+                self._keep_what_was_trained()
+            finally:
+                self.jobs.abandon(idle=True)
+            raise
         finally:
             self.jobs.abandon()
-        self.listener.search_finished(best_record(self.models.records.values(), self.settings.objective))
+        self.listener.search_finished(self.models.best(self.settings.objective))
+
+    def _keep_what_was_trained(self) -> None:
+        """Ask the workers to evaluate what they have; those that take too long are ended."""
+        self.folder.stop_file.touch()
+        until = time.monotonic() + FAREWELL
+        while self.jobs and (left := until - time.monotonic()) > 0:
+            for candidate, task, result in self.jobs.collect(left):
+                self._record(candidate, task, result)
 
     def _send_candidates(self) -> bool:
         """Keep every worker busy; False when nothing more is to be trained."""
@@ -136,18 +172,19 @@ class Search:
             candidate = self._next_start() or self._settling() or self._next_child()
             if candidate is None:
                 break
-            self._send(candidate)
+            self.dispatcher.send(candidate, self._needed())
         return len(self.jobs) > 0
 
     def _is_over(self) -> bool:
-        if self.settling.is_over or self._failures_in_a_row >= MOST_FAILURES:
+        if self.settling.is_over or self.recorder.failures_in_a_row >= MOST_FAILURES:
             return True
         limit = self.schedule.max_models
         if limit is not None and len(self.models) + len(self.jobs) >= limit:
             return True
         left = self.schedule.time_left()
         # The first model is trained however little time there is.
-        return left is not None and left <= 0 and bool(self.models or self.jobs or self._failed_starts)
+        is_first = not (self.models or self.jobs or self.recorder.failed_starts)
+        return left is not None and left <= 0 and not is_first
 
     def _must_wait(self) -> bool:
         """Whether what is settled next depends on candidates that still train."""
@@ -155,8 +192,12 @@ class Search:
 
     def _next_start(self) -> Candidate | None:
         """The next start that was not trained yet, as many as the time allows."""
-        tried = {record.fingerprint for record in self.models.records.values() if record.parent_id is None}
-        tried |= {candidate.graph.fingerprint for candidate in self.jobs.under_way} | set(self._failed_starts)
+        tried = {candidate.graph.fingerprint for candidate in self.jobs.under_way}
+        tried |= set(self.recorder.failed_starts)
+        if self.models.growable() or not self.models.weightless:  # otherwise all begins anew
+            tried |= {
+                record.fingerprint for record in self.models.records.values() if record.parent_id is None
+            }
         fresh = [(name, graph) for name, graph in self.settings.starts if graph.fingerprint not in tried]
         trained = len(self.settings.starts) - len(fresh)
         if not fresh or (
@@ -196,7 +237,7 @@ class Search:
         that was awaited and expected to do better.
         """
         best, parent_id = self.models.best_stable(), proposal.parent_id
-        if best is None or parent_id not in self.models.records:
+        if best is None or parent_id not in self.models.records or parent_id in self.models.weightless:
             return False
         return parent_id == best.model_id or (self.schedule.may_branch() and parent_id != self._awaited)
 
@@ -208,23 +249,29 @@ class Search:
 
     def _propose(self) -> Proposal | None:
         observations, under_way = self.models.observations(), self.jobs.under_way
-        best = self.models.best_stable()
-        parents = {best.model_id} if best is not None and not self.schedule.may_branch() else None
+        best, clocked = self.models.best_stable(), self.schedule.time_limit is not None
+        if not clocked:  # what is proposed must not depend on how fast the machine happened to be
+            observations = [replace(o, images_per_second=self.planner.speed(o.graph)) for o in observations]
+        parents = {record.model_id for record in self.models.growable()} if self.models.weightless else None
+        if best is not None and not self.schedule.may_branch():
+            parents = {best.model_id}
         expected = self._awaited = None
         if self.workers == 1 and under_way and under_way[0].phase == "stable":
             # It is likely to be the best, and then the one to be grown.
             expected = self.models.expected(under_way.pop(), self.history.next_model_id(), self.planner)
             self._awaited = expected.model_id
-            parents = parents and {expected.model_id}
+            if parents is not None:
+                parents = parents | {expected.model_id} if self.schedule.may_branch() else {expected.model_id}
         if not observations and expected is None:
             return None
         return self._proposer(
             observations,
-            limits=self.settings.limits,
+            limits=self.bounds.limits,
             rng=self._rng,
+            seconds=SECONDS_TO_PROPOSE if clocked else inf,
             time_left=self.schedule.time_left(),
             pending=self.models.unmeasured(under_way, self.planner),
-            failed=self.models.unmeasured(self._failed_children, self.planner),
+            failed=self.models.unmeasured(self.recorder.failed_children, self.planner),
             kinds=self.settings.kinds,
             surrogate=self.surrogate,
             space=self.settings.space,
@@ -232,110 +279,50 @@ class Search:
             parents=parents,
         )
 
-    # Training.
+    # What became of candidates.
 
-    def _send(self, candidate: Candidate) -> None:
-        parent = candidate.parent
-        self._tickets += 1
-        scratch = self.folder.scratch / f"{self._tickets:04d}"
-        if parent is None or candidate.graph.has_weights:
-            source = scratch.with_suffix(".start.safetensors")
-            candidate.graph.save(source)
-        else:
-            assert parent.model_id is not None
-            source = self.folder.model_file(parent.model_id)
-        plan = replace(candidate.plan, images_before=parent.lineage_images if parent else 0)
-        if parent is not None and plan.phase == "stable" and self._is_changed(candidate, parent):
-            rival = self.folder.logits_file(parent.model_id)
-            plan = replace(plan, rival=str(rival) if rival.exists() else None)
-        task = Task(
-            graph_file=str(source),
-            morphs=candidate.morphs,
-            data_folder=str(self.data_folder),
-            plan=plan,
-            output_file=str(scratch.with_suffix(".safetensors")),
-            events_file=str(scratch.with_suffix(".jsonl")),
-            stop_file=str(self.folder.scratch / "stop"),
-            strategy=self.settings.strategy,
-        )
-        self.listener.candidate_started(
-            candidate.change,
-            parent.model_id if parent else None,
-            candidate.graph.n_parameters,
-            candidate.phase,
-            candidate.plan.seconds,
-        )
-        self.jobs.send(candidate, task)
+    def _needed(self) -> list[Record]:
+        """Models whose weights must stay, whatever the limit on disk space; parents in training apart."""
+        best = [self.models.best(self.settings.objective), self.models.best_stable()]
+        return [record for record in (*best, *self.settling.needed) if record is not None]
 
-    def _is_changed(self, candidate: Candidate, parent: Record) -> bool:
-        """Whether it is more than its parent trained on."""
-        key, values = self.settings.space.key, candidate.plan.hyperparameters.to_dict()
-        return bool(candidate.morphs) or key(values) != key(parent.hyperparameters)
-
-    def _record(self, candidate: Candidate, task: Task, result: Result | None) -> None:
+    def _record(self, candidate: Candidate, task: Task, result: Result) -> None:
         file = Path(task.output_file)
-        if result is None:
-            # Not even evaluated: kept only if there is no other model.
+        if result.cause == "late":
+            # Never evaluated: kept only if there is no other model.
+            log_candidate(file.stem, "ended before it was evaluated")
             if not self.models and file.exists():
-                self._add(self._as_record(candidate, Result(), "untrained"), file, candidate.graph)
+                if result.images:
+                    reason = "ended at the deadline; as it was at its last checkpoint, and never evaluated"
+                    result = replace(result, epochs=result.images / self.settings.n_train, stopped=reason)
+                self.recorder.model(candidate, result, file, "stopped" if result.images else "untrained")
         elif result.reason is not None:
-            self._record_failure(candidate, result)
+            self._record_failure(candidate, result, file)
         else:
+            self.bounds.note_trained(candidate.graph)
             if result.images:
                 self._observe(result)
-            record = self._as_record(candidate, result, "stopped" if result.stopped else "done")
-            logits = logits_file(file)
-            if logits.exists():
-                logits.replace(self.folder.logits_file(record.model_id))
-            self._add(record, file, candidate.graph)
+            record = self.recorder.model(candidate, result, file, "stopped" if result.stopped else "done")
             self.settling.note(record)
+        self._note_discarded()
+        self.folder.forget(file.stem)
+
+    def _record_failure(self, candidate: Candidate, result: Result, file: Path) -> None:
+        self.recorder.failure(candidate, result, file.stem)
+        self.bounds.note_failure(candidate.graph, result)
+        if result.cause == "disk":
+            raise SearchError(
+                f"the search in {self.folder.path} cannot go on ({result.reason}): free some disk space "
+                f"or check permissions. Its {len(self.models)} models are kept; go on with resume=True"
+            )
+        if result.cause == "died" and candidate.phase == "decay":
+            self.settling.settle_again(candidate, file if result.images else None)
 
     def _observe(self, result: Result) -> None:
         speed, cap = max(result.images_per_second, 1e-9), self.settings.max_epochs
         self.schedule.expect(self.settings.n_train / speed)
         longest = None if cap is None else cap * self.settings.n_train / speed
         self.schedule.observe(result.seconds - result.images / speed, longest)
-
-    def _as_record(self, candidate: Candidate, result: Result, state: str = "done") -> Record:
-        parent, metrics = candidate.parent, result.metrics or {}
-        before = candidate.members or ((parent,) if parent else ())
-        merged = candidate.plan.merge_validation and result.images > 0
-        if merged and parent is not None and not is_worse(metrics, parent):
-            metrics = {}  # it was trained on these examples: no estimate of anything
-        return Record(
-            model_id=self.history.next_model_id(),
-            parent_id=parent.model_id if parent else None,
-            change=candidate.change,
-            morphs=candidate.morphs,
-            metric_value=metrics.get(self.settings.objective),
-            loss=metrics.get("loss"),
-            metrics=metrics,
-            hyperparameters=result.hyperparameters or candidate.plan.hyperparameters.to_dict(),
-            replicas=result.replicas,
-            n_parameters=candidate.graph.n_parameters,
-            flops=candidate.graph.flops,
-            epochs=result.epochs,
-            images_seen=result.images,
-            seconds=result.seconds,
-            state=state,
-            reason=result.stopped,
-            phase=candidate.phase,
-            lineage_images=result.images + sum(record.lineage_images for record in before),
-            lineage_seconds=result.seconds + sum(record.lineage_seconds for record in before),
-            images_per_second=result.images_per_second,
-            fingerprint=candidate.graph.fingerprint,
-            seed=candidate.seed,
-        )
-
-    def _add(self, record: Record, file: Path, graph: Graph) -> None:
-        """The graph file is in its place before the record tells of it."""
-        assert record.model_id is not None
-        file.replace(self.folder.model_file(record.model_id))
-        self.history.add(record)
-        self._failures_in_a_row = 0
-        self.models.add(record, graph)
-        self._note_discarded()
-        self.listener.candidate_recorded(record)
 
     def _note_discarded(self) -> None:
         self.schedule.discard(max(0.0, self.models.discarded_seconds() - self._discarded_before))
@@ -344,35 +331,10 @@ class Search:
         """What was settled, averaged, if it was more than one model."""
         candidate = self.settling.unmeasured_mean(self.folder)
         if candidate is not None:
-            file = candidate.graph.save(self.folder.scratch / "ensemble.safetensors")
-            self._add(self._as_record(candidate, Result()), file, candidate.graph)
-
-    def _record_failure(self, candidate: Candidate, result: Result) -> None:
-        parent = candidate.parent
-        record = Record(
-            model_id=None,
-            parent_id=parent.model_id if parent else None,
-            change=candidate.change,
-            morphs=candidate.morphs,
-            hyperparameters=candidate.plan.hyperparameters.to_dict(),
-            n_parameters=candidate.graph.n_parameters,
-            flops=candidate.graph.flops,
-            seconds=result.seconds,
-            state="failed",
-            reason=result.reason,
-            phase=candidate.phase,
-            fingerprint=candidate.graph.fingerprint,
-            seed=candidate.seed,
-        )
-        self.history.add_failure(record)
-        self.models.failed_seconds += record.seconds
-        self._note_discarded()
-        self._failures_in_a_row += 1
-        if parent is None:
-            self._failed_starts.append(candidate.graph.fingerprint)
-        else:
-            self._failed_children.append(candidate)
-        self.listener.candidate_failed(record)
+            self.dispatcher.make_room(candidate, self._needed())
+            with self.folder.told():
+                file = candidate.graph.save(self.folder.scratch / "ensemble.safetensors")
+            self.recorder.model(candidate, Result(), file)
 
     def _require_a_model(self) -> None:
         if self.models:
@@ -385,9 +347,10 @@ class Search:
         name, graph = self.settings.starts[0]
         seed = self._new_seed()
         graph = graph if graph.has_weights else graph.initialize(seed)
-        file = graph.save(self.folder.scratch / "untrained.safetensors")
+        with self.folder.told():
+            file = graph.save(self.folder.scratch / "untrained.safetensors")
         candidate = Candidate(None, (), graph, f"start: {name}", "stable", Plan(seed=seed), seed)
-        self._add(self._as_record(candidate, Result(), state="untrained"), file, graph)
+        self.recorder.model(candidate, Result(), file, "untrained")
 
     def _new_seed(self) -> int:
         return int(self._rng.integers(2**31))

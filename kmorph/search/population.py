@@ -20,7 +20,9 @@ class Population:
     records : dict of int to Record
         By model id.
     structures : dict of int to Graph
-        By model id; without weights.
+        By model id; without weights. Models whose file is damaged have none.
+    weightless : set of int
+        Ids of models whose weights are gone: dropped to keep a limit on disk space, or damaged.
     failed_seconds : float
         Time that went into candidates which failed.
     """
@@ -29,6 +31,7 @@ class Population:
         self.failed_seconds = 0.0
         self.records: dict[int | None, Record] = {}
         self.structures: dict[int, Graph] = {}
+        self.weightless: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -39,6 +42,12 @@ class Population:
         self.records[record.model_id] = record
         self.structures[record.model_id] = graph.without_weights()
 
+    def add_damaged(self, record: Record) -> None:
+        """Take in a model whose file cannot be read: it is told of, and not built on."""
+        assert record.model_id is not None
+        self.records[record.model_id] = record
+        self.weightless.add(record.model_id)
+
     def lineage(self, record: Record) -> list[Record]:
         """A record and its ancestors, back to the start."""
         line = [record]
@@ -48,12 +57,26 @@ class Population:
 
     def stable(self) -> list[Record]:
         """Models whose losses compare, for none was settled; if all were, those."""
-        measured = [record for record in self.records.values() if record.loss is not None]
+        measured = [
+            record
+            for model_id, record in self.records.items()
+            if record.loss is not None and model_id in self.structures
+        ]
         return [record for record in measured if record.phase == "stable"] or measured
+
+    def growable(self) -> list[Record]:
+        """Those of the stable models that still have their weights."""
+        return [record for record in self.stable() if record.model_id not in self.weightless]
 
     def best_stable(self) -> Record | None:
         """The lineage that is worth settling: that with the lowest loss."""
-        return best_record(self.stable(), "loss")
+        return best_record(self.growable(), "loss")
+
+    def best(self, objective: str) -> Record | None:
+        """The best of the models that have their weights."""
+        return best_record(
+            (record for record in self.records.values() if record.model_id not in self.weightless), objective
+        )
 
     def discarded_seconds(self) -> float:
         """Time that went into failures, and into stable models which the best does not build on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from kmorph.errors import SearchError
 from kmorph.graph import Graph
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
+from kmorph.search.rebuild import has_weights, load_or_rebuild
 from kmorph.search.record import Record, best_record, discarded_seconds
 
 PINNED = "best_model_id"  # set by final_fit: its result is the best model
@@ -82,25 +84,43 @@ class Searcher:
         with History.open(self._database, readonly=True) as history:
             pinned, records = history.get_meta(PINNED), history.records()
             objective = history.get_meta("objective", "accuracy")
-        if pinned is not None and any(record.model_id == pinned for record in records):
-            return pinned
-        best = best_record(records, objective)
-        if best is None or best.model_id is None:
-            raise SearchError(f"the search in {self.path} has no model yet")
+        lost: list[int | None] = []
+        while True:
+            best = next((record for record in records if record.model_id == pinned), None)
+            best = best or best_record(records, objective)
+            if best is None or best.model_id is None:
+                what = (
+                    f"no readable model: the files of {_ranges(lost)} are damaged" if lost else "no model yet"
+                )
+                raise SearchError(f"the search in {self.path} has {what}")
+            if has_weights(self.path, best.model_id):
+                break
+            lost.append(best.model_id)
+            records.remove(best)
+        if lost:
+            warnings.warn(
+                f"the best model of the search in {self.path} cannot be read any more: instead of "
+                f"{_ranges(lost)} the best one is now {best.model_id}",
+                stacklevel=2,
+            )
         return best.model_id
 
     def load_model_by_id(self, model_id: int) -> Graph:
         """The graph of a model, with its weights.
 
+        Weights that were dropped to keep ``max_disk`` are replaced by what the nearest ancestor has, with
+        a warning; see `kmorph.search.rebuild.load_or_rebuild`.
+
         Raises
         ------
         SearchError
-            If there is no such model, or its file cannot be read.
+            If there is no such model, its file cannot be read, or its weights were dropped and no ancestor
+            has any.
         """
-        ids = [record.model_id for record in self.records()]
-        if model_id not in ids:
-            raise SearchError(f"there is no model {model_id!r}; the ids are {_ranges(ids)}")
-        return Graph.load(RunFolder.model_path(self.path, model_id))
+        records = {record.model_id: record for record in self.records()}
+        if model_id not in records:
+            raise SearchError(f"there is no model {model_id!r}; the ids are {_ranges(list(records))}")
+        return load_or_rebuild(self.path, records, model_id)
 
     def load_best_model(self) -> Graph:
         """The graph of the best model, with its weights."""

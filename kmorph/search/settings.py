@@ -35,6 +35,8 @@ class Settings:
     kinds : tuple of Morph classes or None
         How networks may grow; None: every way.
     max_models, max_epochs, patience : int or None
+    max_disk : int, optional
+        Bytes that the folder of the search may take.
     min_loss_decrease : float
     merge_validation : bool, default=False
         Whether, under a time limit, the last training is on the validation examples as well.
@@ -42,8 +44,8 @@ class Settings:
         Whether the last model is the mean of several, at least two; "auto": if their mean is better on the
         validation examples before they settle, and each can be trained long enough.
     seed : int
-    n_train : int
-        Number of training examples.
+    n_train, n_val : int
+        Numbers of training and of validation examples.
     strategy : str or bytes, optional
         How several devices train one model, as `kmorph.training.distribute.pack_strategy` gave it.
     """
@@ -58,6 +60,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     kinds: tuple[type[Morph], ...] | None = None
     max_models: int | None = None
+    max_disk: int | None = None
     max_epochs: int | None = None
     patience: int | None = None
     min_loss_decrease: float = 0.0
@@ -65,6 +68,7 @@ class Settings:
     ensemble: bool | str = False
     seed: int = 0
     strategy: str | bytes | None = None
+    n_val: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from math import inf
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from kmorph.search.population import Population
 from kmorph.search.record import Record
 from kmorph.search.schedule import Schedule
 from kmorph.search.settings import Candidate, Settings
+
+logger = logging.getLogger("kmorph.search")
 
 SETTLE_EVERY = 6  # models between two settled ones when there is no time limit
 
@@ -41,11 +45,17 @@ class Settling:
         self._waiting: list[Record] | None = None
         self._settled: list[Record] = []
         self._mean_is_due = False
+        self._kept: dict[int | None, Graph] = {}  # what is left of settled models whose worker died
 
     @property
     def is_over(self) -> bool:
         """Whether all that was to be done at the end was sent."""
         return self._waiting == [] and not self._mean_is_due
+
+    @property
+    def needed(self) -> list[Record]:
+        """Models that are still to be settled, or to be averaged."""
+        return [*(self._waiting or ()), *self._settled]
 
     def next_candidate(self, new_seed: Callable[[], int], folder: RunFolder) -> Candidate | None:
         """The next lineage to settle, or the mean of those that were; None if it is not the time for that."""
@@ -67,8 +77,25 @@ class Settling:
         assert parent.model_id is not None
         graph, seed = self.models.structures[parent.model_id], new_seed()
         plan = self.planner.settling(graph, seed, parent.hyperparameters, waiting + 1, self._mean_is_due)
+        graph = self._kept.get(parent.model_id, graph)
         change = "settle: learning rate to zero" + ", validation data too" * plan.merge_validation
         return Candidate(parent, (), graph, change, "decay", plan, seed)
+
+    def settle_again(self, candidate: Candidate, checkpoint: Path | None) -> None:
+        """Take notice of a last training whose worker died: in days of training that may well happen.
+
+        Parameters
+        ----------
+        candidate : Candidate
+        checkpoint : Path or None
+            Graph file with the weights it had; None: it begins from its parent's again.
+        """
+        if self._waiting is None or candidate.parent is None or candidate.parent in self._waiting:
+            return
+        self._waiting.insert(0, candidate.parent)
+        if checkpoint is not None:
+            logger.warning("the settling of model %s goes on from its checkpoint", candidate.parent.model_id)
+            self._kept[candidate.parent.model_id] = Graph.load(checkpoint)
 
     def note(self, record: Record) -> None:
         """Take notice of a model that was settled at the end."""
@@ -98,7 +125,7 @@ class Settling:
         best = self.models.best_stable()
         if best is None:
             return []
-        joinable = [r for r in self.models.stable() if can_join(self.models.structures[r.model_id or 0])]
+        joinable = [r for r in self.models.growable() if can_join(self.models.structures[r.model_id or 0])]
         least = 2 if self.settings.ensemble is True else 1
         most = max(least, self.schedule.affordable_members(best.images_per_second, self.settings.n_train))
         if self.schedule.max_models is not None:

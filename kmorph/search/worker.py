@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
 import os
 import signal
@@ -15,8 +17,10 @@ import numpy as np
 
 from kmorph.errors import KmorphError
 from kmorph.graph import Graph
-from kmorph.training.memory import is_out_of_memory
+from kmorph.training.memory import is_out_of_memory, released
 from kmorph.training.plan import Plan
+
+DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,10 @@ class Result:
         Those that it was trained with; None: those of its plan.
     replicas : int
         Devices that trained it.
+    cause : {"", "memory", "disk", "died", "late"}
+        Kind of failure, where more depends on it than this candidate: memory ran out, a file could not be
+        written, the worker process ended, or it was ended because it outstayed the deadline. In the last two
+        cases ``images`` and ``seconds`` tell of the checkpoint in the output file, if there is one.
     """
 
     reason: str | None = None
@@ -87,6 +95,7 @@ class Result:
     stopped: str | None = None
     hyperparameters: dict[str, Any] | None = None
     replicas: int = 1
+    cause: str = ""
 
 
 def prepare(parent: int | None = None, workers: int = 1, devices: bool = True) -> None:
@@ -108,6 +117,8 @@ def prepare(parent: int | None = None, workers: int = 1, devices: bool = True) -
     from kmorph.training.backend import cores, load_backend
 
     load_backend(max(1, cores() // workers), devices)
+    gc.collect()
+    gc.freeze()  # what is loaded stays: it need not be looked through after every candidate
 
 
 def _end_with(parent: int) -> None:
@@ -118,6 +129,11 @@ def _end_with(parent: int) -> None:
 
 def evaluate(task: Task) -> Result:
     """Train one candidate; a candidate that cannot be trained gives a result with a reason."""
+    with released():
+        return _evaluate(task)
+
+
+def _evaluate(task: Task) -> Result:
     from kmorph.training.backend import load_backend
 
     load_backend(devices=task.strategy is None)  # in workers of the user's executor that is not done yet
@@ -136,6 +152,10 @@ def evaluate(task: Task) -> Result:
                 events.write(json.dumps(event) + "\n")
                 events.flush()
 
+            def keep(trained: Graph, images: int) -> None:
+                trained.save(task.output_file)
+                report({"checkpoint": images, "seconds": time.time() - begun})
+
             outcome = train(
                 graph,
                 Data.load(task.data_folder),
@@ -143,14 +163,16 @@ def evaluate(task: Task) -> Result:
                 report,
                 stop=lambda: os.path.exists(task.stop_file),
                 strategy=task.strategy,
+                checkpoint=keep,
             )
         outcome.graph.save(task.output_file)
         np.save(logits_file(task.output_file), outcome.logits, allow_pickle=False)
-    except (KmorphError, Stopped) as error:
-        return _failed(graph, str(error), begun)
     except Exception as error:
-        reason = "out of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-        return _failed(graph, reason[:2000], begun)
+        if is_out_of_memory(error):
+            return _failed(graph, "out of memory", begun, "memory")
+        plain = isinstance(error, KmorphError | Stopped)
+        reason = str(error) if plain else f"{type(error).__name__}: {error}"
+        return _failed(graph, reason[:2000], begun, "disk" if _is_of_disk(error) else "")
     return Result(
         metrics=outcome.metrics,
         epochs=outcome.epochs,
@@ -181,9 +203,16 @@ def grow(task: Task) -> Graph:
     return morphs.chain(graph, [morphs.from_json(values) for values in task.morphs])
 
 
-def _failed(graph: Graph | None, reason: str, begun: float) -> Result:
+def _is_of_disk(error: BaseException) -> bool:
+    """Whether the disk is full or cannot be written: then no other candidate would fare better."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno in DISK_ERRORS
+
+
+def _failed(graph: Graph | None, reason: str, begun: float, cause: str) -> Result:
     return Result(
         reason=reason,
+        cause=cause,
         seconds=time.time() - begun,
         n_parameters=0 if graph is None else graph.n_parameters,
         flops=0 if graph is None else graph.flops,

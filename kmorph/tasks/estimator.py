@@ -17,6 +17,7 @@ from kmorph.data.labels import LabelCodec
 from kmorph.data.split import stratified_split, validation_fraction
 from kmorph.errors import DataError, SearchError
 from kmorph.graph import Graph, Layer
+from kmorph.search.disk import fit_disk
 from kmorph.search.executors import shared_workers
 from kmorph.search.final import train_final
 from kmorph.search.folder import RunFolder
@@ -26,9 +27,9 @@ from kmorph.search.planning import augmentation_for
 from kmorph.search.record import Record
 from kmorph.search.searcher import PINNED
 from kmorph.tasks import options
+from kmorph.tasks.arguments import check_arguments
 from kmorph.tasks.audience import Audience
 from kmorph.tasks.fitted import Fitted
-from kmorph.training.backend import require_backend
 from kmorph.training.distribute import pack_strategy
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
@@ -121,7 +122,8 @@ class Estimator(Fitted):
             One label an example (strings, any integers, …), or one-hot rows.
         time_limit : float, optional
             Seconds for this call. None: until `max_models` is reached, or for ever; then interrupt it with
-            Ctrl-C, the models found so far stay.
+            Ctrl-C: the models found so far stay, and the one in training is evaluated and kept if that takes
+            no longer than two seconds.
         validation_data : tuple (x, y), optional
             What models are compared on. By default a part of the training data, split by class; under a
             `time_limit` the last training is then on that part as well, so that the final model has seen
@@ -141,7 +143,7 @@ class Estimator(Fitted):
             If the folder cannot be used, or not a single model could be trained.
         """
         begun = time.time()
-        sizes = self._check_arguments(time_limit)
+        sizes = check_arguments(self, time_limit)
         x = check_images(x)
         codec = LabelCodec.from_labels(y, n=len(x))
         codes = codec.encode(y)
@@ -155,6 +157,11 @@ class Estimator(Fitted):
             self._preprocessing(x),
             sizes,
         )
+        most = self.max_parameters
+        if self.max_disk is not None:
+            arrays = (x, codes, weights, *(held_out or ()))
+            size = sum(array.nbytes for array in arrays if array is not None)
+            starts, most = fit_disk(starts, most, self.max_disk, size)
         with RunFolder.open(self.path, self.resume) as folder, self._progress() as progress:
             if folder.moved_aside is not None:
                 progress.message(f"The earlier search was moved to {folder.moved_aside}")
@@ -162,8 +169,9 @@ class Estimator(Fitted):
             with self._history(folder, x, codes, codec, progress) as history:
                 seed = history.get_meta("seed")
                 data = self._split(x, codes, weights, held_out, history)
-                settings = self._settings(data, starts, sizes.trainer_args, held_out is None, seed)
-                data.save(folder.scratch)
+                settings = self._settings(data, starts, most, sizes.trainer_args, held_out is None, seed)
+                with folder.told():
+                    data.save(folder.scratch)
                 history.set_meta(PINNED, None)
                 history.set_meta("objective", self.objective)
                 executor = self._executor()
@@ -207,11 +215,12 @@ class Estimator(Fitted):
         DataError
             If data or arguments cannot be used.
         SearchError
-            If there is no model yet, or training failed.
+            If there is no model yet, or training failed. A time limit too short for anything gives a
+            warning, and the model stays as it was.
         """
         begun = time.time()
         trainer = options.TrainerArgs.of(trainer_args)
-        sizes = self._check_arguments(time_limit)
+        sizes = check_arguments(self, time_limit)
         searcher = self._searcher()
         codec, shape = self._codec(searcher), tuple(searcher.meta("input_shape"))
         x = check_images(x_train, name="x_train", like=shape)
@@ -223,7 +232,8 @@ class Estimator(Fitted):
         with RunFolder.open(searcher.path, resume=True) as folder, self._progress() as progress:
             with History.open(folder.database) as history:
                 data = self._split(x, codes, None, held_out, history)
-                data.save(folder.scratch)
+                with folder.told():
+                    data.save(folder.scratch)
                 (record,) = [record for record in history.records() if record.model_id == best]
                 # What a model was trained on cannot tell when to stop.
                 merge = record.is_unmeasured and held_out is None and not retrain
@@ -254,40 +264,6 @@ class Estimator(Fitted):
                     folder, history, record, folder.scratch, plan, retrain, progress, executor, strategy
                 )
         return self
-
-    def _check_arguments(self, time_limit: float | None) -> options.SearcherArgs:
-        options.check_number("time_limit", time_limit, above=True)
-        options.check_count("seed", self.seed, least=0)
-        for name in ("max_models", "max_parameters", "max_flops"):
-            options.check_count(name, getattr(self, name))
-        options.check_count("workers", self.workers)
-        if self.workers is None:
-            raise DataError("workers must be a whole number from 1, got None")
-        if self.augment not in (True, False, "auto"):
-            raise DataError(f'augment must be True, False or "auto", got {self.augment!r}')
-        if self.ensemble not in (True, False, "auto"):
-            raise DataError(f'ensemble must be True, False or "auto", got {self.ensemble!r}')
-        if self.objective not in ("accuracy", "loss"):
-            raise DataError(f'objective must be "accuracy" or "loss", got {self.objective!r}')
-        options.refuse_unsupported(
-            max_disk=(self.max_disk, lambda v: v is None, "a limit on disk space is not supported yet"),
-            loss=(self.loss, lambda v: v is None, "another loss than cross-entropy is not supported yet"),
-            optimizer=(
-                self.optimizer,
-                lambda v: v is None,
-                "another optimizer is not supported yet; hyperparameters={'learning_rate': …} sets its step",
-            ),
-        )
-        if not all(callable(callback) for callback in self.callbacks):
-            raise DataError("callbacks must be functions that take a record")
-        if self.executor is not None and not hasattr(self.executor, "submit"):
-            raise DataError(f"executor must be a concurrent.futures.Executor, got {self.executor!r}")
-        pack_strategy(self.strategy)
-        if self.executor is None:
-            require_backend()
-        options.choose_morphs(self.morphs)
-        options.choose_hyperparameters(self.hyperparameters, options.TrainerArgs())
-        return options.SearcherArgs.of(self.searcher_args)
 
     def _check_validation(self, data: Any, x: np.ndarray, codec: LabelCodec) -> tuple[np.ndarray, np.ndarray]:
         if not isinstance(data, tuple | list) or len(data) != 2:
@@ -346,6 +322,7 @@ class Estimator(Fitted):
         self,
         data: Data,
         starts: tuple[tuple[str, Graph], ...],
+        max_parameters: int | None,
         trainer: options.TrainerArgs,
         own_split: bool,
         seed: int,
@@ -356,14 +333,16 @@ class Estimator(Fitted):
         return Settings(
             starts=starts,
             n_train=len(data.x),
+            n_val=len(data.x_val),
             objective=self.objective,
             hyperparameters=hyperparameters,
             space=space,
             augment=self._augmentation(data.x, data.y),
             always_augment=self.augment is True,
-            limits=Limits(max_parameters=self.max_parameters, max_flops=self.max_flops),
+            limits=Limits(max_parameters=max_parameters, max_flops=self.max_flops),
             kinds=options.choose_morphs(self.morphs),
             max_models=self.max_models,
+            max_disk=self.max_disk,
             max_epochs=trainer.max_iter_num,
             patience=trainer.max_no_improvement_num,
             min_loss_decrease=trainer.min_loss_dec or 0.0,

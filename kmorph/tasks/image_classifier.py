@@ -274,7 +274,12 @@ class ImageClassifier(ClassifierMixin, Estimator):
         axes = tuple(range(x.ndim - 1))
         mean, variance = some.mean(axis=axes, dtype=np.float64), some.var(axis=axes, dtype=np.float64)
         # A channel that never changes is left at its scale.
-        variance = np.where(variance > 1e-12 * np.maximum(mean**2, 1e-12), variance, 1.0)
+        variance = np.where(variance > 1e-12 * mean**2, variance, 1.0)
+        if not (1e-30 < variance.min() and variance.max() < 1e30 and np.abs(mean).max() < 1e15):
+            raise DataError(
+                f"x has values around {np.abs(x).max():.0e}, which networks cannot compute with: scale them, "
+                "as x / np.abs(x).max()"
+            )
         return [Normalize(tuple(mean.tolist()), tuple(variance.tolist()))]
 
     def _augmentation(self, x: np.ndarray, codes: np.ndarray) -> tuple[str, ...]:

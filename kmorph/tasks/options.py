@@ -173,7 +173,7 @@ def choose_starts(
 
 def _maker(start: Any) -> tuple[str, Callable[..., Graph], dict[str, Any]]:
     """Name, function and size of a start given by name, by name and size, or as a function."""
-    start, size = start if isinstance(start, tuple) and len(start) == 2 else (start, {})
+    start, size = start if isinstance(start, tuple | list) and len(start) == 2 else (start, {})
     if isinstance(start, str) and start not in known_starts.KINDS:
         raise DataError(f"unknown start {start!r}; known are {', '.join(known_starts.KINDS)}")
     maker = known_starts.KINDS[start] if isinstance(start, str) else start

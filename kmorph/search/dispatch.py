@@ -1,0 +1,110 @@
+"""Sending candidates to workers: the files that they need, and room for those that they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+from kmorph.search.disk import BYTES, HEADER, DiskLimit
+from kmorph.search.folder import RunFolder
+from kmorph.search.jobs import Jobs, Listener
+from kmorph.search.population import Population
+from kmorph.search.record import Record
+from kmorph.search.recording import log_candidate
+from kmorph.search.settings import Candidate, Settings
+from kmorph.search.worker import Task
+
+
+class Dispatcher:
+    """Makes tasks of candidates.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    data_folder : Path
+        Where the training and validation data were saved.
+    settings : Settings
+    listener : Listener
+    jobs : Jobs
+        Takes the tasks.
+    models : Population
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        data_folder: Path,
+        settings: Settings,
+        listener: Listener,
+        jobs: Jobs[Candidate],
+        models: Population,
+    ) -> None:
+        self.folder, self.data_folder, self.settings = folder, data_folder, settings
+        self.listener, self.jobs = listener, jobs
+        self._disk = DiskLimit(folder, models, settings.max_disk)
+        self._sent = 0
+
+    def send(self, candidate: Candidate, needed: Iterable[Record]) -> None:
+        """Let a worker train a candidate.
+
+        Parameters
+        ----------
+        candidate : Candidate
+        needed : iterable of Record
+            Models whose weights must stay, beside those of parents in training.
+        """
+        parent = candidate.parent
+        self._sent += 1
+        name = f"{self._sent:04d}"
+        scratch = self.folder.scratch / name
+        self.make_room(candidate, needed)
+        if parent is None or candidate.graph.has_weights:
+            with self.folder.told():
+                source = candidate.graph.save(scratch.with_suffix(".start.safetensors"))
+        else:
+            assert parent.model_id is not None
+            source = self.folder.model_file(parent.model_id)
+        plan = replace(candidate.plan, images_before=parent.lineage_images if parent else 0)
+        if parent is not None and plan.phase == "stable" and self._is_changed(candidate, parent):
+            rival = self.folder.logits_file(parent.model_id)
+            plan = replace(plan, rival=str(rival) if rival.exists() else None)
+        task = Task(
+            graph_file=str(source),
+            morphs=candidate.morphs,
+            data_folder=str(self.data_folder),
+            plan=plan,
+            output_file=str(scratch.with_suffix(".safetensors")),
+            events_file=str(scratch.with_suffix(".jsonl")),
+            stop_file=str(self.folder.stop_file),
+            strategy=self.settings.strategy,
+        )
+        self.listener.candidate_started(
+            candidate.change,
+            parent.model_id if parent else None,
+            candidate.graph.n_parameters,
+            candidate.phase,
+            candidate.plan.seconds,
+        )
+        log_candidate(
+            name,
+            f"{candidate.change}, {candidate.graph.n_parameters:,} parameters, {candidate.phase}"
+            + (f", from model {parent.model_id}" if parent else ""),
+            parent_id=parent.model_id if parent else None,
+            phase=candidate.phase,
+        )
+        self.jobs.send(candidate, task)
+
+    def make_room(self, candidate: Candidate, needed: Iterable[Record]) -> None:
+        """Keep the limit on disk space, at the expense of models that are not needed."""
+        keep = {record.model_id for record in needed}
+        for other in (*self.jobs.under_way, candidate):
+            keep |= {record.model_id for record in (other.parent, *other.members) if record is not None}
+        logits = self.settings.n_val * prod(candidate.graph.output_shape) * BYTES + HEADER
+        self._disk.make_room(candidate.graph, logits, keep)
+
+    def _is_changed(self, candidate: Candidate, parent: Record) -> bool:
+        """Whether it is more than its parent trained on."""
+        key, values = self.settings.space.key, candidate.plan.hyperparameters.to_dict()
+        return bool(candidate.morphs) or key(values) != key(parent.hyperparameters)

@@ -1,0 +1,72 @@
+"""Models whose weights are gone, approximated: the nearest ancestor that has some, grown anew."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from kmorph import morphs
+from kmorph.errors import GraphError, KmorphError, SearchError
+from kmorph.graph import Graph
+from kmorph.graph.file import load_structure
+from kmorph.search.folder import RunFolder
+from kmorph.search.record import Record
+
+
+def has_weights(path: Path, model_id: int | None) -> bool:
+    """Whether a model's file is whole, as far as its header tells, and holds weights."""
+    try:
+        return model_id is not None and load_structure(RunFolder.model_path(path, model_id))[1]
+    except GraphError:
+        return False
+
+
+def load_or_rebuild(path: Path, records: Mapping[int | None, Record], model_id: int) -> Graph:
+    """A model's graph with weights; if they were dropped, with those that its lineage left.
+
+    Morphs preserve what a network computes. Applied again, with the seeds they had, to the nearest ancestor
+    that still has weights they give the model's architecture, which computes what that ancestor does: what
+    was learned in between is missing. A warning tells so.
+
+    Raises
+    ------
+    SearchError
+        If the file cannot be read, or no ancestor has weights.
+    """
+    file = RunFolder.model_path(path, model_id)
+    try:
+        graph = Graph.load(file)
+    except GraphError as error:
+        raise SearchError(
+            f"model {model_id} of the search in {path} cannot be read: {error}. Load another one, by its id "
+            "in `history`; or go on with fit and resume=True, which then builds on the others"
+        ) from error
+    if graph.has_weights:
+        return graph
+    line = [records[model_id]]
+    while line[-1].parent_id is not None and not has_weights(path, line[-1].model_id):
+        line.append(records[line[-1].parent_id])
+    source = line.pop().model_id
+    try:
+        rebuilt = Graph.load(RunFolder.model_path(path, source or 0))
+        for record in reversed(line):
+            rebuilt = morphs.chain(rebuilt, [morphs.from_json(values) for values in record.morphs])
+    except KmorphError as error:
+        raise _gone(model_id, file) from error
+    if not rebuilt.has_weights or rebuilt != graph:
+        raise _gone(model_id, file)
+    warnings.warn(
+        f"the weights of model {model_id} were dropped to keep max_disk; those it gets instead come from "
+        f"model {source}, and compute what that does: train it on before it is used",
+        stacklevel=3,
+    )
+    return rebuilt
+
+
+def _gone(model_id: int, file: Path) -> SearchError:
+    return SearchError(
+        f"the weights of model {model_id} were dropped to keep max_disk, and it cannot be rebuilt: no "
+        f"ancestor has weights. Its architecture is there, Graph.load({str(file)!r}).initialize() gives it "
+        "new ones"
+    )
