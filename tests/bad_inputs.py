@@ -57,6 +57,7 @@ def _split(codes: Any, fraction: Any = 0.1) -> Callable[[], Any]:
 
 
 _X = np.zeros((20, 8, 8, 1))
+_X_LARGE = np.arange(20 * 64).reshape(20, 8, 8) % 7 * 1e30 / 6
 _Y = [0, 1] * 10
 
 
@@ -141,6 +142,8 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("datasets: no IDX", lambda: datasets.load_fashion_mnist("no-such-folder"), ("train-images",)),
     BadInput("fit: no images", _fit(x=None), ("x is None",)),
     BadInput("fit: NaN", _fit(x=_with(np.nan, (20, 8, 8))), ("NaN",)),
+    BadInput("fit: huge numbers", _fit(x=_X_LARGE), ("1e+30", "scale")),
+    BadInput("fit: tiny numbers", _fit(x=_X_LARGE * 1e-60), ("1e-30", "scale")),
     BadInput("fit: flat images", _fit(x=np.zeros((20, 64))), ("(20, 64)", "reshape")),
     BadInput("fit: labels missing", _fit(y=None), ("y is None",)),
     BadInput("fit: fewer labels", _fit(y=[0, 1]), ("2 labels", "20")),
@@ -161,7 +164,8 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("max_models: a float", _fit(max_models=2.5), ("max_models", "2.5")),
     BadInput("max_parameters: negative", _fit(max_parameters=-1), ("max_parameters", "-1")),
     BadInput("max_flops: True", _fit(max_flops=True), ("max_flops", "True")),
-    BadInput("max_disk", _fit(max_disk=1000), ("max_disk", "not supported yet")),
+    BadInput("max_disk: too little", _fit(max_disk=1000), ("max_disk=1,000", "at least")),
+    BadInput("max_disk: in words", _fit(max_disk="1 GB"), ("max_disk", "'1 GB'")),
     BadInput("seed: text", _fit(seed="1"), ("seed",)),
     BadInput("workers: none", _fit(workers=None), ("workers",)),
     BadInput("workers: zero", _fit(workers=0), ("workers",)),
@@ -176,7 +180,8 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("strategy: wants arguments", _fit(strategy=lambda n: n), ("strategy", "without arguments")),
     BadInput("strategy: holds a lock", _fit(strategy=lambda: _LOCK), ("strategy", "cannot be sent")),
     BadInput("executor: not one", _fit(executor="dask"), ("executor", "'dask'")),
-    BadInput("callbacks: not callable", _fit(callbacks=[3]), ("callbacks",)),
+    BadInput("callbacks: not callable", _fit(callbacks=[3]), ("callbacks", "[3]", "functions")),
+    BadInput("callbacks: not a list", _fit(callbacks=print), ("callbacks", "list")),
     BadInput("starts: text", _fit(starts="resnet"), ("starts", "list")),
     BadInput("starts: empty", _fit(starts=[]), ("starts is empty",)),
     BadInput("starts: unknown", _fit(starts=["vgg"]), ("'vgg'", "resnet")),
@@ -221,5 +226,7 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("distances: one graph", lambda: distances(_start(), _start()), ("list", "edit_distance")),
     BadInput("EditDistanceKernel: an array", lambda: EditDistanceKernel()(np.eye(3)), ("Graph", "ndarray")),
     BadInput("WeisfeilerLehmanKernel: a name", lambda: WeisfeilerLehmanKernel()(["cnn"]), ("Graph", "str")),
+    BadInput("Graph.save: no such folder", lambda: _start().save("no-such-folder/g"), ("no-such-folder",)),
+    BadInput("Graph.load: no such file", lambda: kmorph.Graph.load("no-such-file"), ("no-such-file",)),
     BadInput("load_searcher: no folder", lambda: kmorph.load_searcher("no-such-folder"), ("no search",)),
 ]

@@ -282,6 +282,32 @@ def test_a_worker_that_is_killed_costs_one_candidate(tmp_path, digits, workers):
     assert load_searcher(tmp_path).failures[0]["state"] == "failed"
 
 
+class SettlingKiller(Killer):
+    """Kills the worker late in the first settling."""
+
+    phase = None
+
+    def candidate_started(self, change, parent_id, n_parameters, phase, seconds):
+        super().candidate_started(change, parent_id, n_parameters, phase, seconds)
+        self.phase = phase
+
+    def candidate_progress(self, event):
+        if self.phase == "decay" and event["progress"] > 0.6:
+            super().candidate_progress(event)
+
+
+def test_settling_goes_on_from_a_checkpoint_if_the_worker_dies(tmp_path, digits, workers, caplog):
+    killer = SettlingKiller()
+    search(tmp_path, digits, workers, settings(max_epochs=None), listener=killer, time_limit=40)
+    assert killer.killed == 1 and "worker died" in killer.failed[0].reason
+    *_, first, again = [change for change in killer.started if change.startswith("settle")]
+    assert first == again
+    last = killer.recorded[-1]
+    assert last.phase == "decay" and last.loss < killer.recorded[last.parent_id].loss
+    # Half of what was trained before it died was kept: that is where it began, not at its parent's weights.
+    assert "goes on from its checkpoint" in caplog.text
+
+
 def test_if_every_start_fails_the_error_says_why(tmp_path, digits):
     builder = GraphBuilder((8, 8, 1))
     builder.add(Flatten())

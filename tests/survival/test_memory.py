@@ -1,0 +1,172 @@
+"""Candidates too large for the worker's memory are recorded as such, and what comes next is smaller."""
+
+import logging
+import sys
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+from search_runs import digits
+
+from kmorph import ImageClassifier
+from kmorph.graph import Dense
+from kmorph.morphs import Limits, Widen
+from kmorph.morphs.base import activations
+from kmorph.search.bounds import SHRINK, Bounds
+from kmorph.search.executors import InlineExecutor, WorkerProcesses
+from kmorph.search.propose import propose
+from kmorph.search.worker import Result
+from kmorph.starts import mlp
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address spaces are limited on Linux")
+ROOM = 1_000_000_000  # bytes that the worker may take beside what it has after its first model
+
+
+class Growing:
+    """Proposes the same network with a hidden layer as wide as asked for, then what the surrogate does."""
+
+    def __init__(self, *widths):
+        self.widths, self.limits = list(widths), []
+
+    def __call__(self, observations, *, limits, expected=None, **rest):
+        self.limits.append(limits)
+        if not self.widths or not observations:
+            return propose(observations, limits=limits, expected=expected, **rest)
+        parent = min(observations, key=lambda o: o.loss)
+        layer = next(i for i, some in enumerate(parent.graph.layers) if isinstance(some, Dense))
+        morph = Widen(layer, self.widths.pop(0))
+        return replace(
+            propose(observations, limits=limits, **rest), parent_id=parent.model_id, morphs=((morph, 0),),
+            graph=morph.apply(parent.graph), change=morph.describe(),
+        )  # fmt: skip
+
+
+@linux
+@pytest.mark.timeout(600)
+def test_a_child_too_large_for_the_worker_lowers_the_bound(tmp_path, monkeypatch, caplog):
+    """The worker's address space is limited once it has trained a model; a child of 3 GB comes next."""
+    workers = WorkerProcesses()
+
+    def limit(record):
+        if record["model_id"] == 0:
+            (worker,) = [p for p in psutil.Process().children(recursive=True) if p.memory_info().rss > 2e8]
+            most = worker.memory_info().vms + ROOM
+            worker.rlimit(psutil.RLIMIT_AS, (most, most))
+
+    growing = Growing(2**20 - 1)
+    monkeypatch.setattr("kmorph.tasks.estimator.shared_workers", lambda *some: workers)
+    monkeypatch.setattr("kmorph.tasks.estimator.Search", _with_proposer(growing))
+    clf = ImageClassifier(
+        path=tmp_path / "run", verbose=False, seed=0, max_models=5, callbacks=[limit],
+        starts=[("mlp", {"width": 64, "depth": 3})], ensemble=False,
+        searcher_args={"trainer_args": {"max_iter_num": 1}},
+    )  # fmt: skip
+    x, y = digits()
+    with caplog.at_level(logging.WARNING, "kmorph"):
+        clf.fit(x, y)
+    workers.kill()
+    (failure,) = clf.failures
+    assert "memory" in failure["reason"] and failure["n_parameters"] > 100_000_000
+    assert len(clf.history) == 5 and clf.evaluate(x, y) > 0.5
+    assert any("memory ran out" in record.getMessage() for record in caplog.records)
+    bound = growing.limits[-1].max_parameters
+    assert bound is not None and bound <= SHRINK * failure["n_parameters"]
+
+
+def _with_proposer(proposer):
+    from kmorph.search.loop import Search
+
+    return lambda *arguments: Search(*arguments, proposer)
+
+
+def test_bounds_are_lowered_by_what_failed_and_not_below_what_was_trained():
+    small, large, larger = (mlp((8, 8, 1), 10, width=width) for width in (16, 256, 512))
+    bounds = Bounds(Limits(max_parameters=10**9))
+    bounds.note_trained(small)
+    assert bounds.limits == Limits(max_parameters=10**9)
+    bounds.note_failure(larger, Result(reason="out of memory", cause="memory"))
+    assert bounds.limits.max_parameters == int(SHRINK * larger.n_parameters)
+    assert bounds.limits.max_activations == int(SHRINK * activations(larger))
+    assert bounds.limits.allow(small, large) and not bounds.limits.allow(small, larger)
+    bounds.note_trained(large)
+    bounds.note_failure(large, Result(reason="out of memory", cause="memory"))  # others took its memory
+    assert bounds.limits.max_parameters == int(SHRINK * larger.n_parameters)
+
+
+def test_one_dead_worker_says_nothing_two_do():
+    small, large = (mlp((8, 8, 1), 10, width=width) for width in (16, 256))
+    bounds, died = Bounds(Limits()), Result(reason="its worker died", cause="died")
+    bounds.note_trained(small)
+    bounds.note_failure(large, died)
+    assert bounds.limits == Limits()
+    bounds.note_trained(small)
+    bounds.note_failure(large, died)
+    assert bounds.limits == Limits()
+    bounds.note_failure(large, died)
+    assert bounds.limits.max_parameters == int(SHRINK * large.n_parameters)
+
+
+def test_out_of_memory_of_a_gpu_fails_the_candidate_alone(tmp_path, monkeypatch):
+    """The error is TensorFlow's own, raised where a step would; there is no GPU here to fill."""
+    import tensorflow as tf
+
+    from kmorph.training.tensorflow_step import TensorFlowStep
+
+    whole = TensorFlowStep.train
+
+    def train(self, *arguments):
+        if self.graph.n_parameters > 20_000:
+            raise tf.errors.ResourceExhaustedError(
+                None, None, "OOM when allocating tensor with shape[64,512]"
+            )
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(TensorFlowStep, "train", train)
+    growing = Growing(512)
+    monkeypatch.setattr("kmorph.tasks.estimator.Search", _with_proposer(growing))
+    clf = ImageClassifier(
+        path=tmp_path / "run", verbose=False, seed=0, max_models=4, executor=InlineExecutor(),
+        starts=[("mlp", {"width": 16, "depth": 3})], ensemble=False,
+        searcher_args={"trainer_args": {"max_iter_num": 1}},
+    )  # fmt: skip
+    clf.fit(*digits())
+    (failure,) = clf.failures
+    assert failure["reason"] == "out of memory" and failure["n_parameters"] > 20_000
+    assert len(clf.history) == 4
+    assert growing.limits[-1].max_parameters == int(SHRINK * failure["n_parameters"])
+
+
+GROWTH = 1.1  # largest memory after 300 models, as a multiple of that after 50
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_three_hundred_models_leave_nothing_behind(tmp_path):
+    """Memory, open files and threads of both processes, noted after each model."""
+    main, noted = psutil.Process(), []
+
+    def note(record):
+        children = [p for p in main.children(recursive=True) if p.memory_info().rss > 1e8]
+        noted.append(
+            (
+                main.memory_info().rss,
+                sum(p.memory_info().rss for p in children),
+                main.num_fds() + sum(p.num_fds() for p in children),
+                main.num_threads() + sum(p.num_threads() for p in children),
+            )
+        )
+
+    clf = ImageClassifier(
+        path=tmp_path / "run", verbose=False, seed=0, max_models=300, callbacks=[note], max_parameters=50_000,
+        searcher_args={"trainer_args": {"max_iter_num": 1}},
+    )  # fmt: skip
+    x, y = digits()
+    clf.fit(x[:500], y[:500])
+    memory_main, memory_workers, files, threads = np.array(noted).T
+    print(np.array(noted)[::50])
+    # What a process holds goes up and down by the size of a model: the means of 20.
+    for memory in (memory_main, memory_workers):
+        assert memory[-20:].mean() < GROWTH * memory[40:60].mean()
+    assert files[-20:].mean() < files[40:60].mean() + 3
+    assert threads[-20:].mean() < threads[40:60].mean() + 3
