@@ -100,7 +100,9 @@ class Deadlines:
         parser.add_argument("--arms", nargs="+", choices=self.arms, default=list(self.arms))
         parser.add_argument("--results", type=Path, default=self.results, help="folder of the JSON")
         parser.add_argument(
-            "--pinned", action="store_true", help="two runs side by side, a core each, in a folder of their own"
+            "--pinned",
+            action="store_true",
+            help="two runs side by side, a core each, in a folder of their own",
         )
         parser.add_argument("--report", action="store_true", help="run nothing, report what is there")
         parser.add_argument("--run", type=int, help="run one arm here, for this seed")
