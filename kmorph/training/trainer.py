@@ -250,10 +250,15 @@ class _Run:
         """Hand out the averaged weights as they are, for the case that this process does not live on."""
         began = time.time()
         self.step.swap()
-        self._recalibrate()
-        graph = self.step.to_graph()
-        self.step.swap()
-        checkpoint(graph, self.images)
+        try:
+            self._recalibrate()
+            checkpoint(self.step.to_graph(), self.images)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._checkpoint = None  # training goes on without: the memory suffices for that
+        finally:
+            self.step.swap()
         took = time.time() - began
         self.paused += took
         trained = began - self.first - self.paused

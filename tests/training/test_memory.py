@@ -94,6 +94,26 @@ def test_an_evaluation_takes_smaller_batches_without_training_anew(step, digits)
     assert outcome.metrics["accuracy"] == pytest.approx(np.mean(logits.argmax(1) == digits.y_val))
 
 
+def test_training_goes_on_where_there_is_no_memory_for_a_checkpoint(step, digits, monkeypatch):
+    monkeypatch.setattr("kmorph.training.trainer.FIRST_CHECKPOINT", 0.0)
+    kept, calls = [], []
+    whole = SmallStep.recalibrate
+
+    def recalibrate(self, batches):
+        calls.append(len(batches))
+        if len(calls) == 2:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return whole(self, batches)
+
+    monkeypatch.setattr(SmallStep, "recalibrate", recalibrate)
+    step()
+    plan = Plan(max_epochs=30, hyperparameters=Hyperparameters(batch_size=64))
+    monkeypatch.setattr("kmorph.training.trainer.CHECKPOINT_COST", 0.0)
+    outcome = train(small(), digits, plan, checkpoint=lambda graph, images: kept.append(images))
+    assert len(kept) == 1 and 0 < kept[0] < outcome.images
+    assert outcome.hyperparameters.batch_size == 64 and outcome.metrics["accuracy"] > 0.9
+
+
 def test_a_model_that_does_not_fit_at_all_fails_with_the_reason(step, digits, tmp_path):
     step(most=0)
     digits.save(tmp_path)
