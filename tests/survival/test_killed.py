@@ -14,8 +14,8 @@ from search_runs import QUICK, SCRIPT, Run, check, gone
 from kmorph.errors import SearchError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-LONG = {"searcher_args": {"trainer_args": {"max_iter_num": 40}}}
-LONGEST = 12.0  # seconds from the start of a process to its kill; the first model takes about six
+LONG = {"searcher_args": {"trainer_args": {"max_iter_num": 20}}}
+LONGEST = 10.0  # seconds from the start of a process to its kill; the first model takes about six
 
 
 def kill_and_resume(folder, kills, seed):
