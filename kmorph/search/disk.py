@@ -110,7 +110,11 @@ class DiskLimit:
             for model_id, record in self.models.records.items()
             if model_id not in self.models.weightless and model_id not in keep
         ]
-        return sorted(with_weights, key=lambda record: -inf if record.loss is None else -record.loss)
+
+        def merit(record: Record) -> tuple[bool, float]:
+            return record.parent_id is None, -inf if record.loss is None else -record.loss
+
+        return sorted(with_weights, key=merit)  # starts last: from them all others can be rebuilt
 
     def _drop(self, record: Record) -> int:
         """Replace a model's file by its structure; returns the bytes that became free."""
