@@ -169,10 +169,17 @@ def test_nothing_stays_of_what_was_compiled(digits):
     for layer in (Flatten(), Dense(8), Activation("silu"), Dropout(0.1), Dense(10)):
         builder.add(layer)
     graph = builder.build().initialize(0)
+    gc.collect()
+    before = traced()
     for _ in range(2):
         with released():
             train(graph, digits, Plan(max_epochs=1))
-    assert not [value for value in gc.get_objects() if type(value).__name__ == "FuncGraph"]
+    assert traced() <= before
+
+
+def traced():
+    """Ids of the graphs that TensorFlow has traced and that are still there; other tests have theirs."""
+    return {id(value) for value in gc.get_objects() if type(value).__name__ == "FuncGraph"}
 
 
 def test_gradients_of_the_users_own_stay(digits):
