@@ -88,7 +88,9 @@ def warm():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="processes cannot be suspended")
-@pytest.mark.parametrize(("limit", "after"), [(5, 0.2), (12, 9.0), (28, 12.0)])
+@pytest.mark.parametrize(
+    ("limit", "after"), [(5, 0.2), (12, 9.0), pytest.param(28, 12.0, marks=pytest.mark.slow)]
+)
 def test_a_worker_that_blocks_does_not_hold_up_the_search(tmp_path, warm, limit, after):
     """In its first epoch; late in its only model; in a later model of a search that grows some."""
     x, y = digits()
