@@ -341,7 +341,8 @@ class Search:
             return
         failures = self.history.failures()
         if failures:
-            reasons = "; ".join(f"{record.change}: {record.reason}" for record in failures[-5:])
+            most = max(5, len(self.settings.starts))  # each start, and not all of a long history
+            reasons = "; ".join(f"{record.change}: {record.reason}" for record in failures[-most:])
             raise SearchError(f"no model could be trained ({reasons})")
         # Not even a worker came up in time: the first start with fresh weights is better than nothing.
         name, graph = self.settings.starts[0]
