@@ -6,8 +6,13 @@ the message must hold. ``test_bad_inputs.py`` runs all rows.
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +20,7 @@ import numpy as np
 import kmorph
 from kmorph import ImageClassifier, datasets, starts
 from kmorph.data import LabelCodec, check_images, check_sample_weight, stratified_split
+from kmorph.search.executors import InlineExecutor
 from kmorph.surrogate import EditDistanceKernel, WeisfeilerLehmanKernel, distances, edit_distance
 
 
@@ -64,6 +70,28 @@ _Y = [0, 1] * 10
 def _fit(x: Any = _X, y: Any = _Y, fit: dict[str, Any] | None = None, **arguments: Any) -> Callable[[], Any]:
     # The folder cannot be made: an error about data or arguments comes before anything is written.
     return lambda: ImageClassifier(path="/dev/null/run", **arguments).fit(x, y, **(fit or {}))
+
+
+def _unfitted(call: Callable[[ImageClassifier], Any]) -> Callable[[], Any]:
+    return lambda: call(ImageClassifier())
+
+
+@functools.cache
+def _fitted_folder() -> Path:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    rng = np.random.default_rng(0)
+    options = {"max_models": 1, "ensemble": False, "starts": ["mlp"], "verbose": False, "seed": 0}
+    trainer = {"trainer_args": {"max_iter_num": 1}}
+    ImageClassifier(path=folder / "run", searcher_args=trainer, executor=InlineExecutor(), **options).fit(
+        rng.random((20, 8, 8, 1), np.float32), _Y
+    )
+    return folder / "run"
+
+
+def _fitted(call: Callable[[ImageClassifier], Any], **arguments: Any) -> Callable[[], Any]:
+    """A call of an estimator that has a model for `_X` and `_Y`."""
+    return lambda: call(ImageClassifier(path=_fitted_folder(), resume=True, verbose=False, **arguments))
 
 
 _MASKED = np.ma.MaskedArray(np.zeros((2, 4, 4)), mask=np.ones((2, 4, 4), bool))
@@ -221,6 +249,74 @@ BAD_INPUTS: list[BadInput] = [
         "trainer_args: zero epochs",
         _fit(searcher_args={"trainer_args": {"max_iter_num": 0}}),
         ("max_iter_num",),
+    ),
+    BadInput("predict: not fitted", _unfitted(lambda clf: clf.predict(_X)), ("not fitted", "fit(x, y)")),
+    BadInput("predict_proba: not fitted", _unfitted(lambda clf: clf.predict_proba(_X)), ("not fitted",)),
+    BadInput("evaluate: not fitted", _unfitted(lambda clf: clf.evaluate(_X, _Y)), ("not fitted",)),
+    BadInput("leaderboard: not fitted", _unfitted(lambda clf: clf.leaderboard()), ("not fitted",)),
+    BadInput("export: not fitted", _unfitted(lambda clf: clf.export("no-such-folder/m")), ("not fitted",)),
+    BadInput("final_fit: not fitted", _unfitted(lambda clf: clf.final_fit(_X, _Y)), ("not fitted",)),
+    BadInput("best_graph: not fitted", _unfitted(lambda clf: clf.best_graph), ("not fitted",)),
+    BadInput("classes_: not fitted", _unfitted(lambda clf: clf.classes_), ("not fitted",)),
+    BadInput("predict: other size", _fitted(lambda clf: clf.predict(_X[:, :7])), ("(20, 7, 8, 1)", "(8, 8, 1)")),
+    BadInput("predict: one image", _fitted(lambda clf: clf.predict(_X[0])), ("add an axis",)),
+    BadInput("predict: NaN", _fitted(lambda clf: clf.predict(_with(np.nan))), ("NaN", "image 3")),
+    BadInput("transform: None", _fitted(lambda clf: clf.transform(None)), ("x is None",)),
+    BadInput("evaluate: unseen label", _fitted(lambda clf: clf.evaluate(_X[:2], [0, 7])), ("never seen",)),
+    BadInput(
+        "evaluate: fewer labels", _fitted(lambda clf: clf.evaluate(_X, [0])), ("1 labels", "20 examples")
+    ),
+    BadInput("score: fewer weights", _fitted(lambda clf: clf.score(_X, _Y, [1.0])), ("(1,)", "(20,)")),
+    BadInput("leaderboard: x alone", _fitted(lambda clf: clf.leaderboard(_X)), ("belong together",)),
+    BadInput("feature_extractor: a name", _fitted(lambda clf: clf.feature_extractor("dense")), ("'dense'",)),
+    BadInput(
+        "feature_extractor: too far", _fitted(lambda clf: clf.feature_extractor(99)), ("from 0 to", "99")
+    ),
+    BadInput("export: format", _fitted(lambda clf: clf.export("m", "pickle")), ("'pickle'", "saved_model")),
+    BadInput(
+        "export: no such folder", _fitted(lambda clf: clf.export("/dev/null/m.keras")), ("/dev/null/m.keras",)
+    ),
+    BadInput(
+        "export: SavedModel in a file",
+        _fitted(lambda clf: clf.export("/dev/null", "saved_model")),
+        ("/dev/null",),
+    ),
+    BadInput(
+        "export_keras_model: other ending", _fitted(lambda clf: clf.export_keras_model("m.h5")), (".keras",)
+    ),
+    BadInput(
+        "final_fit: other size", _fitted(lambda clf: clf.final_fit(_X[:, :7], _Y)), ("x_train", "(8, 8, 1)")
+    ),
+    BadInput("final_fit: unseen label", _fitted(lambda clf: clf.final_fit(_X, [0, 7] * 10)), ("never seen",)),
+    BadInput(
+        "final_fit: x_test alone", _fitted(lambda clf: clf.final_fit(_X, _Y, _X)), ("x_test and y_test",)
+    ),
+    BadInput(
+        "final_fit: no time", _fitted(lambda clf: clf.final_fit(_X, _Y, time_limit=-1)), ("time_limit", "-1")
+    ),
+    BadInput(
+        "final_fit: trainer_args",
+        _fitted(lambda clf: clf.final_fit(_X, _Y, trainer_args={"epochs": 3})),
+        ("'epochs'", "max_iter_num"),
+    ),
+    BadInput(
+        "final_fit: max_disk",
+        _fitted(lambda clf: clf.final_fit(_X, _Y), max_disk=1000),
+        ("max_disk=1,000", "max_parameters"),
+    ),
+    BadInput(
+        "resume: other images", _fitted(lambda clf: clf.fit(_X[:, :7], _Y)), ("other data", "another path")
+    ),
+    BadInput("resume: other labels", _fitted(lambda clf: clf.fit(_X, ["a", "b"] * 10)), ("other data",)),
+    BadInput(
+        "load_model_by_id: no such model",
+        _fitted(lambda clf: clf.load_searcher().load_model_by_id(7)),
+        ("no model 7", "the ids are 0"),
+    ),
+    BadInput(
+        "load_model_by_id: a list",
+        _fitted(lambda clf: clf.load_searcher().load_model_by_id([0])),
+        ("no model [0]",),
     ),
     BadInput("edit_distance: a name", lambda: edit_distance(_start(), "resnet"), ("Graph", "str")),
     BadInput("distances: one graph", lambda: distances(_start(), _start()), ("list", "edit_distance")),

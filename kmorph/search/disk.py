@@ -73,15 +73,15 @@ class DiskLimit:
     def __init__(self, folder: RunFolder, models: Population, limit: int | None) -> None:
         self.folder, self.models, self.limit = folder, models, limit
 
-    def make_room(self, graph: Graph, logits: int, keep: Collection[int | None]) -> None:
+    def make_room(self, graph: Graph, beside: int, keep: Collection[int | None]) -> None:
         """Drop weights until a candidate can be trained and written.
 
         Parameters
         ----------
         graph : Graph
             The candidate.
-        logits : int
-            Bytes of its predictions for the validation data.
+        beside : int
+            Bytes that are written with it, as its predictions for the validation data.
         keep : collection of int
             Ids of models that must not be touched.
 
@@ -92,7 +92,7 @@ class DiskLimit:
         """
         if self.limit is None:
             return
-        needed = COPIES * (BYTES * graph.n_parameters + HEADER) + logits
+        needed = COPIES * (BYTES * graph.n_parameters + HEADER) + beside
         used = self.folder.size()
         droppable = self._poorest_first(keep)
         while used + needed > self.limit:

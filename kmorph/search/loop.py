@@ -11,7 +11,6 @@ algorithm 1; the clock and the settling phase are ours.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -21,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kmorph.errors import GraphError, SearchError
-from kmorph.graph.file import load_structure
+from kmorph.errors import SearchError
 from kmorph.morphs import to_json
 from kmorph.search.bounds import Bounds
 from kmorph.search.calibration import measure_power
@@ -43,8 +41,6 @@ from kmorph.search.settling import Settling
 from kmorph.search.worker import Result, Task
 from kmorph.surrogate import Surrogate
 from kmorph.training.plan import Plan
-
-logger = logging.getLogger("kmorph.search")
 
 SECONDS_TO_PROPOSE = 2.0  # for scoring children, under a clock
 MOST_FAILURES = 10  # in a row, before a search gives up: then the fault is not the candidate's
@@ -84,9 +80,7 @@ class Search:
         self.settings, self.listener = settings, listener
         self.workers, self._executor, self._proposer = workers, executor, proposer
         self.jobs: Jobs[Candidate] = Jobs(executor, listener)
-        self.models = Population()
-        for record in history.records():
-            self._take_over(record)
+        self.models = Population.read(history.records(), folder.model_file)
         self.recorder = Recorder(folder, history, self.models, settings, listener)
         self._set_clock(Schedule(), cold=False)
         self.dispatcher = Dispatcher(folder, data_folder, settings, listener, self.jobs, self.models)
@@ -96,19 +90,6 @@ class Search:
         self._awaited: int | None = None  # model that was in training when `prepared` was chosen
         self._discarded_before = self.models.discarded_seconds()  # in earlier runs, with time of their own
         self._rng = np.random.default_rng([settings.seed, len(self.models)])
-
-    def _take_over(self, record: Record) -> None:
-        """A model of an earlier run; one whose file was damaged meanwhile is not built on."""
-        assert record.model_id is not None
-        try:
-            graph, has_weights = load_structure(self.folder.model_file(record.model_id))
-        except GraphError as error:
-            logger.warning("model %s is not built on: %s", record.model_id, error)
-            self.models.add_damaged(record)
-            return
-        self.models.add(record, graph)
-        if not has_weights:
-            self.models.weightless.add(record.model_id)
 
     def _set_clock(self, schedule: Schedule, cold: bool) -> None:
         self.schedule = schedule

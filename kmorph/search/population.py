@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
+from kmorph.errors import GraphError
 from kmorph.graph import Graph
+from kmorph.graph.file import load_structure
 from kmorph.search.planning import Planner
 from kmorph.search.propose import Observation
 from kmorph.search.record import Record, best_record, discarded_seconds
 from kmorph.search.settings import Candidate
+
+logger = logging.getLogger("kmorph.search")
 
 
 class Population:
@@ -32,6 +38,30 @@ class Population:
         self.records: dict[int | None, Record] = {}
         self.structures: dict[int, Graph] = {}
         self.weightless: set[int] = set()
+
+    @classmethod
+    def read(cls, records: Iterable[Record], file_of: Callable[[int], Path]) -> Population:
+        """The models of an earlier run; those whose files were damaged meanwhile are not built on.
+
+        Parameters
+        ----------
+        records : iterable of Record
+        file_of : callable
+            The file of a model, by its id.
+        """
+        models = cls()
+        for record in records:
+            assert record.model_id is not None
+            try:
+                graph, has_weights = load_structure(file_of(record.model_id))
+            except GraphError as error:
+                logger.warning("model %s is not built on: %s", record.model_id, error)
+                models.add_damaged(record)
+                continue
+            models.add(record, graph)
+            if not has_weights:
+                models.weightless.add(record.model_id)
+        return models
 
     def __len__(self) -> int:
         return len(self.records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ class Searcher:
             has any.
         """
         records = {record.model_id: record for record in self.records()}
-        if model_id not in records:
+        if not isinstance(model_id, Hashable) or model_id not in records:
             raise SearchError(f"there is no model {model_id!r}; the ids are {_ranges(list(records))}")
         return load_or_rebuild(self.path, records, model_id)
 

@@ -17,13 +17,14 @@ from kmorph.data.labels import LabelCodec
 from kmorph.data.split import stratified_split, validation_fraction
 from kmorph.errors import DataError, SearchError
 from kmorph.graph import Graph, Layer
-from kmorph.search.disk import fit_disk
+from kmorph.search.disk import DiskLimit, fit_disk
 from kmorph.search.executors import shared_workers
 from kmorph.search.final import train_final
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
 from kmorph.search.loop import Search, Settings
 from kmorph.search.planning import augmentation_for
+from kmorph.search.population import Population
 from kmorph.search.record import Record
 from kmorph.search.searcher import PINNED
 from kmorph.tasks import options
@@ -230,11 +231,15 @@ class Estimator(Fitted):
         held_out = None if x_test is None else self._check_validation((x_test, y_test), x, codec)
         best = searcher.get_best_model_id()
         with RunFolder.open(searcher.path, resume=True) as folder, self._progress() as progress:
+            self._enter(folder.path)
             with History.open(folder.database) as history:
                 data = self._split(x, codes, None, held_out, history)
+                models = Population.read(history.records(), folder.model_file)
+                record = models.records[best]
+                limit = DiskLimit(folder, models, self.max_disk)
+                limit.make_room(models.structures[best], data.nbytes, keep=[best])
                 with folder.told():
                     data.save(folder.scratch)
-                (record,) = [record for record in history.records() if record.model_id == best]
                 # What a model was trained on cannot tell when to stop.
                 merge = record.is_unmeasured and held_out is None and not retrain
                 hyperparameters = self._hyperparameters_of(record, trainer, sizes)

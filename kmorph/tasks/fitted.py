@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sklearn.exceptions
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
 
 from kmorph.data.labels import LabelCodec
+from kmorph.errors import KmorphError
 from kmorph.graph import Graph
 from kmorph.search.folder import RunFolder
 from kmorph.search.history import History
@@ -18,6 +19,10 @@ from kmorph.training.backend import load_backend
 
 if TYPE_CHECKING:
     import keras
+
+
+class NotFittedError(KmorphError, sklearn.exceptions.NotFittedError):
+    """An estimator that is asked for what only `fit` can give it."""
 
 
 class Fitted(BaseEstimator):

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import ClassifierMixin
 
+from kmorph.data.checks import check_sample_weight
 from kmorph.data.images import check_images
 from kmorph.data.symmetry import is_mirror_symmetric
 from kmorph.errors import DataError
 from kmorph.graph import Layer, Normalize
 from kmorph.search.calibration import measure_power
 from kmorph.tasks.estimator import Estimator
+from kmorph.tasks.options import check_count
 from kmorph.tasks.sizes import sized_starts
 from kmorph.training.backend import load_backend
 
@@ -82,7 +84,10 @@ class ImageClassifier(ClassifierMixin, Estimator):
         tf.distribute.MirroredStrategy(["GPU:0", "GPU:1"])``). The hyperparameters ``batch_size`` and
         ``learning_rate`` are those of one device: with r devices (``replicas`` in the history) a batch has
         r times as many images, and the learning rate is r times as high.
-    max_disk, loss, optimizer
+    max_disk : int, optional
+        Most bytes of the folder, with its temporary files. The weights of poor models are dropped to keep
+        it; their records stay, and `load_searcher` rebuilds such a model approximately, with a warning.
+    loss, optimizer
         Not supported yet; anything but the default is refused.
 
     Attributes
@@ -151,7 +156,8 @@ class ImageClassifier(ClassifierMixin, Estimator):
         """Accuracy, weighted by `sample_weight`."""
         probabilities = self.predict_proba(x)
         codes = self._codec(self._searcher()).encode(y, n=len(probabilities))
-        return float(np.average(probabilities.argmax(axis=1) == codes, weights=sample_weight))
+        weights = check_sample_weight(sample_weight, len(codes))
+        return float(np.average(probabilities.argmax(axis=1) == codes, weights=weights))
 
     def leaderboard(self, x: Any = None, y: Any = None) -> list[dict[str, Any]]:
         """The models, best first.
@@ -217,9 +223,10 @@ class ImageClassifier(ClassifierMixin, Estimator):
         import keras
 
         graph, model = self._best()
+        check_count("layer", layer, least=0)
         if layer is None:
             layer = graph.inputs[-1][0] - 1
-        if not 0 <= layer < len(graph.layers):
+        if layer >= len(graph.layers):
             raise DataError(f"layer must be from 0 to {len(graph.layers) - 1}, got {layer!r}")
         name = f"{graph.layers[layer].kind}_{layer}"
         return keras.Model(model.inputs, model.get_layer(name).output, name="features")

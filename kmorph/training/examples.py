@@ -28,6 +28,11 @@ class Data:
     y_val: np.ndarray
     weights: np.ndarray | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.__dict__.values() if array is not None)
+
     @classmethod
     def load(cls, folder: str | Path) -> Data:
         """Map what `save` wrote."""

@@ -92,6 +92,20 @@ def test_the_best_keep_their_weights(limited):
     assert clf.evaluate(*some_digits()) > 0.5
 
 
+def test_final_fit_makes_room_too(limited, tmp_path):
+    clf, limit, _ = limited
+    shutil.copytree(clf.path_, tmp_path / "run")
+    other = limited_search(tmp_path / "run", limit, 26, resume=True)
+    before, watch = weightless(clf), Watch(tmp_path / "run")
+    watch.start()
+    other.final_fit(*digits(), trainer_args={"max_iter_num": 1})  # three times the data of the search
+    watch.over = True
+    watch.join()
+    assert watch.largest <= limit
+    dropped = weightless(other)
+    assert set(before) < set(dropped) and other.get_best_model_id() not in dropped
+
+
 def test_dropped_models_are_rebuilt_from_their_lineage_with_a_warning(limited):
     clf, _, _ = limited
     searcher, rebuilt = clf.load_searcher(), 0

@@ -2,7 +2,8 @@
 
 import pytest
 
-from kmorph.tasks.sizes import sized_starts
+from kmorph import starts
+from kmorph.tasks.sizes import COSTS, sized_starts
 
 NAMES = ("resnet", "cnn")
 SHAPE = (28, 28, 1)
@@ -34,9 +35,18 @@ def test_without_a_clock_they_are_left_to_growing():
 
 
 def test_large_images_are_slower_and_get_no_wider_network():
-    assert widths(60_000, 120, (224, 224, 3)) == [32, 32]
+    assert widths(60_000, 120, (224, 224, 3))[0] == 32
 
 
 def test_fast_machines_get_wider_networks():
     by_power = [widths(60_000, 300, power=power)[0] for power in (4e9, 16e9, 64e9)]
     assert by_power == sorted(by_power) and by_power[0] < by_power[-1]
+
+
+@pytest.mark.parametrize("limit", [120, 900, 3600])
+def test_all_starts_cost_the_same(limit):
+    made = sized_starts(("resnet", "cnn", "densenet"), SHAPE, 60_000, limit, lambda graph: 3e10)
+    flops = [starts.KINDS[name](SHAPE, 10, **sizes).flops for name, sizes in made]
+    assert flops[1] == pytest.approx(flops[0], rel=0.15)
+    # A densenet computes less in the same time.
+    assert flops[2] == pytest.approx(flops[0] / COSTS["densenet"], rel=0.25)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from sklearn.gaussian_process.kernels import GenericKernelMixin, Kernel
 
+from kmorph.graph import Graph
 from kmorph.surrogate.candidate import Point
 
 T = TypeVar("T")
+
+MOST_RECENT = 1_000
 
 
 class PointKernel(GenericKernelMixin, Kernel):
@@ -82,7 +85,49 @@ def gaussian(squared: np.ndarray, length_scale: float, derive: bool) -> tuple[np
     return covariance, covariance * squared / length_scale**2 if derive else None
 
 
-def remembered(compute: Callable[..., T], most: int = 16) -> Callable[..., T]:
+class Recent(Generic[T]):
+    """Values computed once for each structure, as long as it is among those asked for last.
+
+    Room for `MOST_RECENT`, or for twice as many as were ever asked for at once: a search that goes on for a
+    week looks at a million structures, and hardly ever again at one from an hour ago.
+    """
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[int, T] = OrderedDict()
+        self._most = MOST_RECENT
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def of(self, graphs: Mapping[int, Graph], compute: Callable[[list[Graph]], Iterable[T]]) -> list[T]:
+        """The values of some graphs, which are given by the keys of their structures.
+
+        Parameters
+        ----------
+        graphs : mapping of int to Graph
+        compute : callable
+            The values of a list of graphs, in their order; asked for those that are not known.
+
+        Returns
+        -------
+        list
+            In the order of the mapping.
+        """
+        with self._lock:
+            self._most = max(self._most, 2 * len(graphs))
+            new = [key for key in graphs if key not in self._values]
+            if new:
+                self._values.update(zip(new, compute([graphs[key] for key in new]), strict=True))
+            for key in graphs:
+                self._values.move_to_end(key)
+            found = [self._values[key] for key in graphs]
+            while len(self._values) > self._most:
+                self._values.popitem(last=False)
+        return found
+
+
+def remembered(compute: Callable[..., T], most: int = 6) -> Callable[..., T]:
     """Keep the last values of a function of a sequence of points and of further hashable arguments.
 
     scikit-learn calls a kernel with the same list over and over. Points are told apart by their identity;

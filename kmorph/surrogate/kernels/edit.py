@@ -13,12 +13,11 @@ from kmorph.graph import Graph
 from kmorph.surrogate.candidate import Point, graph_of
 from kmorph.surrogate.distance import distances
 from kmorph.surrogate.encoding import encode
-from kmorph.surrogate.kernels.base import PointKernel, gaussian, remembered
+from kmorph.surrogate.kernels.base import PointKernel, Recent, gaussian, remembered
 from kmorph.surrogate.landmarks import Landmarks, default_landmarks
 
-_MOST_GRAPHS = 20_000
-_MOST_LANDMARKS = 256
-_known: dict[int, dict[int, float]] = {}  # key of a landmark: key of a graph: their distance
+_MOST_LANDMARKS = 128
+_known: dict[int, Recent[float]] = {}  # key of a landmark: distances from it
 
 
 class EditDistanceKernel(PointKernel):
@@ -81,14 +80,8 @@ def embed(points: Sequence[Point], landmarks: Landmarks) -> np.ndarray:
 def _distances(landmark: Graph, graphs: dict[int, Graph]) -> list[float]:
     """From a landmark to each of n graphs given by their keys; each pair is computed once."""
     key = encode(landmark).key
-    known = _known.get(key)
-    if known is None:
-        if len(_known) >= _MOST_LANDMARKS:
-            _known.pop(next(iter(_known)))
-        known = _known[key] = {}
-    new = {key: graph for key, graph in graphs.items() if key not in known}
-    if new:
-        if len(known) + len(new) > _MOST_GRAPHS:
-            known = _known[key] = {key: known[key] for key in graphs if key in known}
-        known.update(zip(new, distances(landmark, list(new.values())).tolist(), strict=True))
-    return [known[key] for key in graphs]
+    known = _known.pop(key, None) or Recent[float]()
+    _known[key] = known  # the last in the order
+    while len(_known) > _MOST_LANDMARKS:
+        _known.pop(next(iter(_known)), None)
+    return known.of(graphs, lambda new: distances(landmark, new).tolist())

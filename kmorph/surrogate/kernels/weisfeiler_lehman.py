@@ -14,13 +14,12 @@ from sklearn.gaussian_process.kernels import Hyperparameter
 from kmorph.graph import Graph
 from kmorph.surrogate.candidate import Point, graph_of
 from kmorph.surrogate.encoding import TOKENS, encode, octaves
-from kmorph.surrogate.kernels.base import PointKernel, remembered
+from kmorph.surrogate.kernels.base import PointKernel, Recent, remembered
 
 ROUNDS = 3
 """Relabellings; after h of them a label tells the layers within h steps upstream and downstream."""
 
-_MOST_GRAPHS = 20_000
-_counts: dict[int, list[dict[int, float]]] = {}
+_counts: Recent[list[dict[int, float]]] = Recent()
 
 
 class WeisfeilerLehmanKernel(PointKernel):
@@ -83,7 +82,7 @@ def _products_within(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
 
 def _products(X: Sequence[Point], Y: Sequence[Point]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     known = _index(Y)
-    counts = [_label_counts(graph_of(point)) for point in X]
+    counts = _label_counts(X)
     common = [
         (_sparse([rounds[h] for rounds in counts], columns) @ transposed).toarray()
         for h, (columns, transposed) in enumerate(zip(known.columns, known.transposed, strict=True))
@@ -101,7 +100,7 @@ class _Index(NamedTuple):
 
 @remembered
 def _index(points: Sequence[Point]) -> _Index:
-    counts = [_label_counts(graph_of(point)) for point in points]
+    counts = _label_counts(points)
     columns: list[dict[int, int]] = [{} for _ in range(ROUNDS + 1)]
     for rounds in counts:
         for known, labels in zip(columns, rounds, strict=True):
@@ -127,14 +126,12 @@ def _squares(counts: list[list[dict[int, float]]]) -> np.ndarray:
     ).T.reshape(ROUNDS + 1, -1)
 
 
-def _label_counts(graph: Graph) -> list[dict[int, float]]:
-    """n_0 … n_ROUNDS of a graph, computed once for each structure."""
-    key = encode(graph).key
-    if key not in _counts:
-        if len(_counts) >= _MOST_GRAPHS:
-            _counts.clear()
-        _counts[key] = _count_labels(graph)
-    return _counts[key]
+def _label_counts(points: Sequence[Point]) -> list[list[dict[int, float]]]:
+    """n_0 … n_ROUNDS of each of m graphs, computed once for each structure."""
+    keys = [encode(graph_of(point)).key for point in points]
+    graphs = {key: graph_of(point) for key, point in zip(keys, points, strict=True)}
+    found = dict(zip(graphs, _counts.of(graphs, lambda new: map(_count_labels, new)), strict=True))
+    return [found[key] for key in keys]
 
 
 def _count_labels(graph: Graph) -> list[dict[int, float]]:
