@@ -258,7 +258,9 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("final_fit: not fitted", _unfitted(lambda clf: clf.final_fit(_X, _Y)), ("not fitted",)),
     BadInput("best_graph: not fitted", _unfitted(lambda clf: clf.best_graph), ("not fitted",)),
     BadInput("classes_: not fitted", _unfitted(lambda clf: clf.classes_), ("not fitted",)),
-    BadInput("predict: other size", _fitted(lambda clf: clf.predict(_X[:, :7])), ("(20, 7, 8, 1)", "(8, 8, 1)")),
+    BadInput(
+        "predict: other size", _fitted(lambda clf: clf.predict(_X[:, :7])), ("(20, 7, 8, 1)", "(8, 8, 1)")
+    ),
     BadInput("predict: one image", _fitted(lambda clf: clf.predict(_X[0])), ("add an axis",)),
     BadInput("predict: NaN", _fitted(lambda clf: clf.predict(_with(np.nan))), ("NaN", "image 3")),
     BadInput("transform: None", _fitted(lambda clf: clf.transform(None)), ("x is None",)),

@@ -141,5 +141,5 @@ def test_a_proposal_under_way_does_not_hold_up_the_search(tmp_path, monkeypatch)
     x, y = digits()
     clf = ImageClassifier(path=tmp_path / "run", verbose=False, seed=0)
     begun = time.time()
-    clf.fit(x[:300], y[:300], time_limit=30)
-    assert slow and time.time() - begun < 30 + 3
+    clf.fit(x[:300], y[:300], time_limit=26)
+    assert slow and time.time() - begun < 26 + 3
