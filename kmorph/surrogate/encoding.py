@@ -75,7 +75,7 @@ MISMATCH = 0.12
 """Cost between two layers of a kind that differ in some field which is not a size."""
 
 _COMMUTATIVE = frozenset({"add", "multiply"})
-_MOST_KNOWN = 10_000
+_MOST_KNOWN = 4_000
 
 
 def rounded_up(cost: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from kmorph.surrogate.candidate import Point
 
 T = TypeVar("T")
 
-MOST_RECENT = 1_000
+MOST_RECENT = 500
 
 
 class PointKernel(GenericKernelMixin, Kernel):
