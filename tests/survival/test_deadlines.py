@@ -126,6 +126,7 @@ def test_what_was_trained_within_final_fit_counts(tmp_path, warm):
     assert warm.history[warm.get_best_model_id()]["epochs"] > epochs
 
 
+@pytest.mark.slow
 def test_a_proposal_under_way_does_not_hold_up_the_search(tmp_path, monkeypatch):
     """Proposals are made to take long; the deadline comes in the middle of one."""
     from kmorph.search import loop
