@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +43,12 @@ def digits():
     return x.reshape(-1, 8, 8), y
 
 
+def _as_on_a_terminal():
+    """Signals do what they usually do, also where the tests themselves ignore some, as under nohup."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 class Run:
     """A search in a process of its own; its events are read from a file, so that none is lost with it."""
 
@@ -51,7 +58,7 @@ class Run:
         self.begun = time.monotonic()
         with self.log.open("w") as log, self.log.with_suffix(".err").open("w") as errors:
             command = [sys.executable, "-c", script, str(folder), json.dumps(options), json.dumps(fit or {})]
-            self.process = subprocess.Popen(command, stdout=log, stderr=errors)
+            self.process = subprocess.Popen(command, stdout=log, stderr=errors, preexec_fn=_as_on_a_terminal)
 
     @property
     def errors(self):

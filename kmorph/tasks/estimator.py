@@ -234,12 +234,13 @@ class Estimator(Fitted):
             self._enter(folder.path)
             with History.open(folder.database) as history:
                 data = self._split(x, codes, None, held_out, history)
-                models = Population.read(history.records(), folder.model_file)
-                record = models.records[best]
-                limit = DiskLimit(folder, models, self.max_disk)
-                limit.make_room(models.structures[best], data.nbytes, keep=[best])
+                if self.max_disk is not None:
+                    models = Population.read(history.records(), folder.model_file)
+                    limit = DiskLimit(folder, models, self.max_disk)
+                    limit.make_room(models.structures[best], data.nbytes, keep=[best])
                 with folder.told():
                     data.save(folder.scratch)
+                (record,) = [record for record in history.records() if record.model_id == best]
                 # What a model was trained on cannot tell when to stop.
                 merge = record.is_unmeasured and held_out is None and not retrain
                 hyperparameters = self._hyperparameters_of(record, trainer, sizes)

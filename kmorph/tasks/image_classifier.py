@@ -148,9 +148,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         DataError
             If the data cannot be used, or has labels that `fit` never saw.
         """
-        probabilities = self.predict_proba(x)
-        codes = self._codec(self._searcher()).encode(y, n=len(probabilities))
-        return float(np.mean(probabilities.argmax(axis=1) == codes))
+        return self.score(x, y)
 
     def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy, weighted by `sample_weight`."""
@@ -226,7 +224,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         check_count("layer", layer, least=0)
         if layer is None:
             layer = graph.inputs[-1][0] - 1
-        if layer >= len(graph.layers):
+        if not 0 <= layer < len(graph.layers):  # below, if the last layer reads the images themselves
             raise DataError(f"layer must be from 0 to {len(graph.layers) - 1}, got {layer!r}")
         name = f"{graph.layers[layer].kind}_{layer}"
         return keras.Model(model.inputs, model.get_layer(name).output, name="features")

@@ -157,9 +157,9 @@ def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digi
     mean = listener.recorded[-1]
     assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean == listener.best
     assert mean.n_parameters == sum(record.n_parameters for record in settled) - (len(settled) - 1) * 10
-    seconds = [record.seconds for record in settled]
-    # Equal parts of what was left, as far as the time to compile and evaluate is the same.
-    assert max(seconds) < 2.5 * min(seconds)
+    # Equal parts of what was left; the last has, besides, what the others needed less than they might have.
+    *parts, rest = [record.seconds for record in settled]
+    assert max(parts) < 1.5 * min(parts) and min(parts) / 1.5 < rest < 2 * max(parts)
     searcher = load_searcher(tmp_path)
     outputs = [
         searcher.load_model_by_id(record.model_id).to_keras()(digits.x_val, training=False)

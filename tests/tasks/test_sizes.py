@@ -35,7 +35,10 @@ def test_without_a_clock_they_are_left_to_growing():
 
 
 def test_large_images_are_slower_and_get_no_wider_network():
-    assert widths(60_000, 120, (224, 224, 3))[0] == 32
+    resnet, cnn = sized_starts(NAMES, (224, 224, 3), 60_000, 120, lambda graph: 3e10)
+    assert resnet == ("resnet", {"width": 32})
+    costs = [starts.KINDS[name]((224, 224, 3), 10, **sizes).flops for name, sizes in (resnet, cnn)]
+    assert costs[1] < 1.15 * costs[0]
 
 
 def test_fast_machines_get_wider_networks():

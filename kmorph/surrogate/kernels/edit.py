@@ -80,8 +80,9 @@ def embed(points: Sequence[Point], landmarks: Landmarks) -> np.ndarray:
 def _distances(landmark: Graph, graphs: dict[int, Graph]) -> list[float]:
     """From a landmark to each of n graphs given by their keys; each pair is computed once."""
     key = encode(landmark).key
-    known = _known.pop(key, None) or Recent[float]()
-    _known[key] = known  # the last in the order
-    while len(_known) > _MOST_LANDMARKS:
-        _known.pop(next(iter(_known)), None)
+    known = _known.get(key)
+    if known is None:
+        if len(_known) >= _MOST_LANDMARKS:
+            _known.pop(next(iter(_known)))
+        known = _known[key] = Recent()
     return known.of(graphs, lambda new: distances(landmark, new).tolist())
