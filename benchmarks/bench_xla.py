@@ -30,7 +30,7 @@ def measure(graph, data, xla: bool, seconds: float) -> dict[str, float]:
     step = TensorFlowStep(graph, Hyperparameters(), 0)
     if xla:
         step._step = tf.function(step._train_batch, jit_compile=True)
-        step._predicting = tf.function(step._predict_batch, jit_compile=True)
+        step._predict = tf.function(step._predict_batch, jit_compile=True)
     x, y = data.x[:BATCH], data.y[:BATCH].astype(np.int32)
     begun = time.time()
     float(step.train(x, y, 0.1, 0))

@@ -200,8 +200,8 @@ class DistributedStep(TensorFlowStep):
             return np.resize(batch, (self.replicas, *batch.shape[1:]))
         return batch[: len(batch) // self.replicas * self.replicas]
 
-    def _calibrate_batch(self, x: Any, number: Any) -> None:
-        self.strategy.run(super()._calibrate_batch, args=(x, number))
+    def _normalise(self, x: Any, number: Any) -> None:
+        self.strategy.run(super()._normalise, args=(x, number))
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Logits of shape (n, classes), in batches of one size, every replica with its part."""

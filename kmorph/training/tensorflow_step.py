@@ -60,10 +60,8 @@ class TensorFlowStep:
         ]
         self._compile_step()
         self._averaging = tf.function(self._update_average, autograph=False)
-        self._calibrating = tf.function(self._calibrate_batch, autograph=False)
-        self._calibrating_part = tf.function(self._calibrate_part, autograph=False)
-        self._predicting = tf.function(self._predict_batch, autograph=False)
-        self._predicting_part = tf.function(self._predict_part, autograph=False)
+        self._forward = tf.function(self._normalise, autograph=False)
+        self._predict = tf.function(self._predict_batch, autograph=False)
 
     def _compile_step(self) -> None:
         import tensorflow as tf
@@ -102,7 +100,7 @@ class TensorFlowStep:
         import tensorflow as tf
 
         n = self._parts_of(x.shape[0])
-        # A function of a part is traced once for all parts; where there is only one it would cost time.
+        # A function is traced once for all parts; where there is only one it would cost time.
         part = self._part if n > 1 else self._loss_and_gradients
         parts = zip(tf.split(x, n), tf.split(y, n), strict=True)
         losses, by_part = zip(*(part(x, y, seed + [i, 0]) for i, (x, y) in enumerate(parts)), strict=True)
@@ -163,41 +161,32 @@ class TensorFlowStep:
         if not self._norms:
             return
         for i, x in enumerate(batches):
-            self._calibrating(self._place(x), np.float32(i))
+            self._forward(self._place(x), np.float32(i))
 
-    def _calibrate_batch(self, x: Any, number: Any) -> None:
+    def _normalise(self, x: Any, number: Any) -> None:
         import tensorflow as tf
 
-        n = self._parts_of(x.shape[0])
-        calibrate = self._calibrating_part if n > 1 else self._calibrate_part
-        for i, part in enumerate(tf.split(x, n)):
-            seen = number * n + i
-            calibrate(part, seen / (seen + 1))
-
-    def _calibrate_part(self, x: Any, keep: Any) -> None:
         # Keras reads `momentum` when it traces, so a tensor there makes the result a plain mean.
+        n = self._parts_of(x.shape[0])
         with momentum_of(self._norms):
-            for layer in self._norms:
-                layer.momentum = keep
-            self.model(x, training=True)
+            for i, part in enumerate(tf.split(x, n)):
+                seen = number * n + i
+                for layer in self._norms:
+                    layer.momentum = seen / (seen + 1)
+                self.model(part, training=True)
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
         """Logits of shape (n, classes), in batches of one size so that nothing is compiled twice."""
         parts = [
-            self._predicting(self._place(batch)).numpy()[:held]
-            for batch, held in padded_batches(x, batch_size)
+            self._predict(self._place(batch)).numpy()[:held] for batch, held in padded_batches(x, batch_size)
         ]
         return np.concatenate(parts)
 
     def _predict_batch(self, x: Any) -> Any:
         import tensorflow as tf
 
-        n = self._parts_of(x.shape[0])
-        predict = self._predicting_part if n > 1 else self._predict_part
-        return tf.concat([predict(part) for part in tf.split(x, n)], axis=0)
-
-    def _predict_part(self, x: Any) -> Any:
-        return self.model(x, training=False)
+        parts = tf.split(x, self._parts_of(x.shape[0]))
+        return tf.concat([self.model(part, training=False) for part in parts], axis=0)
 
     def to_graph(self) -> Graph:
         """The graph with the model's present weights."""
