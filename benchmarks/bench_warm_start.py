@@ -11,6 +11,7 @@ Compared are log losses and accuracies on 5,000 images. Every child writes its o
 stopped and goes on.
 
     python benchmarks/bench_warm_start.py [--children 24] [--parent-seconds 30] [--slice-seconds 12]
+        [--starts resnet cnn densenet]
 """
 
 from __future__ import annotations
@@ -77,29 +78,28 @@ def record(file: Path, arguments: argparse.Namespace) -> None:
     lines = file.read_text().splitlines() if file.exists() else []
     done = {json.loads(line)["number"] for line in lines}
     mean, variance = float(data.x.mean()), float(data.x.var())
-    for which, name in enumerate(STARTS):
-        mine = [n for n in range(which, arguments.children, len(STARTS)) if n not in done]
+    for which, name in enumerate(arguments.starts):
+        mine = [n for n in range(which, arguments.children, len(arguments.starts)) if n not in done]
         if not mine:
             continue
         graph = starts.KINDS[name]((28, 28, 1), 10, preprocessing=[Normalize((mean,), (variance,))])
         parent = trained(graph.initialize(which), data, arguments.parent_seconds)
         continued = trained(parent.graph, data, arguments.slice_seconds, 1, parent)
         for number in mine:
-            morph, child = child_of(parent.graph, number // len(STARTS))
+            morph, child = child_of(parent.graph, number // len(arguments.starts))
             grown = trained(child, data, arguments.slice_seconds, 1, parent)
             whole = arguments.parent_seconds + arguments.slice_seconds
             scratch = trained(child.without_weights().initialize(number), data, whole, 1)
+            arms = {"parent": parent, "child": grown, "continued": continued, "scratch": scratch}
             line = {
                 "number": number,
                 "start": name,
                 "morph": morph.describe(),
                 "kind": morph.kind,
                 "growth": child.flops / parent.graph.flops,
-                "parent": parent.metrics,
                 "first": untrained_metrics(child, data),
-                "child": grown.metrics,
-                "continued": continued.metrics,
-                "scratch": scratch.metrics,
+                **{arm: outcome.metrics for arm, outcome in arms.items()},
+                "images": {arm: outcome.images for arm, outcome in arms.items()},
             }
             with open(file, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
@@ -131,7 +131,7 @@ def report(file: Path, arguments: argparse.Namespace) -> None:
         text = f"{value[0]:+.4f} ± {value[1]:.4f}" if isinstance(value, list) else f"{value:g}"
         print(f"{what:55} {text}")
     settings = {"parent_seconds": arguments.parent_seconds, "slice_seconds": arguments.slice_seconds}
-    (RESULTS / "bench_warm_start.json").write_text(
+    file.with_suffix(".json").write_text(
         json.dumps({**settings, "results": found, **about_this_run()}, indent=1) + "\n"
     )
 
@@ -143,9 +143,12 @@ def main() -> None:
     parser.add_argument("--children", type=int, default=24)
     parser.add_argument("--parent-seconds", type=float, default=30.0)
     parser.add_argument("--slice-seconds", type=float, default=12.0)
+    parser.add_argument("--starts", nargs="+", default=STARTS, choices=STARTS)
     arguments = parser.parse_args()
     load_backend(threads=cores())
-    file = RESULTS / "warm_start.jsonl"
+    times = f"{arguments.parent_seconds:g}s_{arguments.slice_seconds:g}s"
+    file = RESULTS / "warm_start" / f"{times}_{'_'.join(arguments.starts)}.jsonl"
+    file.parent.mkdir(exist_ok=True)
     record(file, arguments)
     report(file, arguments)
 
