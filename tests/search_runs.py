@@ -52,6 +52,8 @@ def _as_on_a_terminal():
 class Run:
     """A search in a process of its own; its events are read from a file, so that none is lost with it."""
 
+    started = []  # their processes, so that none outlives a test that failed
+
     def __init__(self, folder, options=QUICK, fit=None, script=SCRIPT, log=None):
         self.folder = Path(folder)
         self.log = log or self.folder.with_suffix(".log")
@@ -59,6 +61,7 @@ class Run:
         with self.log.open("w") as log, self.log.with_suffix(".err").open("w") as errors:
             command = [sys.executable, "-c", script, str(folder), json.dumps(options), json.dumps(fit or {})]
             self.process = subprocess.Popen(command, stdout=log, stderr=errors, preexec_fn=_as_on_a_terminal)
+        self.started.append(self.process)
 
     @property
     def errors(self):

@@ -66,6 +66,7 @@ def test_killed_at_ten_instants(tmp_path):
 
 @posix
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_killed_at_a_hundred_instants(tmp_path):
     assert kill_and_resume(tmp_path / "run", 100, 1) == {True, False}
 
