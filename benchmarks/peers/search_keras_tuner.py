@@ -1,13 +1,11 @@
 """KerasTuner's Hyperband until a given second, in an environment of its own (`keras_tuner.txt`).
 
 It searches a small space of residual networks: width, depth, dropout, mirroring, learning rate. One pass of
-Hyperband takes about R·log₃(R)² epochs of R at most for one model; R is chosen so that a pass fits into the
-seconds, and passes are repeated until the limit.
+Hyperband takes about R·log₃(R)² epochs of R at most for one model; R grows with the seconds, and passes are
+repeated until the limit.
 """
 
 from __future__ import annotations
-
-import os
 
 import keras
 import keras_tuner
@@ -17,8 +15,8 @@ from keras import layers
 
 BATCH = 128
 VALIDATION = 0.1
-# From how many seconds of one core on: the most epochs of one model. An epoch takes about two minutes of it.
-MAX_EPOCHS = ((0, 3), (1800, 6), (3600, 9), (21600, 27))
+# From how many seconds on: the most epochs of one model.
+MAX_EPOCHS = ((0, 3), (240, 6), (600, 9), (1800, 27))
 
 
 def build(hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -57,7 +55,6 @@ def normalised_conv(x: keras.KerasTensor, filters: int, kernel: int = 3, stride:
 def search(
     x: np.ndarray, y: np.ndarray, *, seed: int, seconds: float, folder: str, callback: recorder.BestSoFar
 ) -> None:
-    seconds *= len(os.sched_getaffinity(0))
     tuner = keras_tuner.Hyperband(
         build,
         objective="val_accuracy",
