@@ -15,16 +15,21 @@ from kmorph.errors import SearchError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 LONG = {"searcher_args": {"trainer_args": {"max_iter_num": 20}}}
-LONGEST = 10.0  # seconds from the start of a process to its kill; the first model takes about six
+LONGEST = 1.7  # from the start of a process to its kill, as a multiple of the time that its first model takes
 
 
 def kill_and_resume(folder, kills, seed):
     """Kill a search again and again; after each kill everything that was told of must be there."""
     rng = random.Random(seed)
-    known, reached = [], set()
+    first = Run(folder)
+    first.wait_for_models(1)
+    longest = LONGEST * (time.monotonic() - first.begun)
+    first.process.kill()
+    first.wait(10)
+    known, reached = [event["model_id"] for event in first.events("recorded")], set()
     for _ in range(kills):
         run = Run(folder)
-        instant, workers = rng.uniform(0, LONGEST), set()
+        instant, workers = rng.uniform(0, longest), set()
         while time.monotonic() - run.begun < instant and run.process.poll() is None:
             workers |= set(run.workers())
             if (folder / "search.db").exists():
