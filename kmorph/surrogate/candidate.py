@@ -47,7 +47,16 @@ class Candidate:
         pairs = tuple(sorted((str(name), _hashable(value)) for name, value in pairs))
         object.__setattr__(self, "hyperparameters", pairs)
         object.__setattr__(self, "images", float(self.images))
-        object.__setattr__(self, "path", tuple((model, float(images)) for model, images in self.path))
+        if not _is_path(self.path):  # hundreds of children share their parent's, which may be long
+            path = tuple((model, float(images)) for model, images in self.path)
+            object.__setattr__(self, "path", path)
+
+
+def _is_path(value: Any) -> bool:
+    """Whether a path needs no conversion."""
+    return type(value) is tuple and all(
+        type(step) is tuple and len(step) == 2 and type(step[1]) is float for step in value
+    )
 
 
 Point: TypeAlias = Graph | Candidate

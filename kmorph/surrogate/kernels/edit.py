@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +18,9 @@ from kmorph.surrogate.encoding import encode
 from kmorph.surrogate.kernels.base import PointKernel, Recent, gaussian, remembered
 from kmorph.surrogate.landmarks import Landmarks, default_landmarks
 
-_MOST_LANDMARKS = 128
-_known: dict[int, Recent[float]] = {}  # key of a landmark: distances from it
+_MOST_LANDMARKS = 64  # twice as many as the surrogate measures from; they change while a search goes on
+_known: OrderedDict[int, Recent[float]] = OrderedDict()  # key of a landmark: distances from it
+_lock = threading.Lock()
 
 
 class EditDistanceKernel(PointKernel):
@@ -80,9 +83,9 @@ def embed(points: Sequence[Point], landmarks: Landmarks) -> np.ndarray:
 def _distances(landmark: Graph, graphs: dict[int, Graph]) -> list[float]:
     """From a landmark to each of n graphs given by their keys; each pair is computed once."""
     key = encode(landmark).key
-    known = _known.get(key)
-    if known is None:
-        if len(_known) >= _MOST_LANDMARKS:
-            _known.pop(next(iter(_known)))
-        known = _known[key] = Recent()
+    with _lock:
+        known = _known.setdefault(key, Recent())
+        _known.move_to_end(key)
+        if len(_known) > _MOST_LANDMARKS:
+            _known.popitem(last=False)
     return known.of(graphs, lambda new: distances(landmark, new).tolist())

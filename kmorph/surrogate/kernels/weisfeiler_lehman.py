@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from math import floor
 from typing import Any, NamedTuple
@@ -19,7 +19,22 @@ from kmorph.surrogate.kernels.base import PointKernel, Recent, remembered
 ROUNDS = 3
 """Relabellings; after h of them a label tells the layers within h steps upstream and downstream."""
 
-_counts: Recent[list[dict[int, float]]] = Recent()
+
+class _Labels(NamedTuple):
+    """What a graph counts of each label after one relabelling: labels (k,), int64, and counts (k,), float64.
+
+    Arrays, not a dict, which would take five times the memory, for each of hundreds of graphs.
+    """
+
+    labels: np.ndarray
+    counts: np.ndarray
+
+    def pairs(self) -> Iterable[tuple[int, float]]:
+        """Label and count, one after the other."""
+        return zip(self.labels.tolist(), self.counts.tolist(), strict=True)
+
+
+_counts: Recent[list[_Labels]] = Recent()
 
 
 class WeisfeilerLehmanKernel(PointKernel):
@@ -103,8 +118,8 @@ def _index(points: Sequence[Point]) -> _Index:
     counts = _label_counts(points)
     columns: list[dict[int, int]] = [{} for _ in range(ROUNDS + 1)]
     for rounds in counts:
-        for known, labels in zip(columns, rounds, strict=True):
-            for label in labels:
+        for known, row in zip(columns, rounds, strict=True):
+            for label in row.labels.tolist():
                 known.setdefault(label, len(known))
     transposed = [
         _sparse([rounds[h] for rounds in counts], known).T.tocsr() for h, known in enumerate(columns)
@@ -112,21 +127,21 @@ def _index(points: Sequence[Point]) -> _Index:
     return _Index(columns, transposed, _squares(counts))
 
 
-def _sparse(counts: list[dict[int, float]], columns: dict[int, int]) -> csr_matrix:
+def _sparse(counts: list[_Labels], columns: dict[int, int]) -> csr_matrix:
     """One row of counts for each graph; labels without a column are left out."""
-    rows = [[(columns[label], value) for label, value in row.items() if label in columns] for row in counts]
+    rows = [[(columns[label], value) for label, value in row.pairs() if label in columns] for row in counts]
     cells = np.array([cell for row in rows for cell in row], float).reshape(-1, 2)
     ends = np.cumsum([0] + [len(row) for row in rows])
     return csr_matrix((cells[:, 1], cells[:, 0].astype(np.int32), ends), shape=(len(counts), len(columns)))
 
 
-def _squares(counts: list[list[dict[int, float]]]) -> np.ndarray:
-    return np.array(
-        [[sum(v * v for v in labels.values()) for labels in rounds] for rounds in counts], float
-    ).T.reshape(ROUNDS + 1, -1)
+def _squares(counts: list[list[_Labels]]) -> np.ndarray:
+    return np.array([[row.counts @ row.counts for row in rounds] for rounds in counts], float).T.reshape(
+        ROUNDS + 1, -1
+    )
 
 
-def _label_counts(points: Sequence[Point]) -> list[list[dict[int, float]]]:
+def _label_counts(points: Sequence[Point]) -> list[list[_Labels]]:
     """n_0 … n_ROUNDS of each of m graphs, computed once for each structure."""
     keys = [encode(graph_of(point)).key for point in points]
     graphs = {key: graph_of(point) for key, point in zip(keys, points, strict=True)}
@@ -134,7 +149,7 @@ def _label_counts(points: Sequence[Point]) -> list[list[dict[int, float]]]:
     return [found[key] for key in keys]
 
 
-def _count_labels(graph: Graph) -> list[dict[int, float]]:
+def _count_labels(graph: Graph) -> list[_Labels]:
     tokens = [TOKENS.of_input(graph.input_shape)]
     tokens += map(TOKENS.of_layer, graph.layers, graph.node_shapes[1:])
     readers: list[list[int]] = [[] for _ in tokens]
@@ -162,7 +177,8 @@ def _count_labels(graph: Graph) -> list[dict[int, float]]:
             for place, share in shares:
                 binned = hash((label, place))
                 counts[binned] = counts.get(binned, 0.0) + share
-        result.append(counts)
+        labels_met, shares_met = np.array(list(counts), np.int64), np.array(list(counts.values()))
+        result.append(_Labels(labels_met, shares_met))
     return result
 
 
