@@ -127,7 +127,7 @@ class Recent(Generic[T]):
         return found
 
 
-def remembered(compute: Callable[..., T], most: int = 6) -> Callable[..., T]:
+def remembered(compute: Callable[..., T], most: int = 3) -> Callable[..., T]:
     """Keep the last values of a function of a sequence of points and of further hashable arguments.
 
     scikit-learn calls a kernel with the same list over and over. Points are told apart by their identity;
