@@ -43,7 +43,7 @@ def digits():
     return x.reshape(-1, 8, 8), y
 
 
-def _as_on_a_terminal():
+def as_on_a_terminal():
     """Signals do what they usually do, also where the tests themselves ignore some, as under nohup."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
@@ -60,7 +60,7 @@ class Run:
         self.begun = time.monotonic()
         with self.log.open("w") as log, self.log.with_suffix(".err").open("w") as errors:
             command = [sys.executable, "-c", script, str(folder), json.dumps(options), json.dumps(fit or {})]
-            self.process = subprocess.Popen(command, stdout=log, stderr=errors, preexec_fn=_as_on_a_terminal)
+            self.process = subprocess.Popen(command, stdout=log, stderr=errors, preexec_fn=as_on_a_terminal)
         self.started.append(self.process)
 
     @property

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from search_runs import as_on_a_terminal
 
 from kmorph.report import Progress
 from kmorph.report.progress import is_live
@@ -219,8 +220,9 @@ def on_a_terminal(end, interrupt=False):
     main, other = pty.openpty()
     code = textwrap.dedent(SCRIPT).replace("END", end)
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=other, stdin=other, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", code], stdout=other, stdin=other, stderr=subprocess.PIPE, text=True,
+        preexec_fn=as_on_a_terminal,
+    )  # fmt: skip
     os.close(other)
     parts = []
     while True:

@@ -9,7 +9,7 @@ import time
 
 import psutil
 import pytest
-from search_runs import QUICK, SCRIPT, Run, check, gone
+from search_runs import QUICK, SCRIPT, Run, as_on_a_terminal, check, gone
 
 from kmorph.errors import SearchError
 
@@ -155,7 +155,8 @@ def stop_the_worker():
 @posix
 def test_the_demo_tells_where_its_models_are_when_interrupted(tmp_path):
     command = [sys.executable, "-m", "kmorph.cli", "demo", "--out", str(tmp_path / "demo")]
-    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    demo = subprocess.Popen(command, text=True, preexec_fn=as_on_a_terminal, **pipes)
     read, until = [], time.monotonic() + 60
     while not any("model 0" in line for line in read):
         assert time.monotonic() < until
