@@ -278,7 +278,7 @@ class Surrogate:
         return mean, solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
 
     def _covariances(self, points: Sequence[Candidate]) -> np.ndarray:
-        """k(points, known), a block at a time: the kernel's parts take ten times the memory of their sum."""
+        """k(points, known), a block at a time: a kernel's parts take several times what their sum does."""
         blocks = [points[i : i + _BLOCK] for i in range(0, len(points), _BLOCK)]
         return np.concatenate([self.kernel_(block, self._points) for block in blocks])
 

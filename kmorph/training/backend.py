@@ -83,7 +83,8 @@ def load_backend(threads: int | None = None, devices: bool = True) -> str:
     ----------
     threads : int, optional
         Processor cores that it should keep busy. TensorFlow's operations rather run side by side than share
-        cores: those of small networks are too short for that. None: the backend's own choice.
+        cores: those of small networks are too short for that; without a GPU its optimiser of graphs is left
+        out. None: the backend's own choice.
     devices : bool, default=True
         False: TensorFlow's devices can still be set up differently, and start when first used.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -210,7 +209,7 @@ def test_each_pair_is_computed_once(monkeypatch):
         return distances(landmark, graphs)
 
     monkeypatch.setattr(edit, "distances", counted)
-    monkeypatch.setattr(edit, "_known", OrderedDict())
+    edit._distances_from.cache_clear()
     rng = np.random.default_rng(6)
     graphs = family(rng, 12)
     for some in (graphs[:5], graphs[3:9]):

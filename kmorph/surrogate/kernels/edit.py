@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,6 @@ from kmorph.surrogate.kernels.base import PointKernel, Recent, gaussian, remembe
 from kmorph.surrogate.landmarks import Landmarks, default_landmarks
 
 _MOST_LANDMARKS = 64  # twice as many as the surrogate measures from; they change while a search goes on
-_known: OrderedDict[int, Recent[float]] = OrderedDict()  # key of a landmark: distances from it
-_lock = threading.Lock()
 
 
 class EditDistanceKernel(PointKernel):
@@ -82,10 +79,11 @@ def embed(points: Sequence[Point], landmarks: Landmarks) -> np.ndarray:
 
 def _distances(landmark: Graph, graphs: dict[int, Graph]) -> list[float]:
     """From a landmark to each of n graphs given by their keys; each pair is computed once."""
-    key = encode(landmark).key
-    with _lock:
-        known = _known.setdefault(key, Recent())
-        _known.move_to_end(key)
-        if len(_known) > _MOST_LANDMARKS:
-            _known.popitem(last=False)
+    known = _distances_from(encode(landmark).key)
     return known.of(graphs, lambda new: distances(landmark, new).tolist())
+
+
+@lru_cache(_MOST_LANDMARKS)
+def _distances_from(key: int) -> Recent[float]:
+    """What is known of the distances from the landmark with this key."""
+    return Recent()
