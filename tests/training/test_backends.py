@@ -96,3 +96,20 @@ def test_the_backend_is_found_where_keras_looks(monkeypatch, tmp_path):
     assert backend_name() == "torch"
     (tmp_path / "keras.json").write_text("no JSON")
     assert backend_name() == "tensorflow"
+
+
+def test_workers_without_a_gpu_leave_out_grappler():
+    """In the process of a program that uses kmorph TensorFlow stays as it was."""
+    code = (
+        "from kmorph.training.backend import load_backend; load_backend({}); import tensorflow as tf; "
+        "gpus = tf.config.list_physical_devices('GPU'); "
+        "options = tf.config.optimizer.get_experimental_options(); "
+        "print(not gpus, options.get('disable_meta_optimizer', False))"
+    )
+    worker, program = (
+        subprocess.run(
+            [sys.executable, "-c", code.format(threads)], capture_output=True, text=True
+        ).stdout.split()
+        for threads in ("1", "")
+    )
+    assert worker[0] == worker[1] and program[1] == "False"
