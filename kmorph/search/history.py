@@ -153,10 +153,10 @@ class History:
         if not path.exists():
             return False
         try:
-            with contextlib.closing(_connect(path, "rw", timeout)) as connection:
+            with _told(path), contextlib.closing(_connect(path, "rw", timeout)) as connection:
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 return bool(version or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone())
-        except (sqlite3.Error, SearchError):
+        except SearchError:
             return True
 
     @property
@@ -296,7 +296,7 @@ def _told(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into `SearchError` that says what to do."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # sqlite3 decodes damaged names in its messages
         text = str(error)
         if "locked" in text or "busy" in text:
             advice = "another process holds it: end that process or try again later"

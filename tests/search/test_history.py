@@ -297,6 +297,9 @@ DAMAGE = {
     "no format in meta": edit("DELETE FROM meta WHERE key = 'format_version'"),
     "meta not JSON": edit("UPDATE meta SET value = '['"),
     "trigger": edit("CREATE TRIGGER t AFTER INSERT ON models BEGIN DELETE FROM models; END"),
+    "schema that is no text": lambda file: file.write_bytes(
+        file.read_bytes().replace(b"TABLE meta", b"TABLE\xf9meta")
+    ),
     "endless view": edit(
         "DROP TABLE models; CREATE VIEW models AS WITH RECURSIVE c(model_id, record) AS "
         "(SELECT 1, '' UNION ALL SELECT model_id + 1, '' FROM c) SELECT * FROM c"
