@@ -38,6 +38,7 @@ class Population:
         self.records: dict[int | None, Record] = {}
         self.structures: dict[int, Graph] = {}
         self.weightless: set[int] = set()
+        self._steps: dict[int | None, tuple[int, float]] = {}
 
     @classmethod
     def read(cls, records: Iterable[Record], file_of: Callable[[int], Path]) -> Population:
@@ -68,15 +69,18 @@ class Population:
 
     def add(self, record: Record, graph: Graph) -> None:
         """Take in a model that was recorded."""
-        assert record.model_id is not None
-        self.records[record.model_id] = record
-        self.structures[record.model_id] = graph.without_weights()
+        self.structures[self._add_record(record)] = graph.without_weights()
 
     def add_damaged(self, record: Record) -> None:
         """Take in a model whose file cannot be read: it is told of, and not built on."""
+        self.weightless.add(self._add_record(record))
+
+    def _add_record(self, record: Record) -> int:
         assert record.model_id is not None
         self.records[record.model_id] = record
-        self.weightless.add(record.model_id)
+        # The very same in the paths of all descendants: paths are as many as models, and as long as lineages.
+        self._steps[record.model_id] = record.model_id, float(record.lineage_images)
+        return record.model_id
 
     def lineage(self, record: Record) -> list[Record]:
         """A record and its ancestors, back to the start."""
@@ -128,11 +132,7 @@ class Population:
             lineage_images=record.lineage_images,
             images_per_second=record.images_per_second,
             hyperparameters=record.hyperparameters,
-            path=tuple(
-                (r.model_id, r.lineage_images)
-                for r in reversed(self.lineage(record))
-                if r.model_id is not None
-            ),
+            path=tuple(self._steps[ancestor.model_id] for ancestor in reversed(self.lineage(record))),
         )
 
     def expected(self, candidate: Candidate, model_id: int, planner: Planner) -> Observation:
@@ -146,7 +146,7 @@ class Population:
         planner : Planner
         """
         (unmeasured,) = self.unmeasured([candidate], planner)
-        path = (*unmeasured.path, (model_id, unmeasured.lineage_images))
+        path = (*unmeasured.path, (model_id, float(unmeasured.lineage_images)))
         return dataclasses.replace(unmeasured, model_id=model_id, path=path)
 
     def unmeasured(self, candidates: Iterable[Candidate], planner: Planner) -> list[Observation]:
