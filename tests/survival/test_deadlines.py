@@ -63,6 +63,7 @@ def test_limits_are_kept_cold_and_warm(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", [5, 10, 30, 60])
 def test_longer_limits_are_kept_too(tmp_path, first):
     check_limits(tmp_path, first, 60, 30, 10, 5)
