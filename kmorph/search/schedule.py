@@ -17,10 +17,9 @@ DECAY_SHARES = ((120.0, 0.45), (300.0, 0.6))
 # brings is less than what the images it costs would have.
 GROWTH_EPOCHS = 15.0
 LONGEST_DECAY = 12 * 3600.0  # seconds; more is better spent on searching
-SLICES = (8, 12)  # fewest and most candidates in the stable phase
+SLICES = 12  # candidates in the stable phase
 MANY_SLICES = 3600.0  # seconds of time limit from which there are more, by its square root
 GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at all
-SECONDS_PER_SLICE = 15.0  # the number of slices grows with the time limit by this
 # Where an epoch takes longer than a slice, slices are fewer, so that compiling and evaluating do not eat
 # them: each trains for so many epochs, or for so many times its overhead if that is less.
 EPOCHS_OF_SLICE = 1.5
@@ -91,9 +90,7 @@ class Schedule:
         """Training time of one candidate of the stable phase, its overhead taken off."""
         if self.time_limit is None:
             return None
-        fewest, most = SLICES
-        most *= max(1.0, (self.time_limit / MANY_SLICES) ** 0.5)
-        number = min(most, max(fewest, self.time_limit / SECONDS_PER_SLICE))
+        number = SLICES * max(1.0, (self.time_limit / MANY_SLICES) ** 0.5)
         stable = (1 - MARGIN) * self.time_limit - self._decay_seconds
         if not self.may_grow:
             return max(1.0, stable - self._overhead)
