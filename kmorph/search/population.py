@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+
 from kmorph.errors import GraphError
 from kmorph.graph import Graph
 from kmorph.graph.file import load_structure
@@ -14,8 +16,12 @@ from kmorph.search.planning import Planner
 from kmorph.search.propose import Observation
 from kmorph.search.record import Record, best_record, discarded_seconds
 from kmorph.search.settings import Candidate
+from kmorph.surrogate.subset import representative
 
 logger = logging.getLogger("kmorph.search")
+
+MOST_OBSERVED = 500
+"""Models that the surrogate learns from: with ever more, proposals would take ever more time and memory."""
 
 
 class Population:
@@ -118,8 +124,10 @@ class Population:
         return self.failed_seconds + discarded_seconds(stable, self.best_stable())
 
     def observations(self) -> list[Observation]:
-        """What the surrogate learns from: the models of the stable phase."""
-        return [self.observation(record) for record in self.stable()]
+        """What the surrogate learns from and may grow: at most `MOST_OBSERVED` models of the stable phase."""
+        stable = self.stable()
+        chosen = representative(np.array([record.loss for record in stable], float), MOST_OBSERVED)
+        return [self.observation(stable[i]) for i in chosen]
 
     def observation(self, record: Record) -> Observation:
         """A measured model for the surrogate."""

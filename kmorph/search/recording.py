@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from kmorph.search.settling import is_worse
 from kmorph.search.worker import Result, logits_file
 
 logger = logging.getLogger("kmorph.search")
+
+MOST_REMEMBERED = 100
+"""Failed children that proposals learn from, and do not repeat."""
 
 
 def log_candidate(name: str, text: str, **details: Any) -> None:
@@ -41,7 +45,8 @@ class Recorder:
     ----------
     failed_starts : list of str
         Fingerprints.
-    failed_children : list of Candidate
+    failed_children : deque of Candidate
+        The latest.
     failures_in_a_row : int
     """
 
@@ -56,7 +61,7 @@ class Recorder:
         self.folder, self.history, self.models = folder, history, models
         self.settings, self.listener = settings, listener
         self.failed_starts: list[str] = []
-        self.failed_children: list[Candidate] = []
+        self.failed_children: deque[Candidate] = deque(maxlen=MOST_REMEMBERED)
         self.failures_in_a_row = 0
 
     def model(self, candidate: Candidate, result: Result, file: Path, state: str = "done") -> Record:

@@ -38,6 +38,7 @@ from kmorph.surrogate.kernels import (
 from kmorph.surrogate.kernels.size import size_octaves
 from kmorph.surrogate.kernels.training import log_budget
 from kmorph.surrogate.landmarks import choose_landmarks, default_landmarks
+from kmorph.surrogate.subset import representative
 
 SLOPE = 0.3
 """Prior for how log cross-entropy falls with the logarithm of the examples seen."""
@@ -284,21 +285,20 @@ class Surrogate:
 
     def _must_learn(self, n: int) -> bool:
         learned = getattr(self, "_learned_from", 0)
-        return not learned or (n != learned and (n < _ALWAYS_BELOW or n >= _REFIT_GROWTH * learned))
+        if not learned or (n != learned and (n < _ALWAYS_BELOW or n >= _REFIT_GROWTH * learned)):
+            return True
+        # Of a long search it is always the same number, but not the same models.
+        self._fits += 1
+        return self._fits >= max(learned, _ALWAYS_BELOW)
 
     def _learn(self, candidates: list[Candidate], z: np.ndarray) -> None:
         """Find the kernel's parameters, from at most `_LEARN_FROM` observations."""
         prior = self.kernel if self.kernel is not None else default_kernel([c.graph for c in candidates])
-        self._learned_from = len(candidates)
+        self._learned_from, self._fits = len(candidates), 0
         if len(candidates) < FIXED_BELOW:
             self.kernel_ = prior
             return
-        chosen = np.arange(len(z))
-        if len(z) > _LEARN_FROM:
-            keep = np.union1d(np.argsort(z)[: _LEARN_FROM // 3], chosen[-_LEARN_FROM // 3 :])
-            rest = np.setdiff1d(chosen, keep)
-            step = np.linspace(0, len(rest) - 1, _LEARN_FROM - len(keep)).astype(int)
-            chosen = np.union1d(keep, rest[step])
+        chosen = representative(z, _LEARN_FROM)
         process = GaussianProcessRegressor(prior, alpha=JITTER, optimizer=_posterior_mode(prior.theta))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -1,9 +1,9 @@
-"""What the surrogate is told of the models of a search takes no more memory than it must."""
+"""What the surrogate is told of the models of a search: enough, and no more than memory and time allow."""
 
 import tracemalloc
 
 from kmorph import starts
-from kmorph.search.population import Population
+from kmorph.search.population import MOST_OBSERVED, Population
 from kmorph.search.record import Record
 from kmorph.surrogate.kernels import LineageKernel
 
@@ -15,8 +15,8 @@ def lineage(n):
     models, graph = Population(), starts.mlp((4,), 3)
     for model_id in range(n):
         record = Record(
-            model_id=model_id, parent_id=model_id - 1 if model_id else None, state="done", loss=1.0,
-            lineage_images=1000 * (model_id + 1),
+            model_id=model_id, parent_id=model_id - 1 if model_id else None, state="done",
+            loss=1.0 + abs(model_id - 20), lineage_images=1000 * (model_id + 1),
         )  # fmt: skip
         models.add(record, graph)
     return models
@@ -39,3 +39,11 @@ def test_paths_of_a_long_lineage_are_shared():
     assert taken < 1.5 * 8 * LONG**2 / 2  # a pointer for each step
     first, last = candidates[0], candidates[-1]
     assert len(last.path) == LONG and last.path[0] is first.path[0]
+
+
+def test_of_very_many_models_the_best_and_the_latest_are_told_of():
+    models = lineage(MOST_OBSERVED + 1000)
+    told = [observation.model_id for observation in models.observations()]
+    assert len(told) == MOST_OBSERVED and told == sorted(set(told))
+    assert {20, 21, 19, MOST_OBSERVED + 999, MOST_OBSERVED + 998} < set(told)
+    assert max(b - a for a, b in zip(told, told[1:], strict=False)) < 20  # nothing is left out altogether

@@ -151,6 +151,16 @@ def test_one_more_observation_is_quick_and_keeps_the_parameters(pool):
     assert surrogate.n_observations_ == 100
 
 
+def test_parameters_are_learned_anew_when_most_of_the_observations_are_others(pool):
+    """A long search learns from always the same number of models, but not from the same ones."""
+    points, losses = pool
+    surrogate, thetas = Surrogate(), []
+    for first in range(41):
+        thetas.append(surrogate.fit(points[first : first + 20], losses[first : first + 20]).kernel_.theta)
+    changes = [i for i in range(1, 41) if not np.array_equal(thetas[i], thetas[i - 1])]
+    assert changes == [20, 40]
+
+
 def test_priors_hold_parameters_while_data_is_scarce(pool):
     points, losses = pool
     few = Surrogate().fit(points[:3], losses[:3])
