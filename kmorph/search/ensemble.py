@@ -10,22 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kmorph.errors import GraphError
-from kmorph.graph import Concat, Dense, Graph, GraphBuilder
+from kmorph.graph import Add, Concat, Dense, Graph, GraphBuilder, Rescale
 from kmorph.search.record import Record
 from kmorph.training.metrics import cross_entropies
-
-
-def can_join(graph: Graph) -> bool:
-    """Whether a graph ends in a dense layer on features, as all starts do."""
-    return isinstance(graph.layers[-1], Dense) and len(graph.node_shapes[graph.inputs[-1][0]]) == 1
 
 
 def join(graphs: Sequence[Graph]) -> Graph:
     """One graph whose output is the mean of those of several.
 
-    Each must end in a dense layer on features, shape ``(features,)``; features are put side by side, and the
-    dense layers become one with their kernels below one another, all divided by the number of graphs. For
-    logits this is the normalised geometric mean of the predicted probabilities.
+    Where each ends in a dense layer on features, shape ``(features,)``, as all starts do, features are put
+    side by side, and the dense layers become one with their kernels below one another, all divided by the
+    number of graphs. A network that grew may end otherwise, as with a skip connection to its output; then
+    outputs are added and divided. For logits this is the normalised geometric mean of the predicted
+    probabilities.
 
     Parameters
     ----------
@@ -39,7 +36,7 @@ def join(graphs: Sequence[Graph]) -> Graph:
     Raises
     ------
     GraphError
-        If shapes differ, or a graph ends in another layer.
+        If shapes differ.
 
     References
     ----------
@@ -47,8 +44,6 @@ def join(graphs: Sequence[Graph]) -> Graph:
     """
     first = graphs[0]
     for graph in graphs:
-        if not can_join(graph):
-            raise GraphError("only graphs that end in a dense layer on features can be joined")
         if (graph.input_shape, graph.output_shape) != (first.input_shape, first.output_shape):
             raise GraphError(
                 f"graphs of different shapes cannot be joined: {first.input_shape} to {first.output_shape} "
@@ -57,9 +52,14 @@ def join(graphs: Sequence[Graph]) -> Graph:
     if len(graphs) == 1:
         return first
     builder = GraphBuilder(first.input_shape)
-    features = [_add_features(builder, graph) for graph in graphs]
     trained = all(graph.has_weights for graph in graphs)
-    builder.add(Concat(), *features, weights={} if trained else None)
+    none: dict[str, np.ndarray] | None = {} if trained else None
+    if not all(map(_ends_in_dense, graphs)):
+        outputs = [_add_layers(builder, graph, len(graph.layers)) for graph in graphs]
+        builder.add(Rescale(1 / len(graphs)), builder.add(Add(), *outputs, weights=none), weights=none)
+        return builder.build()
+    features = [_add_layers(builder, graph, len(graph.layers) - 1) for graph in graphs]
+    builder.add(Concat(), *features, weights=none)
     weights = None
     if trained:
         last = [graph.layer_weights(len(graph.layers) - 1) for graph in graphs]
@@ -72,13 +72,17 @@ def join(graphs: Sequence[Graph]) -> Graph:
     return builder.build()
 
 
-def _add_features(builder: GraphBuilder, graph: Graph) -> int:
-    """Add all layers of a graph but the last; returns the node that the last one would read."""
+def _ends_in_dense(graph: Graph) -> bool:
+    return isinstance(graph.layers[-1], Dense) and len(graph.node_shapes[graph.inputs[-1][0]]) == 1
+
+
+def _add_layers(builder: GraphBuilder, graph: Graph, most: int) -> int:
+    """Add the first layers of a graph; returns the node that the next one, or the user, would read."""
     nodes = [0]
-    for i, layer in enumerate(graph.layers[:-1]):
+    for i, layer in enumerate(graph.layers[:most]):
         weights = graph.layer_weights(i) if graph.has_weights else None
         nodes.append(builder.add(layer, *(nodes[n] for n in graph.inputs[i]), weights=weights))
-    return nodes[graph.inputs[-1][0]]
+    return nodes[graph.inputs[most][0] if most < len(graph.layers) else -1]
 
 
 def choose_members(

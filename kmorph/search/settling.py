@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kmorph.graph import Graph
-from kmorph.search.ensemble import can_join, choose_members, join
+from kmorph.search.ensemble import choose_members, join
 from kmorph.search.folder import RunFolder
 from kmorph.search.planning import Planner
 from kmorph.search.population import Population
@@ -125,17 +125,17 @@ class Settling:
         best = self.models.best_stable()
         if best is None:
             return []
-        joinable = [r for r in self.models.growable() if can_join(self.models.structures[r.model_id or 0])]
+        growable = self.models.growable()
         least = 2 if self.settings.ensemble is True else 1
         most = max(least, self.schedule.affordable_members(best.images_per_second, self.settings.n_train))
         if self.schedule.max_models is not None:
             most = min(most, self.schedule.max_models - len(self.models) - 1)
-        if not self.settings.ensemble or best not in joinable or most < 2:
+        if not self.settings.ensemble or most < 2:
             return [best]
-        files = {record.model_id or 0: folder.logits_file(record.model_id) for record in joinable}
+        files = {record.model_id or 0: folder.logits_file(record.model_id) for record in growable}
         logits = {i: np.load(file, allow_pickle=False) for i, file in files.items() if file.exists()}
         y = np.load(folder.scratch / "y_val.npy", allow_pickle=False)
-        return choose_members(joinable, logits, y, self._fits, most, least)
+        return choose_members(growable, logits, y, self._fits, most, least)
 
     def _fits(self, members: list[Record]) -> bool:
         """Whether a mean of these keeps the limits that the user set."""

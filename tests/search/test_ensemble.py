@@ -5,7 +5,8 @@ import pytest
 
 from kmorph import starts
 from kmorph.errors import GraphError
-from kmorph.graph import Activation, Dense, Graph, Normalize
+from kmorph.graph import Dense, Graph, Normalize
+from kmorph.morphs import AddSkip
 from kmorph.search.ensemble import choose_members, join
 from kmorph.search.record import Record
 from kmorph.training.metrics import cross_entropies
@@ -38,12 +39,23 @@ def test_a_missing_bias_is_zero():
     np.testing.assert_array_equal(joined.layer_weights(len(joined.layers) - 1)["bias"], 0)
 
 
+def test_networks_with_a_skip_connection_to_the_output_are_averaged_too():
+    graph = make("cnn", 0)
+    grown = AddSkip(0, len(graph.layers)).apply(graph, rng=0)
+    assert not isinstance(grown.layers[-1], Dense)
+    for graphs in ([grown, graph], [graph, grown, grown]):
+        joined = join(graphs)
+        x = np.random.default_rng(0).normal(3, 2, (5, 8, 8, 1)).astype(np.float32)
+        outputs = [np.asarray(one.to_keras()(x, training=False)) for one in graphs]
+        got = np.asarray(joined.to_keras()(x, training=False))
+        np.testing.assert_allclose(got, np.mean(outputs, axis=0), rtol=1e-4, atol=1e-5)
+        assert joined.has_weights and joined.n_parameters == sum(one.n_parameters for one in graphs)
+        assert joined.without_weights() == join([one.without_weights() for one in graphs])
+
+
 def test_what_cannot_be_joined_is_told():
-    graph = Graph((4,), [Dense(3)], [[0]])
-    with pytest.raises(GraphError, match="end in a dense layer"):
-        join([graph, Graph((4,), [Dense(3), Activation("relu")], [[0], [1]])])
     with pytest.raises(GraphError, match="different shapes"):
-        join([graph, Graph((4,), [Dense(2)], [[0]])])
+        join([Graph((4,), [Dense(3)], [[0]]), Graph((4,), [Dense(2)], [[0]])])
 
 
 def record(model_id, loss):
