@@ -175,6 +175,7 @@ class Surrogate:
 
         if self._must_learn(len(good)):
             self._learn(good, z)
+        self._fits += 1
         self.n_observations_ = len(good)
         self._condition(points, targets, noise)
         return self
@@ -285,11 +286,11 @@ class Surrogate:
 
     def _must_learn(self, n: int) -> bool:
         learned = getattr(self, "_learned_from", 0)
-        if not learned or (n != learned and (n < _ALWAYS_BELOW or n >= _REFIT_GROWTH * learned)):
+        if not learned:
             return True
-        # Of a long search it is always the same number, but not the same models.
-        self._fits += 1
-        return self._fits >= max(learned, _ALWAYS_BELOW)
+        more = n != learned and (n < _ALWAYS_BELOW or n >= _REFIT_GROWTH * learned)
+        # In a long search they are always as many, but not the same.
+        return more or self._fits >= max(learned, _ALWAYS_BELOW)
 
     def _learn(self, candidates: list[Candidate], z: np.ndarray) -> None:
         """Find the kernel's parameters, from at most `_LEARN_FROM` observations."""
