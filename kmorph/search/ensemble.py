@@ -53,13 +53,14 @@ def join(graphs: Sequence[Graph]) -> Graph:
         return first
     builder = GraphBuilder(first.input_shape)
     trained = all(graph.has_weights for graph in graphs)
-    none: dict[str, np.ndarray] | None = {} if trained else None
+    no_weights: dict[str, np.ndarray] | None = {} if trained else None  # of a layer that has none to train
     if not all(map(_ends_in_dense, graphs)):
         outputs = [_add_layers(builder, graph, len(graph.layers)) for graph in graphs]
-        builder.add(Rescale(1 / len(graphs)), builder.add(Add(), *outputs, weights=none), weights=none)
+        total = builder.add(Add(), *outputs, weights=no_weights)
+        builder.add(Rescale(1 / len(graphs)), total, weights=no_weights)
         return builder.build()
     features = [_add_layers(builder, graph, len(graph.layers) - 1) for graph in graphs]
-    builder.add(Concat(), *features, weights=none)
+    builder.add(Concat(), *features, weights=no_weights)
     weights = None
     if trained:
         last = [graph.layer_weights(len(graph.layers) - 1) for graph in graphs]
@@ -76,13 +77,13 @@ def _ends_in_dense(graph: Graph) -> bool:
     return isinstance(graph.layers[-1], Dense) and len(graph.node_shapes[graph.inputs[-1][0]]) == 1
 
 
-def _add_layers(builder: GraphBuilder, graph: Graph, most: int) -> int:
-    """Add the first layers of a graph; returns the node that the next one, or the user, would read."""
+def _add_layers(builder: GraphBuilder, graph: Graph, number: int) -> int:
+    """Add the first layers of a graph; returns the node that the next one reads, or the output after all."""
     nodes = [0]
-    for i, layer in enumerate(graph.layers[:most]):
+    for i, layer in enumerate(graph.layers[:number]):
         weights = graph.layer_weights(i) if graph.has_weights else None
         nodes.append(builder.add(layer, *(nodes[n] for n in graph.inputs[i]), weights=weights))
-    return nodes[graph.inputs[most][0] if most < len(graph.layers) else -1]
+    return nodes[graph.inputs[number][0] if number < len(graph.layers) else -1]
 
 
 def choose_members(
