@@ -72,7 +72,8 @@ def run_search(seed: int, seconds: float) -> dict:
 def run_start(seed: int, seconds: float, start: str) -> dict:
     from kmorph import ImageClassifier, starts
     from kmorph.data.split import stratified_split, validation_fraction
-    from kmorph.search.planning import POWER, augmentation_for
+    from kmorph.search.strategy.planning import augmentation_for
+    from kmorph.search.workers.calibration import POWER
     from kmorph.training.backend import load_backend
     from kmorph.training.examples import Data
     from kmorph.training.plan import Hyperparameters, Plan
@@ -92,7 +93,7 @@ def run_start(seed: int, seconds: float, start: str) -> dict:
     plan = Plan(
         phase="decay",
         seconds=seconds - 10,
-        deadline=begun + seconds,
+        seconds_left=seconds,
         merge_validation=True,
         hyperparameters=settings,
         seed=seed,

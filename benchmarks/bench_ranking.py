@@ -25,7 +25,7 @@ from record_ranking_pools import POOLS, RESULTS, load, read, rebuild
 from scipy.stats import spearmanr
 from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
 
-from kmorph.surrogate import Candidate, EditDistanceKernel, Surrogate, WeisfeilerLehmanKernel
+from kmorph.surrogate import EditDistanceKernel, Surrogate, TrainedGraph, WeisfeilerLehmanKernel
 from kmorph.surrogate.kernels import SizeKernel
 
 TOP = 5
@@ -66,7 +66,7 @@ class RecordedPool:
             [[whole[key][seed]["loss"] for seed in (0, 1)] for key in sorted(whole, key=str)]
         )
         self.parents = np.array([entry["index"] for entry in self.entries])
-        self.candidates = [self._candidate(entry, data) for entry in self.entries]
+        self.candidates = [self._point(entry, data) for entry in self.entries]
         self.is_b = POOLS[name].kind == "b"
         # Pool B: each parent as a search knows it when it chooses among the children.
         before = {
@@ -74,15 +74,13 @@ class RecordedPool:
             for key, seeds in whole.items()
             if self.is_b
         }
-        self.parent_candidates = [
-            self._candidate({**entry, "images": 0}, data) for entry, _ in before.values()
-        ]
+        self.parent_candidates = [self._point({**entry, "images": 0}, data) for entry, _ in before.values()]
         self.parent_losses = [float(np.exp(np.log(losses).mean())) for _, losses in before.values()]
 
-    def _candidate(self, entry: dict, data: object) -> Candidate:
+    def _candidate(self, entry: dict, data: object) -> TrainedGraph:
         before = entry.get("parent_images", 0)
         path = ((entry["index"], before),) if before else ()
-        return Candidate(rebuild(entry, data), (), before + entry["images"], path)
+        return TrainedGraph(rebuild(entry, data), (), before + entry["images"], path)
 
     def baselines(self) -> dict[str, np.ndarray]:
         """Scores that need no model; the lower, the better."""

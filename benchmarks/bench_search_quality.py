@@ -2,7 +2,7 @@
 
 All arms share starts, schedule, training and seconds; they differ in who chooses the next child.
 
-- ``full``: `kmorph.search.propose`.
+- ``full``: `kmorph.search.strategy.propose.SurrogateProposer`.
 - ``random``: a random measured model, one to three random morphs.
 - ``best-first``: the model with the lowest loss so far, one to three random morphs.
 
@@ -52,11 +52,11 @@ def without_model(pick):
     """A proposer that grows the observation which `pick` chooses, by random morphs."""
     from kmorph import morphs
     from kmorph.morphs import Limits
-    from kmorph.search.propose import Proposal
+    from kmorph.search.strategy.proposal import Proposal
 
-    def proposer(observations, *, rng=None, kinds=None, expected=None, parents=None, **_):
-        rng = np.random.default_rng(rng)
-        possible = [*observations, *([] if expected is None else [expected])]
+    def proposer(situation, rng):
+        expected, parents, kinds = situation.expected, situation.parents, situation.kinds
+        possible = [*situation.observations, *([] if expected is None else [expected])]
         parent = pick([o for o in possible if parents is None or o.model_id in parents], rng)
         graph, steps = parent.graph.without_weights(), []
         bound = Limits(max_flops=int(1.5 * graph.flops))

@@ -22,8 +22,10 @@ import sklearn
 
 from kmorph import __version__
 from kmorph.graph import Activation, Add, BatchNorm, Conv, Dense, GlobalPool, Graph, GraphBuilder, chain
-from kmorph.search.propose import Observation, propose
-from kmorph.surrogate import Candidate, Surrogate, distances, encoding
+from kmorph.search.strategy.observe import Observation
+from kmorph.search.strategy.proposal import Situation
+from kmorph.search.strategy.propose import SurrogateProposer
+from kmorph.surrogate import Surrogate, TrainedGraph, distances, encoding
 from kmorph.surrogate.kernels import edit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -107,17 +109,20 @@ def main() -> None:
         results[f"plain pairwise / ours, {n:,}"] = plain * n / results[f"one graph against {n:,}"]
 
     known = observations(rng, graphs)
-    candidates = [o.as_candidate() for o in known]
+    candidates = [o.as_trained() for o in known]
     losses = [float(o.loss) for o in known if o.loss is not None]
     edit._distances_from.cache_clear()
     surrogate = Surrogate()
     results["fit 1,000 from cold"] = best_of(1, lambda: surrogate.fit(candidates, losses))
-    one = Candidate(next(fresh), candidates[-1].hyperparameters, 2e4, candidates[-1].path)
+    one = TrainedGraph(next(fresh), candidates[-1].hyperparameters, 2e4, candidates[-1].path)
     surrogate.predict([one])  # its distances are known now
     results["predict one, 1,000 evaluated"] = best_of(10, lambda: surrogate.predict([one]))
     results["add one to 1,000"] = best_of(1, lambda: surrogate.fit([*candidates, one], [*losses, 0.5]))
     results["next proposal, 1,000 evaluated"] = best_of(
-        1, lambda: propose(known, rng=0, time_left=600.0, surrogate=surrogate)
+        1,
+        lambda: SurrogateProposer(surrogate)(
+            Situation(known, time_left=600.0, seconds=2.0), np.random.default_rng(0)
+        ),
     )
 
     for name, value in results.items():

@@ -20,7 +20,7 @@ import numpy as np
 import kmorph
 from kmorph import ImageClassifier, datasets, starts
 from kmorph.data import LabelCodec, check_images, check_sample_weight, stratified_split
-from kmorph.search.executors import InlineExecutor
+from kmorph.search.workers.pool import InlineExecutor
 from kmorph.surrogate import EditDistanceKernel, WeisfeilerLehmanKernel, distances, edit_distance
 
 

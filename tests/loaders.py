@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import kmorph
 from kmorph import Graph, starts
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
-from kmorph.search.record import Record
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import History
+from kmorph.search.store.record import FailureRecord, ModelRecord
 
 N_MODELS = 3
 
@@ -43,7 +43,7 @@ def _search(folder: Path) -> None:
         for model_id in range(N_MODELS):
             graph.save(run.model_file(model_id))
             history.add(
-                Record(
+                ModelRecord(
                     model_id=model_id,
                     parent_id=model_id - 1 if model_id else None,
                     state="done",
@@ -53,7 +53,7 @@ def _search(folder: Path) -> None:
                     fingerprint=graph.fingerprint,
                 )
             )
-        history.add_failure(Record(model_id=None, state="failed", reason="out of memory"))
+        history.add_failure(FailureRecord(reason="out of memory"))
 
 
 def _read_search(folder: Path) -> None:

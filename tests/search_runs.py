@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from kmorph.graph import Graph
 from kmorph.search import load_searcher
-from kmorph.search.folder import RunFolder
+from kmorph.search.store.folder import RunFolder
 
 SCRIPT = """
 import json, sys

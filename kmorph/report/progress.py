@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -20,7 +19,17 @@ from rich.table import Table
 from rich.text import Text
 
 from kmorph.report.table import change_of, metric_name, models_table, number, plain, reason_of
-from kmorph.search.record import Record, best_record
+from kmorph.search.events import (
+    CandidateFailed,
+    CandidateProgress,
+    CandidateStarted,
+    Event,
+    ModelRecorded,
+    SearchFinished,
+    SearchStarted,
+)
+from kmorph.search.store.ranking import best_record
+from kmorph.search.store.record import ModelRecord, Record
 
 ROWS = 12  # models in the live table; the best is always among them
 REFRESH_SECONDS = 0.5
@@ -40,7 +49,7 @@ def is_live(stream: TextIO) -> bool:
 
 
 class Progress:
-    """Shows how a search goes on. A search calls its methods; none of them ever raises.
+    """Shows how a search goes on: a listener of its events, which never raises.
 
     On a terminal there is a live display: time, the candidate in training, the latest models. When it ends,
     in whichever way, the cursor is back and the table of all models stays. Elsewhere (pipes, files,
@@ -52,12 +61,12 @@ class Progress:
     stream : text file, default=sys.stdout
         Where to write.
     objective : str, default="accuracy"
-        What makes a model the best so far; see `kmorph.search.record.best_record`.
+        What makes a model the best so far; see `kmorph.search.store.record.best_record`.
 
     Examples
     --------
     >>> with Progress() as progress:  # doctest: +SKIP
-    ...     progress.search_started(folder, time_limit=60.0, resumed=0)
+    ...     progress(SearchStarted(folder, time_limit=60.0, resumed=0))
     """
 
     def __init__(self, stream: TextIO | None = None, objective: str = "accuracy") -> None:
@@ -69,72 +78,66 @@ class Progress:
         self._began = time.monotonic()
         self._resumed = 0
         self._records: list[Record] = []
-        self._best: Record | None = None
+        self._best: ModelRecord | None = None
         self._candidate: dict[str, Any] = {}
 
-    def search_started(self, path: Path, time_limit: float | None, resumed: int) -> None:
-        """Begin. `time_limit` in seconds; `resumed` is the number of models that are there already."""
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
         with self._guarded():
-            self.close()
-            self._time_limit, self._resumed = time_limit, resumed
-            self._began = time.monotonic()
-            self._records, self._best, self._candidate = [], None, {}
-            place = plain(str(path))
-            limit = "without a time limit" if time_limit is None else f"for {_seconds(time_limit)}"
-            if resumed:
-                self._say(f"Going on {limit} with the search in {place}, {_count(resumed, 'model')} so far")
-            else:
-                self._say(f"Searching {limit} in {place}")
-            if is_live(self._stream):
-                self._display = _Display(self._stream, self._render)
-                self._display.start()
+            match event:
+                case SearchStarted():
+                    self._begin(event)
+                case CandidateStarted():
+                    self._candidate = {"text": _of_candidate(event), "began": time.monotonic()}
+                case CandidateProgress():
+                    self._candidate.update(loss=event.loss, progress=event.progress)
+                case ModelRecorded():
+                    self._show_model(event.record)
+                case CandidateFailed():
+                    self._show_failure(event)
+                case SearchFinished():
+                    self._end(event)
 
-    def candidate_started(
-        self, change: str, parent_id: int | None, n_parameters: int, phase: str, seconds: float | None
-    ) -> None:
-        """A candidate goes into training, for `seconds` (None: not known) beside building and compiling."""
-        with self._guarded():
-            row = {"change": change, "parent_id": parent_id}
-            self._candidate = {
-                "text": f"{change_of(row)}{_from(parent_id)}, {n_parameters:,} parameters, {plain(phase)}",
-                "began": time.monotonic(),
-            }
+    def _begin(self, event: SearchStarted) -> None:
+        self.close()
+        self._time_limit, self._resumed = event.time_limit, event.resumed
+        self._began = time.monotonic()
+        self._records, self._best, self._candidate = [], None, {}
+        place = plain(str(event.path))
+        limit = "without a time limit" if event.time_limit is None else f"for {_seconds(event.time_limit)}"
+        if event.resumed:
+            models = _count(event.resumed, "model")
+            self._say(f"Going on {limit} with the search in {place}, {models} so far")
+        else:
+            self._say(f"Searching {limit} in {place}")
+        if is_live(self._stream):
+            self._display = _Display(self._stream, self._render)
+            self._display.start()
 
-    def candidate_progress(self, event: dict[str, Any]) -> None:
-        """News from the candidate in training: `images`, `loss`, `progress` from 0 to 1, `time`."""
-        with self._guarded():
-            self._candidate.update(event)
+    def _show_model(self, record: ModelRecord) -> None:
+        self._records.append(record)
+        self._candidate = {}
+        self._best = best_record([*([self._best] if self._best else []), record], self._objective)
+        if self._display is None:
+            mark = " (best so far)" if self._best is record and not self._resumed else ""
+            self._say_line(record, f"model {record.model_id}", ", ".join(_measured(record)) + mark)
 
-    def candidate_recorded(self, record: Record) -> None:
-        """A candidate was trained, evaluated and written down."""
-        with self._guarded():
-            self._records.append(record)
-            self._candidate = {}
-            self._best = best_record([*([self._best] if self._best else []), record], self._objective)
-            if self._display is None:
-                mark = " (best so far)" if self._best is record and not self._resumed else ""
-                self._say_line(record, f"model {record.model_id}", ", ".join(_measured(record)) + mark)
+    def _show_failure(self, event: CandidateFailed) -> None:
+        self._records.append(event.record)
+        self._candidate = {}
+        if self._display is None:
+            self._say_line(event.record, "failed", reason_of(event.record.to_dict()))
 
-    def candidate_failed(self, record: Record) -> None:
-        """A candidate failed; its record tells why."""
-        with self._guarded():
-            self._records.append(record)
-            self._candidate = {}
-            if self._display is None:
-                self._say_line(record, "failed", reason_of(record.to_dict()))
-
-    def search_finished(self, best: Record | None) -> None:
-        """The end; `best` is the best model of the whole search, those of earlier fits included."""
-        with self._guarded():
-            self._best = best
-            self.close()
-            models = sum(record.model_id is not None for record in self._records)
-            failed = len(self._records) - models
-            counts = _count(models, "model") + (f", {failed} failed" if failed else "")
-            text = f"Search ended after {_seconds(time.monotonic() - self._began)}: {counts}"
-            if best is not None:
-                text += "; best is " + ", ".join([f"model {best.model_id}", *_metrics(best)])
-            self._say(text)
+    def _end(self, event: SearchFinished) -> None:
+        self._best = event.best
+        self.close()
+        models = sum(isinstance(record, ModelRecord) for record in self._records)
+        failed = len(self._records) - models
+        counts = _count(models, "model") + (f", {failed} failed" if failed else "")
+        text = f"Search ended after {_seconds(time.monotonic() - self._began)}: {counts}"
+        if event.best is not None:
+            text += "; best is " + ", ".join([f"model {event.best.model_id}", *_metrics(event.best)])
+        self._say(text)
 
     def message(self, text: str) -> None:
         """A note for the user, at any time."""
@@ -208,7 +211,7 @@ class Progress:
     def _latest(self, most: int) -> list[Record]:
         """The last candidates; the best model takes the first place if it is not among them."""
         shown, best = self._records[-most:], self._best
-        if best is not None and all(record.model_id != best.model_id for record in shown):
+        if best is not None and all(getattr(record, "model_id", None) != best.model_id for record in shown):
             shown = [best, *shown[-most + 1 :]]
         return shown
 
@@ -267,6 +270,11 @@ class _Display:
                 self._live.refresh()
 
 
+def _of_candidate(event: CandidateStarted) -> str:
+    change = change_of({"change": event.change, "parent_id": event.parent_id})
+    return f"{change}{_from(event.parent_id)}, {event.n_parameters:,} parameters, {plain(event.phase)}"
+
+
 def _time_bar(elapsed: float, limit: float | None) -> Table:
     row = Table.grid(padding=(0, 1), expand=True)
     row.add_column(ratio=1)
@@ -276,11 +284,11 @@ def _time_bar(elapsed: float, limit: float | None) -> Table:
     return row
 
 
-def _measured(record: Record) -> list[str]:
+def _measured(record: ModelRecord) -> list[str]:
     return [f"{record.n_parameters:,} parameters", *_metrics(record), _seconds(record.seconds)]
 
 
-def _metrics(record: Record) -> list[str]:
+def _metrics(record: ModelRecord) -> list[str]:
     if record.is_unmeasured:
         return ["trained on all data"]
     values = {metric_name([record.to_dict()]): record.metric_value, "loss": record.loss}

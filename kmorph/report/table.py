@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from kmorph.search.record import Record
+    from kmorph.search.store.record import Record
 
 ABSENT = "–"
 FAILED_ID = "×"

@@ -6,18 +6,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kmorph.search.loop import Search, Settings
-    from kmorph.search.record import Record
-    from kmorph.search.searcher import Searcher, load_searcher
+    from kmorph.search.loop import Search
+    from kmorph.search.settings import Settings
+    from kmorph.search.store.reader import Searcher, load_searcher
+    from kmorph.search.store.record import FailureRecord, ModelRecord
+    from kmorph.search.workers.pool import InlineExecutor
 
-__all__ = ["Record", "Search", "Searcher", "Settings", "load_searcher"]
+__all__ = [
+    "FailureRecord",
+    "InlineExecutor",
+    "ModelRecord",
+    "Search",
+    "Searcher",
+    "Settings",
+    "load_searcher",
+]
 
 _HOMES = {
-    "Record": "kmorph.search.record",
+    "FailureRecord": "kmorph.search.store.record",
+    "InlineExecutor": "kmorph.search.workers.pool",
+    "ModelRecord": "kmorph.search.store.record",
     "Search": "kmorph.search.loop",
-    "Searcher": "kmorph.search.searcher",
-    "Settings": "kmorph.search.loop",
-    "load_searcher": "kmorph.search.searcher",
+    "Searcher": "kmorph.search.store.reader",
+    "Settings": "kmorph.search.settings",
+    "load_searcher": "kmorph.search.store.reader",
 }
 
 

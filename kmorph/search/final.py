@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
 from kmorph.errors import SearchError
 from kmorph.graph import Graph
-from kmorph.search.executors import WorkerProcesses
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
-from kmorph.search.interrupts import FAREWELL, terminable
-from kmorph.search.jobs import Jobs, Listener
-from kmorph.search.record import Record
-from kmorph.search.searcher import PINNED
-from kmorph.search.worker import Result, Task
+from kmorph.search.candidate import Job, Result
+from kmorph.search.events import CandidateStarted, Listener, ModelRecorded
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import PINNED, History
+from kmorph.search.store.record import ModelRecord
+from kmorph.search.workers.interrupts import FAREWELL, terminable
+from kmorph.search.workers.jobs import Jobs
+from kmorph.search.workers.pool import Pool
 from kmorph.training.plan import Plan
 
 
 def train_final(
     folder: RunFolder,
     history: History,
-    record: Record,
+    record: ModelRecord,
     data_folder: Path,
     plan: Plan,
     retrain: bool,
     listener: Listener,
-    executor: Executor | WorkerProcesses,
+    pool: Pool,
     strategy: str | bytes | None = None,
-) -> Record:
+) -> ModelRecord:
     """Train a model of a finished search on; the result takes its place and becomes the best model.
 
     Parameters
     ----------
     folder, history
         Of the search, open for writing.
-    record : Record
+    record : ModelRecord
         The model to train.
     data_folder : Path
         Where the training and validation data were saved.
@@ -47,13 +46,13 @@ def train_final(
     retrain : bool
         Whether to begin with new weights.
     listener : Listener
-    executor : concurrent.futures.Executor or WorkerProcesses
+    pool : Pool
     strategy : str or bytes, optional
         How several devices train it, as `kmorph.training.distribute.pack_strategy` gave it.
 
     Returns
     -------
-    Record
+    ModelRecord
         What the history now says of the model.
 
     Raises
@@ -61,9 +60,8 @@ def train_final(
     SearchError
         If training failed; the model is then as it was. If only the time was too short there is a warning.
     """
-    assert record.model_id is not None
     target = folder.model_file(record.model_id)
-    task = Task(
+    job = Job(
         graph_file=str(target),
         morphs=(),
         data_folder=str(data_folder),
@@ -74,15 +72,11 @@ def train_final(
         fresh=retrain,
         strategy=strategy,
     )
-    jobs: Jobs[Record] = Jobs(executor, listener)
-    listener.candidate_started(
-        "final fit, new weights" if retrain else "final fit",
-        record.model_id,
-        Graph.load(target).n_parameters,
-        plan.phase,
-        plan.seconds,
-    )
-    result, interrupt = _trained(jobs, record, task)
+    jobs: Jobs[ModelRecord] = Jobs(pool, listener)
+    change = "final fit, new weights" if retrain else "final fit"
+    n_parameters = Graph.load(target).n_parameters
+    listener(CandidateStarted(change, record.model_id, n_parameters, plan.phase, plan.seconds))
+    result, interrupt = _trained(jobs, record, job)
     if result is not None and result.cause == "late":
         warnings.warn(
             f"the time limit came before model {record.model_id} was trained and evaluated: it is as it was",
@@ -116,29 +110,29 @@ def train_final(
         state="done",
         seed=plan.seed,
     )
-    with folder.told():
-        Path(task.output_file).replace(target)
+    with folder.translated_errors():
+        Path(result.file).replace(target)
     history.update(updated)
     history.set_meta(PINNED, record.model_id)
-    listener.candidate_recorded(updated)
+    listener(ModelRecorded(updated))
     if interrupt is not None:
         raise interrupt
     return updated
 
 
 def _trained(
-    jobs: Jobs[Record], record: Record, task: Task
+    jobs: Jobs[ModelRecord], record: ModelRecord, job: Job
 ) -> tuple[Result | None, KeyboardInterrupt | SystemExit | None]:
-    """What came of a task, None if nothing did; and what ended it from outside, if that was so."""
+    """What came of a job, None if nothing did; and what ended it from outside, if that was so."""
     interrupt = None
     try:
         with terminable():
-            jobs.send(record, task)
+            jobs.send(record, job)
             found = jobs.collect()
     except (KeyboardInterrupt, SystemExit) as error:
         interrupt = error
         try:
-            Path(task.stop_file).touch()
+            Path(job.stop_file).touch()
             found = jobs.collect(FAREWELL)
         finally:
             jobs.abandon(idle=True)

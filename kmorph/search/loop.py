@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 
@@ -22,30 +21,33 @@ import numpy as np
 
 from kmorph.errors import SearchError
 from kmorph.morphs import to_json
-from kmorph.search.bounds import Bounds
-from kmorph.search.calibration import measure_power
-from kmorph.search.dispatch import Dispatcher
-from kmorph.search.executors import WorkerProcesses
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
-from kmorph.search.interrupts import FAREWELL, terminable
-from kmorph.search.jobs import Jobs, Listener
-from kmorph.search.planning import Planner
-from kmorph.search.population import Population
-from kmorph.search.propose import Proposal, propose
-from kmorph.search.record import Record
-from kmorph.search.recording import Recorder, log_candidate
-from kmorph.search.schedule import Schedule
-from kmorph.search.settings import Candidate, Settings
-from kmorph.search.settling import Settling
-from kmorph.search.worker import Result, Task
-from kmorph.surrogate import Surrogate
+from kmorph.search.candidate import Candidate, Job, Result
+from kmorph.search.events import Listener, SearchFinished, SearchStarted
+from kmorph.search.recording import Recorder
+from kmorph.search.settings import Settings
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import History
+from kmorph.search.store.models import Models
+from kmorph.search.store.record import ModelRecord
+from kmorph.search.strategy.bounds import Bounds
+from kmorph.search.strategy.observe import Observer
+from kmorph.search.strategy.planning import Planner
+from kmorph.search.strategy.proposal import Proposal, Proposer, Situation
+from kmorph.search.strategy.propose import SurrogateProposer
+from kmorph.search.strategy.schedule import Schedule
+from kmorph.search.strategy.settling import Settling
+from kmorph.search.workers.calibration import measure_power
+from kmorph.search.workers.dispatch import Dispatcher
+from kmorph.search.workers.interrupts import FAREWELL, terminable
+from kmorph.search.workers.jobs import Jobs
+from kmorph.search.workers.pool import Pool
 from kmorph.training.plan import Plan
 
 SECONDS_TO_PROPOSE = 2.0  # for scoring children, under a clock
 MOST_FAILURES = 10  # in a row, before a search gives up: then the fault is not the candidate's
 
 
+@dataclass(frozen=True)
 class Search:
     """One search in one folder.
 
@@ -58,75 +60,91 @@ class Search:
         Where the training and validation data were saved.
     settings : Settings
     listener : Listener
-    executor : concurrent.futures.Executor or WorkerProcesses
+        Called with every event.
+    pool : Pool
+        Where candidates are trained; this search's alone while it runs.
     workers : int, default=1
         Candidates trained at once.
-    proposer : callable, default=propose
-        Chooses the next child; benchmarks set others against the surrogate.
+    proposer : Proposer, default=SurrogateProposer()
+        Chooses the next child.
+    clock : callable, default=time.time
+        The time in seconds.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        history: History,
-        data_folder: Path,
-        settings: Settings,
-        listener: Listener,
-        executor: Executor | WorkerProcesses,
-        workers: int = 1,
-        proposer: Callable[..., Proposal | None] = propose,
-    ) -> None:
-        self.folder, self.history = folder, history
-        self.settings, self.listener = settings, listener
-        self.workers, self._executor, self._proposer = workers, executor, proposer
-        self.jobs: Jobs[Candidate] = Jobs(executor, listener)
-        self.models = Population.read(history.records(), folder.model_file)
-        self.recorder = Recorder(folder, history, self.models, settings, listener)
-        self._set_clock(Schedule(), cold=False)
-        self.dispatcher = Dispatcher(folder, data_folder, settings, listener, self.jobs, self.models)
-        self.bounds = Bounds(settings.limits)
-        self.surrogate = Surrogate()
-        self.prepared: Proposal | None = None
-        self._awaited: int | None = None  # model that was in training when `prepared` was chosen
-        self._discarded_before = self.models.discarded_seconds()  # in earlier runs, with time of their own
-        self._rng = np.random.default_rng([settings.seed, len(self.models)])
+    folder: RunFolder
+    history: History
+    data_folder: Path
+    settings: Settings
+    listener: Listener
+    pool: Pool
+    workers: int = 1
+    proposer: Proposer = field(default_factory=SurrogateProposer)
+    clock: Callable[[], float] = time.time
 
-    def _set_clock(self, schedule: Schedule, cold: bool) -> None:
-        self.schedule = schedule
-        self.planner = Planner(self.settings, schedule, self.models.records, cold)
-        self.settling = Settling(self.settings, schedule, self.planner, self.models)
-
-    # The algorithm.
-
-    def run(self, time_limit: float | None, begun: float) -> None:
+    def run(self, time_limit: float | None, begun: float | None = None) -> None:
         """Search until the time, or the number of models, is spent.
 
         Parameters
         ----------
         time_limit : float or None
             Seconds, counted from `begun`.
-        begun : float
-            ``time.time()`` at which the clock started.
+        begun : float, default=now
+            Moment, by the clock, at which the time began to count.
 
         Raises
         ------
         SearchError
-            If not a single model could be trained; the reasons are told.
+            If not a single model could be trained, with the reasons.
         """
-        settings = self.settings
-        models = None if settings.max_models is None else max(settings.max_models, 0)
-        cold = not getattr(self._executor, "is_ready", True)
-        self._set_clock(Schedule(time_limit, models, begun, self.workers), cold)
-        start = settings.starts[0][1]
-        self.planner.power = measure_power(self._executor, start, settings.n_train, time_limit)
+        _Loop(self, time_limit, begun).run()
+
+
+class _Loop:
+    """A search that is running: its state, and the algorithm.
+
+    Parameters
+    ----------
+    search : Search
+    time_limit, begun
+        As for `Search.run`.
+    """
+
+    def __init__(self, search: Search, time_limit: float | None, begun: float | None) -> None:
+        settings, folder, history = search.settings, search.folder, search.history
+        self.search, self.settings, self.folder, self.history = search, settings, folder, history
+        self.models = Models.read(history.records(), folder.model_file)
+        self.discarded_before = self.models.discarded_seconds()  # in earlier runs, with time of their own
+        self.rng = np.random.default_rng([settings.seed, len(self.models)])
+        most = None if settings.max_models is None else max(settings.max_models, 0)
+        self.schedule = Schedule(time_limit, most, begun, search.workers, search.clock)
+        cold, start = not search.pool.is_ready, settings.starts[0][1]
+        power = measure_power(search.pool, start, settings.n_train, time_limit)
+        self.planner = Planner(settings, self.schedule, self.models.records, power, cold)
         self.schedule.expect(self.planner.epoch_seconds(start))
-        self.listener.search_started(self.folder.path, time_limit, len(self.models))
+        self.settling = Settling(settings, self.schedule, self.planner, self.models)
+        self.observer = Observer(self.models, self.planner)
+        self.bounds = Bounds(settings.limits)
+        self.jobs: Jobs[Candidate] = Jobs(search.pool, search.listener, search.clock)
+        self.recorder = Recorder(folder, history, self.models, settings, search.listener, search.clock)
+        self.dispatcher = Dispatcher(
+            folder, search.data_folder, settings, search.listener, self.jobs, self.models
+        )
+        self.prepared: Proposal | None = None
+        self.awaited: int | None = None  # model that was in training when `prepared` was chosen
+        self.was_late = False
+
+    # The algorithm.
+
+    def run(self) -> None:
+        """Train candidates until it is over; whatever ends it, no job is left behind."""
+        listener, limit = self.search.listener, self.schedule.time_limit
+        listener(SearchStarted(self.folder.path, limit, len(self.models)))
         try:
             with terminable():
                 while self._send_candidates():
                     self._prepare_proposal()
-                    for candidate, task, result in self.jobs.collect():
-                        self._record(candidate, task, result)
+                    for candidate, job, result in self.jobs.collect():
+                        self._record(candidate, job, result)
                 self._add_ensemble()
                 self._require_a_model()
         except (KeyboardInterrupt, SystemExit):
@@ -137,19 +155,19 @@ class Search:
             raise
         finally:
             self.jobs.abandon()
-        self.listener.search_finished(self.models.best(self.settings.objective))
+        listener(SearchFinished(self.models.best(self.settings.objective)))
 
     def _keep_what_was_trained(self) -> None:
         """Ask the workers to evaluate what they have; those that take too long are ended."""
         self.folder.stop_file.touch()
         until = time.monotonic() + FAREWELL
         while self.jobs and (left := until - time.monotonic()) > 0:
-            for candidate, task, result in self.jobs.collect(left):
-                self._record(candidate, task, result)
+            for candidate, job, result in self.jobs.collect(left):
+                self._record(candidate, job, result)
 
     def _send_candidates(self) -> bool:
         """Keep every worker busy; False when nothing more is to be trained."""
-        while len(self.jobs) < self.workers and not self._is_over() and not self._must_wait():
+        while len(self.jobs) < self.search.workers and not self._is_over() and not self._must_wait():
             candidate = self._next_start() or self._settling() or self._next_child()
             if candidate is None:
                 break
@@ -168,7 +186,7 @@ class Search:
         return left is not None and left <= 0 and not is_first
 
     def _must_wait(self) -> bool:
-        """Whether what is settled next depends on candidates that still train."""
+        """Return whether the next model to settle depends on candidates that still train."""
         return len(self.jobs) > 0 and self.schedule.time_to_settle(len(self.models) + len(self.jobs))
 
     def _next_start(self) -> Candidate | None:
@@ -196,7 +214,7 @@ class Search:
         return self.settling.next_candidate(self._new_seed, self.folder)
 
     def _next_child(self) -> Candidate | None:
-        """What the surrogate proposes."""
+        """The child that the surrogate proposes."""
         proposal, self.prepared = self.prepared, None
         if proposal is None or not self._is_still_right(proposal):
             proposal = self._propose()
@@ -212,7 +230,7 @@ class Search:
         )
 
     def _is_still_right(self, proposal: Proposal) -> bool:
-        """Whether what was chosen ahead holds, now that the candidate which was in training is known.
+        """Return whether a choice made ahead holds, now that the candidate which was in training is known.
 
         It does if its parent is the best model; or another, if work may be discarded and it is not the one
         that was awaited and expected to do better.
@@ -220,7 +238,7 @@ class Search:
         best, parent_id = self.models.best_stable(), proposal.parent_id
         if best is None or parent_id not in self.models.records or parent_id in self.models.weightless:
             return False
-        return parent_id == best.model_id or (self.schedule.may_branch() and parent_id != self._awaited)
+        return parent_id == best.model_id or (self.schedule.may_branch() and parent_id != self.awaited)
 
     def _prepare_proposal(self) -> None:
         """Choose the next child while the present one trains, which stands in by its prediction."""
@@ -229,67 +247,80 @@ class Search:
                 self.prepared = self._propose()
 
     def _propose(self) -> Proposal | None:
-        observations, under_way = self.models.observations(), self.jobs.under_way
+        situation = self._situation()
+        if not situation.observations and situation.expected is None:
+            return None
+        return self.search.proposer(situation, self.rng)
+
+    def _situation(self) -> Situation:
+        """All that the next child is chosen from."""
+        observations, under_way = self.observer.observations(), self.jobs.under_way
         best, clocked = self.models.best_stable(), self.schedule.time_limit is not None
         if not clocked:  # what is proposed must not depend on how fast the machine happened to be
             observations = [replace(o, images_per_second=self.planner.speed(o.graph)) for o in observations]
         parents = {record.model_id for record in self.models.growable()} if self.models.weightless else None
         if best is not None and not self.schedule.may_branch():
             parents = {best.model_id}
-        expected = self._awaited = None
-        if self.workers == 1 and under_way and under_way[0].phase == "stable":
+        expected = self.awaited = None
+        if self.search.workers == 1 and under_way and under_way[0].phase == "stable":
             # It is likely to be the best, and then the one to be grown.
-            expected = self.models.expected(under_way.pop(), self.history.next_model_id(), self.planner)
-            self._awaited = expected.model_id
+            expected = self.observer.expected(under_way.pop(), self.history.next_model_id())
+            self.awaited = expected.model_id
             if parents is not None:
                 parents = parents | {expected.model_id} if self.schedule.may_branch() else {expected.model_id}
-        if not observations and expected is None:
-            return None
-        return self._proposer(
-            observations,
-            limits=self.bounds.limits,
-            rng=self._rng,
-            seconds=SECONDS_TO_PROPOSE if clocked else inf,
-            time_left=self.schedule.time_left(),
-            pending=self.models.unmeasured(under_way, self.planner),
-            failed=self.models.unmeasured(self.recorder.failed_children, self.planner),
-            kinds=self.settings.kinds,
-            surrogate=self.surrogate,
-            space=self.settings.space,
+        return Situation(
+            observations=observations,
             expected=expected,
+            pending=self.observer.unmeasured(under_way),
+            failed=self.observer.unmeasured(self.recorder.failed_children),
             parents=parents,
+            limits=self.bounds.limits,
+            kinds=self.settings.kinds,
+            space=self.settings.space,
+            time_left=self.schedule.time_left(),
+            seconds=SECONDS_TO_PROPOSE if clocked else inf,
         )
 
     # What became of candidates.
 
-    def _needed(self) -> list[Record]:
+    def _needed(self) -> list[ModelRecord]:
         """Models whose weights must stay, whatever the limit on disk space; parents in training apart."""
         best = [self.models.best(self.settings.objective), self.models.best_stable()]
         return [record for record in (*best, *self.settling.needed) if record is not None]
 
-    def _record(self, candidate: Candidate, task: Task, result: Result) -> None:
-        file = Path(task.output_file)
+    def _record(self, candidate: Candidate, job: Job, result: Result) -> None:
+        checkpoint = Path(job.output_file)
+        name = checkpoint.stem
         if result.cause == "late":
             # Never evaluated: kept only if there is no other model.
-            log_candidate(file.stem, "ended before it was evaluated")
-            if not self.models and file.exists():
-                if result.images:
-                    reason = "ended at the deadline; as it was at its last checkpoint, and never evaluated"
-                    result = replace(result, epochs=result.images / self.settings.n_train, stopped=reason)
-                self.recorder.model(candidate, result, file, "stopped" if result.images else "untrained")
+            if checkpoint.exists() and not self.models:
+                self._keep_late(candidate, result, checkpoint)
+            else:
+                self.was_late = True
+                self._record_failure(candidate, result, checkpoint)
         elif result.reason is not None:
-            self._record_failure(candidate, result, file)
+            self._record_failure(candidate, result, checkpoint)
         else:
             self.bounds.note_trained(candidate.graph)
             if result.images:
                 self._observe(result)
-            record = self.recorder.model(candidate, result, file, "stopped" if result.stopped else "done")
+            state = "stopped" if result.stopped else "done"
+            record = self.recorder.model(candidate, result, Path(result.file), name, state)
             self.settling.note(record)
-        self._note_discarded()
-        self.folder.forget(file.stem)
+        self.schedule.discard(max(0.0, self.models.discarded_seconds() - self.discarded_before))
+        self.folder.forget(name)
 
-    def _record_failure(self, candidate: Candidate, result: Result, file: Path) -> None:
-        self.recorder.failure(candidate, result, file.stem)
+    def _keep_late(self, candidate: Candidate, result: Result, checkpoint: Path) -> None:
+        """Record the only model there is, as it was at its last checkpoint or before training."""
+        if not result.images:
+            self.recorder.model(candidate, result, checkpoint, checkpoint.stem, "untrained")
+            return
+        reason = "ended at the deadline; as it was at its last checkpoint, and never evaluated"
+        result = replace(result, epochs=result.images / self.settings.n_train, stopped=reason)
+        self.recorder.model(candidate, result, checkpoint, checkpoint.stem, "stopped")
+
+    def _record_failure(self, candidate: Candidate, result: Result, checkpoint: Path) -> None:
+        self.recorder.failure(candidate, result, checkpoint.stem)
         self.bounds.note_failure(candidate.graph, result)
         if result.cause == "disk":
             raise SearchError(
@@ -297,42 +328,40 @@ class Search:
                 f"or check permissions. Its {len(self.models)} models are kept; go on with resume=True"
             )
         if result.cause == "died" and candidate.phase == "decay":
-            self.settling.settle_again(candidate, file if result.images else None)
+            self.settling.settle_again(candidate, checkpoint if result.images else None)
 
     def _observe(self, result: Result) -> None:
+        """Let the clock learn how long candidates take."""
         speed, cap = max(result.images_per_second, 1e-9), self.settings.max_epochs
         self.schedule.expect(self.settings.n_train / speed)
         longest = None if cap is None else cap * self.settings.n_train / speed
         self.schedule.observe(result.seconds - result.images / speed, longest)
 
-    def _note_discarded(self) -> None:
-        self.schedule.discard(max(0.0, self.models.discarded_seconds() - self._discarded_before))
-
     def _add_ensemble(self) -> None:
-        """What was settled, averaged, if it was more than one model."""
+        """Record the mean of the settled models, if there are several."""
         candidate = self.settling.unmeasured_mean(self.folder)
         if candidate is not None:
             self.dispatcher.make_room(candidate, self._needed())
-            with self.folder.told():
+            with self.folder.translated_errors():
                 file = candidate.graph.save(self.folder.scratch / "ensemble.safetensors")
-            self.recorder.model(candidate, Result(), file)
+            self.recorder.model(candidate, Result(), file, file.stem)
 
     def _require_a_model(self) -> None:
         if self.models:
             return
         failures = self.history.failures()
-        if failures:
+        if failures and not self.was_late:
             most = max(5, len(self.settings.starts))  # each start, and not all of a long history
             reasons = "; ".join(f"{record.change}: {record.reason}" for record in failures[-most:])
             raise SearchError(f"no model could be trained ({reasons})")
-        # Not even a worker came up in time: the first start with fresh weights is better than nothing.
+        # No worker answered in time: the first start with fresh weights is better than nothing.
         name, graph = self.settings.starts[0]
         seed = self._new_seed()
         graph = graph if graph.has_weights else graph.initialize(seed)
-        with self.folder.told():
+        with self.folder.translated_errors():
             file = graph.save(self.folder.scratch / "untrained.safetensors")
         candidate = Candidate(None, (), graph, f"start: {name}", "stable", Plan(seed=seed), seed)
-        self.recorder.model(candidate, Result(), file, "untrained")
+        self.recorder.model(candidate, Result(), file, file.stem, "untrained")
 
     def _new_seed(self) -> int:
-        return int(self._rng.integers(2**31))
+        return int(self.rng.integers(2**31))

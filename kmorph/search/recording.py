@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
-from kmorph.search.jobs import Listener
-from kmorph.search.population import Population
-from kmorph.search.record import Record
-from kmorph.search.settings import Candidate, Settings
-from kmorph.search.settling import is_worse
-from kmorph.search.worker import Result, logits_file
-
-logger = logging.getLogger("kmorph.search")
+from kmorph.search.candidate import Candidate, Result, logits_beside
+from kmorph.search.events import CandidateFailed, Listener, ModelRecorded, log_candidate
+from kmorph.search.settings import Settings
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import History
+from kmorph.search.store.models import Models
+from kmorph.search.store.ranking import is_worse
+from kmorph.search.store.record import FailureRecord, ModelRecord
 
 MOST_REMEMBERED = 100
 """Failed children that proposals learn from, and do not repeat."""
-
-
-def log_candidate(name: str, text: str, **details: Any) -> None:
-    """Log an event of one candidate; its name, the same in every event, and details are attributes too."""
-    logger.info("candidate %s: %s", name, text, extra={"candidate": name, **details})
 
 
 class Recorder:
@@ -36,10 +28,12 @@ class Recorder:
     folder : RunFolder
     history : History
         Open for writing.
-    models : Population
+    models : Models
         Gets every model that is recorded.
     settings : Settings
     listener : Listener
+    clock : callable, default=time.time
+        The time in seconds.
 
     Attributes
     ----------
@@ -54,22 +48,35 @@ class Recorder:
         self,
         folder: RunFolder,
         history: History,
-        models: Population,
+        models: Models,
         settings: Settings,
         listener: Listener,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder, self.history, self.models = folder, history, models
-        self.settings, self.listener = settings, listener
+        self.settings, self.listener, self.clock = settings, listener, clock
         self.failed_starts: list[str] = []
         self.failed_children: deque[Candidate] = deque(maxlen=MOST_REMEMBERED)
         self.failures_in_a_row = 0
 
-    def model(self, candidate: Candidate, result: Result, file: Path, state: str = "done") -> Record:
-        """Record a model whose graph lies in `file`, which is in its place before the record tells of it."""
+    def model(
+        self, candidate: Candidate, result: Result, file: Path, name: str, state: str = "done"
+    ) -> ModelRecord:
+        """Record a model: its files are moved to their place first, then its record is written.
+
+        Parameters
+        ----------
+        candidate : Candidate
+        result : Result
+        file : Path
+            The model's graph; its logits, if there are any, lie beside it.
+        name : str
+            The candidate's, in the log.
+        state : {"done", "stopped", "untrained"}, default="done"
+        """
         record = self._record_of(candidate, result, state)
-        assert record.model_id is not None
-        logits = logits_file(file)
-        with self.folder.told():
+        logits = logits_beside(file)
+        with self.folder.translated_errors():
             if logits.exists():
                 logits.replace(self.folder.logits_file(record.model_id))
             file.replace(self.folder.model_file(record.model_id))
@@ -78,20 +85,19 @@ class Recorder:
         self.models.add(record, candidate.graph)
         measured = "not measured" if record.loss is None else f"loss {record.loss:.4f}"
         log_candidate(
-            file.stem,
+            name,
             f"model {record.model_id}, {record.state}, {measured}, {record.seconds:.1f} s",
             model_id=record.model_id,
             parent_id=record.parent_id,
             state=record.state,
         )
-        self.listener.candidate_recorded(record)
+        self.listener(ModelRecorded(record))
         return record
 
-    def failure(self, candidate: Candidate, result: Result, name: str) -> Record:
-        """Record a candidate that failed; `name` is for the log."""
+    def failure(self, candidate: Candidate, result: Result, name: str) -> FailureRecord:
+        """Record a candidate that failed; `name` is the candidate's, in the log."""
         parent = candidate.parent
-        record = Record(
-            model_id=None,
+        record = FailureRecord(
             parent_id=parent.model_id if parent else None,
             change=candidate.change,
             morphs=candidate.morphs,
@@ -99,11 +105,11 @@ class Recorder:
             n_parameters=candidate.graph.n_parameters,
             flops=candidate.graph.flops,
             seconds=result.seconds,
-            state="failed",
-            reason=result.reason,
+            reason=result.reason or "for an unknown reason",
             phase=candidate.phase,
             fingerprint=candidate.graph.fingerprint,
             seed=candidate.seed,
+            created=self.clock(),
         )
         self.history.add_failure(record)
         self.models.failed_seconds += record.seconds
@@ -112,17 +118,17 @@ class Recorder:
             self.failed_starts.append(candidate.graph.fingerprint)
         else:
             self.failed_children.append(candidate)
-        log_candidate(name, f"failed: {record.reason}", parent_id=record.parent_id, state=record.state)
-        self.listener.candidate_failed(record)
+        log_candidate(name, f"failed: {record.reason}", parent_id=record.parent_id, state="failed")
+        self.listener(CandidateFailed(record))
         return record
 
-    def _record_of(self, candidate: Candidate, result: Result, state: str) -> Record:
+    def _record_of(self, candidate: Candidate, result: Result, state: str) -> ModelRecord:
         parent, metrics = candidate.parent, result.metrics or {}
-        before: Sequence[Record] = candidate.members or ((parent,) if parent else ())
+        before: Sequence[ModelRecord] = candidate.members or ((parent,) if parent else ())
         merged = candidate.plan.merge_validation and result.images > 0
         if merged and parent is not None and not is_worse(metrics, parent):
             metrics = {}  # it was trained on these examples: no estimate of anything
-        return Record(
+        return ModelRecord(
             model_id=self.history.next_model_id(),
             parent_id=parent.model_id if parent else None,
             change=candidate.change,
@@ -145,4 +151,5 @@ class Recorder:
             images_per_second=result.images_per_second,
             fingerprint=candidate.graph.fingerprint,
             seed=candidate.seed,
+            created=self.clock(),
         )

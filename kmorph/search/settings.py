@@ -1,15 +1,13 @@
-"""What a search is asked to do, and what it decides to train."""
+"""What a search is asked to do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from kmorph.graph import Graph
 from kmorph.morphs import Limits, Morph
-from kmorph.search.record import Record
 from kmorph.search.space import Space
-from kmorph.training.plan import Hyperparameters, Plan
+from kmorph.training.plan import Hyperparameters
 
 
 @dataclass(frozen=True)
@@ -69,17 +67,3 @@ class Settings:
     seed: int = 0
     strategy: str | bytes | None = None
     n_val: int = 0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A start, a child, a model to be settled, or the mean of several (`members`), chosen to be trained."""
-
-    parent: Record | None
-    morphs: tuple[dict[str, Any], ...]
-    graph: Graph
-    change: str
-    phase: str
-    plan: Plan
-    seed: int
-    members: tuple[Record, ...] = ()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kmorph.surrogate.acquisition import lower_confidence_bound
-    from kmorph.surrogate.candidate import Candidate
     from kmorph.surrogate.distance import distances, edit_distance
     from kmorph.surrogate.kernels import (
         BudgetKernel,
@@ -21,10 +20,11 @@ if TYPE_CHECKING:
         WeisfeilerLehmanKernel,
     )
     from kmorph.surrogate.process import Surrogate
+    from kmorph.surrogate.trained_graph import TrainedGraph
 
 __all__ = [
     "BudgetKernel",
-    "Candidate",
+    "TrainedGraph",
     "EditDistanceKernel",
     "HyperparameterKernel",
     "LineageKernel",
@@ -38,7 +38,7 @@ __all__ = [
 
 _HOMES = {
     "BudgetKernel": "kernels",
-    "Candidate": "candidate",
+    "TrainedGraph": "trained_graph",
     "EditDistanceKernel": "kernels",
     "HyperparameterKernel": "kernels",
     "LineageKernel": "kernels",

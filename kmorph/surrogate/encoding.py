@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kmorph.graph import Graph, Layer
-from kmorph.surrogate.candidate import checked_graph
+from kmorph.surrogate.trained_graph import checked_graph
 
 UNIT = 1 / 256
 SKIP_GAP = 0.25

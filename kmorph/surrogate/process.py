@@ -26,7 +26,6 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, WhiteKernel
 
 from kmorph.graph import Graph
-from kmorph.surrogate.candidate import Candidate
 from kmorph.surrogate.kernels import (
     BudgetKernel,
     EditDistanceKernel,
@@ -39,6 +38,7 @@ from kmorph.surrogate.kernels.size import size_octaves
 from kmorph.surrogate.kernels.training import log_budget
 from kmorph.surrogate.landmarks import choose_landmarks, default_landmarks
 from kmorph.surrogate.subset import representative
+from kmorph.surrogate.trained_graph import TrainedGraph
 
 SLOPE = 0.3
 """Prior for how log cross-entropy falls with the logarithm of the examples seen."""
@@ -114,7 +114,7 @@ class Surrogate:
     Parameters
     ----------
     kernel : sklearn.gaussian_process.kernels.Kernel, default=None
-        Covariance on `Candidate`; its parameters are the defaults that priors are centred on. None:
+        Covariance on `TrainedGraph`; its parameters are the defaults that priors are centred on. None:
         `default_kernel` with landmarks among the first graphs observed.
 
     Attributes
@@ -129,16 +129,16 @@ class Surrogate:
         self.kernel = kernel
 
     def fit(
-        self, candidates: Sequence[Candidate], losses: Sequence[float], failed: Sequence[Candidate] = ()
+        self, candidates: Sequence[TrainedGraph], losses: Sequence[float], failed: Sequence[TrainedGraph] = ()
     ) -> Surrogate:
         """Learn from what was measured; call again with all of it when there is more.
 
         Parameters
         ----------
-        candidates : sequence of Candidate, of length n
+        candidates : sequence of TrainedGraph, of length n
         losses : sequence of float, of length n
             Validation cross-entropy. Those that are not finite, or not above zero, count as failed.
-        failed : sequence of Candidate, default=()
+        failed : sequence of TrainedGraph, default=()
             Taken for worse than most, with much noise: they warn of their neighbourhood without bending the
             rest.
 
@@ -180,7 +180,7 @@ class Surrogate:
         self._condition(points, targets, noise)
         return self
 
-    def _condition(self, points: list[Candidate], targets: np.ndarray, noise: np.ndarray) -> None:
+    def _condition(self, points: list[TrainedGraph], targets: np.ndarray, noise: np.ndarray) -> None:
         """Take in what is known, the kernel given (Rasmussen and Williams, algorithm 2.1)."""
         covariance = self.kernel_(points)
         covariance[np.diag_indices(len(points))] += noise
@@ -191,12 +191,12 @@ class Surrogate:
         self._factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
         self._weights = cho_solve((self._factor, True), targets, check_finite=False)
 
-    def predict(self, candidates: Sequence[Candidate]) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, candidates: Sequence[TrainedGraph]) -> tuple[np.ndarray, np.ndarray]:
         """Log validation cross-entropy to be expected.
 
         Parameters
         ----------
-        candidates : sequence of Candidate, of length n
+        candidates : sequence of TrainedGraph, of length n
 
         Returns
         -------
@@ -209,7 +209,7 @@ class Surrogate:
         variance = self.kernel_.diag(candidates) - self._noise - (explained**2).sum(axis=0)
         return mean, np.sqrt(np.maximum(variance, 0.0)) * self._spread
 
-    def predict_mean(self, candidates: Sequence[Candidate]) -> np.ndarray:
+    def predict_mean(self, candidates: Sequence[TrainedGraph]) -> np.ndarray:
         """The mean of `predict` alone, (n,); much faster for many candidates."""
         if not len(candidates):
             return np.empty(0)
@@ -217,7 +217,7 @@ class Surrogate:
         return mean + _trend(candidates)
 
     def advantage(
-        self, candidates: Sequence[Candidate], reference: Candidate
+        self, candidates: Sequence[TrainedGraph], reference: TrainedGraph
     ) -> tuple[np.ndarray, np.ndarray]:
         """How much higher the log loss of candidates is expected to be than that of a reference.
 
@@ -226,8 +226,8 @@ class Surrogate:
 
         Parameters
         ----------
-        candidates : sequence of Candidate, of length n
-        reference : Candidate
+        candidates : sequence of TrainedGraph, of length n
+        reference : TrainedGraph
 
         Returns
         -------
@@ -246,7 +246,7 @@ class Surrogate:
         std = np.where(same, 0.0, np.sqrt(np.maximum(squares[1:], 0.0)) * self._spread)
         return mean[1:] - mean[0], std
 
-    def with_pending(self, pending: Sequence[Candidate]) -> Surrogate:
+    def with_pending(self, pending: Sequence[TrainedGraph]) -> Surrogate:
         """The process after these candidates, whose losses are awaited, come out as expected.
 
         Nothing is learned from them but that their neighbourhood is no longer unknown (the "kriging believer"
@@ -270,7 +270,7 @@ class Surrogate:
         )
         return fantasy
 
-    def _posterior(self, points: Sequence[Candidate]) -> tuple[np.ndarray, np.ndarray]:
+    def _posterior(self, points: Sequence[TrainedGraph]) -> tuple[np.ndarray, np.ndarray]:
         """Means (n,), and L⁻¹ k(known, points), whose products are the covariance explained by what is known.
 
         Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 2.1.
@@ -279,7 +279,7 @@ class Surrogate:
         mean = covariance @ self._weights * self._spread + self._center + _trend(points)
         return mean, solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
 
-    def _covariances(self, points: Sequence[Candidate]) -> np.ndarray:
+    def _covariances(self, points: Sequence[TrainedGraph]) -> np.ndarray:
         """k(points, known), a block at a time: a kernel's parts take several times what their sum does."""
         blocks = [points[i : i + _BLOCK] for i in range(0, len(points), _BLOCK)]
         return np.concatenate([self.kernel_(block, self._points) for block in blocks])
@@ -292,7 +292,7 @@ class Surrogate:
         # In a long search they are always as many, but not the same.
         return more or self._fits >= max(learned, _ALWAYS_BELOW)
 
-    def _learn(self, candidates: list[Candidate], z: np.ndarray) -> None:
+    def _learn(self, candidates: list[TrainedGraph], z: np.ndarray) -> None:
         """Find the kernel's parameters, from at most `_LEARN_FROM` observations."""
         prior = self.kernel if self.kernel is not None else default_kernel([c.graph for c in candidates])
         self._learned_from, self._fits = len(candidates), 0
@@ -306,7 +306,7 @@ class Surrogate:
             self.kernel_ = process.fit([candidates[i] for i in chosen], z[chosen]).kernel_
 
 
-def _trend(candidates: Sequence[Candidate]) -> np.ndarray:
+def _trend(candidates: Sequence[TrainedGraph]) -> np.ndarray:
     """m(x), (n,)."""
     return -SLOPE * log_budget(candidates) - CAPACITY * size_octaves(candidates)[:, 0]
 

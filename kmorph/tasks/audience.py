@@ -1,26 +1,25 @@
-"""Who is told of a search: the progress display, if wanted, and the user's callbacks."""
+"""The listeners of a search: the progress display, if wanted, and the user's callbacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kmorph.search.record import Record
+from kmorph.search.events import Event, ModelRecorded
 
 
 class Audience:
-    """Passes what happens in a search on to a progress display and to callbacks.
+    """Passes the events of a search on to a progress display and to callbacks.
 
     Parameters
     ----------
     verbose : bool
         Whether progress is shown.
     objective : {"accuracy", "loss"}
-        The metric by which the best model is told.
+        The metric that decides which model is the best.
     callbacks : sequence of callable
-        Called with each record, as the history tells it.
+        Called with each model's record, a dict as in ``history``.
     """
 
     def __init__(
@@ -31,33 +30,13 @@ class Audience:
         self._display = Progress(objective=objective) if verbose else None
         self._callbacks = tuple(callbacks)
 
-    def search_started(self, path: Path, time_limit: float | None, resumed: int) -> None:
+    def __call__(self, event: Event) -> None:
+        """Show an event; callbacks get the records of models."""
         if self._display is not None:
-            self._display.search_started(path, time_limit, resumed)
-
-    def candidate_started(
-        self, change: str, parent_id: int | None, n_parameters: int, phase: str, seconds: float | None
-    ) -> None:
-        if self._display is not None:
-            self._display.candidate_started(change, parent_id, n_parameters, phase, seconds)
-
-    def candidate_progress(self, event: dict[str, Any]) -> None:
-        if self._display is not None:
-            self._display.candidate_progress(event)
-
-    def candidate_recorded(self, record: Record) -> None:
-        if self._display is not None:
-            self._display.candidate_recorded(record)
-        for callback in self._callbacks:
-            callback(record.to_dict())
-
-    def candidate_failed(self, record: Record) -> None:
-        if self._display is not None:
-            self._display.candidate_failed(record)
-
-    def search_finished(self, best: Record | None) -> None:
-        if self._display is not None:
-            self._display.search_finished(best)
+            self._display(event)
+        if isinstance(event, ModelRecorded):
+            for callback in self._callbacks:
+                callback(event.record.to_dict())
 
     def message(self, text: str) -> None:
         """Show a note."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,16 @@ from kmorph.data.labels import LabelCodec
 from kmorph.data.split import stratified_split, validation_fraction
 from kmorph.errors import DataError, SearchError
 from kmorph.graph import Graph, Layer
-from kmorph.search.disk import DiskLimit, fit_disk
-from kmorph.search.executors import shared_workers
 from kmorph.search.final import train_final
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
-from kmorph.search.loop import Search, Settings
-from kmorph.search.planning import augmentation_for
-from kmorph.search.population import Population
-from kmorph.search.record import Record
-from kmorph.search.searcher import PINNED
+from kmorph.search.loop import Search
+from kmorph.search.settings import Settings
+from kmorph.search.store.disk import DiskLimit, fit_disk
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import PINNED, History
+from kmorph.search.store.models import Models
+from kmorph.search.store.record import ModelRecord
+from kmorph.search.strategy.planning import augmentation_for
+from kmorph.search.workers.pool import Pool, pool_for
 from kmorph.tasks import options
 from kmorph.tasks.arguments import check_arguments
 from kmorph.tasks.audience import Audience
@@ -94,7 +95,7 @@ class Estimator(Fitted):
 
     # What a task decides.
 
-    def _default_starts(self, x: np.ndarray, time_limit: float | None) -> Sequence[Any]:
+    def _default_starts(self, x: np.ndarray, time_limit: float | None, pool: Pool) -> Sequence[Any]:
         raise NotImplementedError
 
     def _preprocessing(self, x: np.ndarray) -> list[Layer]:
@@ -150,9 +151,25 @@ class Estimator(Fitted):
         codes = codec.encode(y)
         weights = check_sample_weight(sample_weight, len(x))
         held_out = None if validation_data is None else self._check_validation(validation_data, x, codec)
+        with self._pool() as pool:
+            self._search(x, codes, codec, weights, held_out, sizes, pool, time_limit, begun)
+        return self
+
+    def _search(
+        self,
+        x: np.ndarray,
+        codes: np.ndarray,
+        codec: LabelCodec,
+        weights: np.ndarray | None,
+        held_out: tuple[np.ndarray, np.ndarray] | None,
+        sizes: options.SearcherArgs,
+        pool: Pool,
+        time_limit: float | None,
+        begun: float,
+    ) -> None:
         starts = options.choose_starts(
             self.starts,
-            self._default_starts(x, time_limit) if self.starts is None else (),
+            self._default_starts(x, time_limit, pool) if self.starts is None else (),
             x.shape[1:],
             len(codec.classes),
             self._preprocessing(x),
@@ -171,14 +188,12 @@ class Estimator(Fitted):
                 seed = history.get_meta("seed")
                 data = self._split(x, codes, weights, held_out, history)
                 settings = self._settings(data, starts, most, sizes.trainer_args, held_out is None, seed)
-                with folder.told():
+                with folder.translated_errors():
                     data.save(folder.scratch)
                 history.set_meta(PINNED, None)
                 history.set_meta("objective", self.objective)
-                executor = self._executor()
-                search = Search(folder, history, folder.scratch, settings, progress, executor, self.workers)
+                search = Search(folder, history, folder.scratch, settings, progress, pool, self.workers)
                 search.run(time_limit, begun)
-        return self
 
     def final_fit(
         self,
@@ -235,10 +250,10 @@ class Estimator(Fitted):
             with History.open(folder.database) as history:
                 data = self._split(x, codes, None, held_out, history)
                 if self.max_disk is not None:
-                    models = Population.read(history.records(), folder.model_file)
+                    models = Models.read(history.records(), folder.model_file)
                     limit = DiskLimit(folder, models, self.max_disk)
                     limit.make_room(models.structures[best], data.nbytes, keep=[best])
-                with folder.told():
+                with folder.translated_errors():
                     data.save(folder.scratch)
                 (record,) = [record for record in history.records() if record.model_id == best]
                 # What a model was trained on cannot tell when to stop.
@@ -251,7 +266,7 @@ class Estimator(Fitted):
                 epochs = trainer.max_iter_num or (FINAL_PATIENCE if merge else FINAL_EPOCHS)
                 plan = Plan(
                     phase="final",
-                    deadline=None if time_limit is None else begun + time_limit,
+                    seconds_left=None if time_limit is None else begun + time_limit - time.time(),
                     seconds=None if time_limit is None else max(1.0, begun + time_limit - time.time()),
                     max_epochs=epochs,
                     patience=None if merge else trainer.max_no_improvement_num or FINAL_PATIENCE,
@@ -265,10 +280,10 @@ class Estimator(Fitted):
                     seed=history.get_meta("seed"),
                 )
                 strategy = pack_strategy(self.strategy)
-                executor = self._executor()
-                train_final(
-                    folder, history, record, folder.scratch, plan, retrain, progress, executor, strategy
-                )
+                with self._pool() as pool:
+                    train_final(
+                        folder, history, record, folder.scratch, plan, retrain, progress, pool, strategy
+                    )
         return self
 
     def _check_validation(self, data: Any, x: np.ndarray, codec: LabelCodec) -> tuple[np.ndarray, np.ndarray]:
@@ -361,7 +376,7 @@ class Estimator(Fitted):
         )
 
     def _hyperparameters_of(
-        self, record: Record, trainer: options.TrainerArgs, sizes: options.SearcherArgs
+        self, record: ModelRecord, trainer: options.TrainerArgs, sizes: options.SearcherArgs
     ) -> Hyperparameters:
         """What a model is trained on with: the user's values, otherwise the model's own."""
         trainer = trainer if trainer.lr is not None else sizes.trainer_args
@@ -370,10 +385,9 @@ class Estimator(Fitted):
         fixed = {name: getattr(chosen, name) for name in given - set(space.dimensions)}
         return Hyperparameters.from_dict({**record.hyperparameters, **fixed})
 
-    def _executor(self) -> Any:
-        if self.executor is not None:
-            return self.executor
-        return shared_workers(self.workers, pack_strategy(self.strategy))
+    def _pool(self) -> AbstractContextManager[Pool]:
+        """Where candidates are trained, for one call."""
+        return pool_for(self.executor, self.workers, pack_strategy(self.strategy))
 
     def _progress(self) -> Audience:
         return Audience(self.verbose, self.objective, self.callbacks)

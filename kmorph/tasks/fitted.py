@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator
 from kmorph.data.labels import LabelCodec
 from kmorph.errors import KmorphError
 from kmorph.graph import Graph
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
-from kmorph.search.searcher import Searcher
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import History
+from kmorph.search.store.reader import Searcher
 from kmorph.training.backend import load_backend
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from kmorph.data.images import check_images
 from kmorph.data.symmetry import is_mirror_symmetric
 from kmorph.errors import DataError
 from kmorph.graph import Layer, Normalize
-from kmorph.search.calibration import measure_power
+from kmorph.search.workers.calibration import measure_power
+from kmorph.search.workers.pool import Pool
 from kmorph.tasks.estimator import Estimator
 from kmorph.tasks.options import check_count
 from kmorph.tasks.sizes import sized_starts
@@ -263,14 +264,13 @@ class ImageClassifier(ClassifierMixin, Estimator):
         """Write the best model as a ``.keras`` file: raw images in, class probabilities out."""
         return self.export(file, "keras")
 
-    def _default_starts(self, x: np.ndarray, time_limit: float | None) -> Sequence[Any]:
-        executor = self._executor()
+    def _default_starts(self, x: np.ndarray, time_limit: float | None, pool: Pool) -> Sequence[Any]:
         return sized_starts(
             ("resnet", "cnn", "densenet"),
             x.shape[1:],
             len(x),
             time_limit,
-            lambda graph: measure_power(executor, graph, len(x), time_limit),
+            lambda graph: measure_power(pool, graph, len(x), time_limit),
         )
 
     def _preprocessing(self, x: np.ndarray) -> list[Layer]:

@@ -50,8 +50,9 @@ class Plan:
     phase : {"stable", "decay", "final"}
         In the stable phase the learning rate is constant after a short warm-up; in the others it falls
         linearly to zero.
-    deadline : float or None, default=None
-        Moment (``time.time()``, seconds) at which training must have stopped and been evaluated.
+    seconds_left : float or None, default=None
+        Seconds, from when the plan is carried out, until training must have stopped and been evaluated. A
+        plan holds no moment, for clocks of machines differ.
     seconds : float or None, default=None
         Time to train, measured from the first step.
     max_epochs : int or None, default=None
@@ -72,14 +73,14 @@ class Plan:
         Share of the training at whose end images are not changed any more.
     rival : str or None, default=None
         File (``.npy``) of the parent's logits for the validation examples. A child that does worse after a
-        part of its time (`kmorph.training.trainer.RACE`) is stopped then.
+        part of its time (`kmorph.training.race.RACE`) is stopped then.
     hyperparameters : Hyperparameters
     seed : int, default=0
         Seed of shuffling, augmentation and dropout.
     """
 
     phase: str = "stable"
-    deadline: float | None = None
+    seconds_left: float | None = None
     seconds: float | None = None
     max_epochs: int | None = None
     patience: int | None = None

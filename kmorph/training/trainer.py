@@ -14,16 +14,12 @@ from kmorph.graph import Graph
 from kmorph.training.batches import Batches
 from kmorph.training.examples import Data
 from kmorph.training.memory import is_out_of_memory
-from kmorph.training.metrics import classification_metrics, cross_entropies
+from kmorph.training.metrics import classification_metrics
 from kmorph.training.plan import Hyperparameters, Plan
+from kmorph.training.race import FIRST_EVALUATION, LEAST_RACE, RACE, shortfall
 from kmorph.training.step import Step, make_step
 
 AVERAGE_EVERY = 4  # steps between two updates of the averaged weights
-FIRST_EVALUATION = 0.7  # seconds that it is expected to take, compiling included, before one was measured
-RACE = 1 / 3
-"""Part of its time after which a child is compared with its parent."""
-BEHIND = 2.0  # standard errors of the mean difference by which a child must be worse to be stopped
-LEAST_RACE = 5.0  # a comparison costs an evaluation; training for less than so many is not worth one
 CALIBRATION_BATCH = 500
 LEAST_CALIBRATION = 16  # images in a batch: fewer say too little of a variance
 WARM_UP = 10  # steps in which the learning rate of the stable phase rises to its value
@@ -119,6 +115,8 @@ def train(
         If the loss stops being finite.
     """
 
+    begun = time.time()
+
     def make(graph: Graph, hyperparameters: Hyperparameters) -> Step:
         if strategy is not None:
             from kmorph.training.distribute import DistributedStep, build_strategy
@@ -128,8 +126,7 @@ def train(
 
     if plan.merge_validation and data.weights is not None:
         raise ValueError("validation examples have no weights, they cannot be merged with weighted ones")
-    begun = time.time()
-    run = _Run(make(graph, plan.hyperparameters), data, plan, make)
+    run = _Run(make(graph, plan.hyperparameters), data, plan, make, begun)
     run.train(report, stop, checkpoint)
     metrics = run.conclude()
     return Outcome(
@@ -158,7 +155,10 @@ class _Run:
         data: Data,
         plan: Plan,
         remake: Callable[[Graph, Hyperparameters], Any] | None = None,
+        begun: float | None = None,
     ) -> None:
+        begun = time.time() if begun is None else begun
+        self.deadline = None if plan.seconds_left is None else begun + plan.seconds_left
         self.step, self.data, self.plan, self._remake = step, data, plan, remake
         self.batches = Batches(data, plan.merge_validation, plan.seed)
         self.examples = self.batches.examples
@@ -306,9 +306,7 @@ class _Run:
 
     def _out_of_time(self, now: float) -> bool:
         """Whether just enough time is left to evaluate."""
-        if self.plan.deadline is None:
-            return False
-        return now + self.evaluation_seconds >= self.plan.deadline
+        return self.deadline is not None and now + self.evaluation_seconds >= self.deadline
 
     def _learning_rate(self, count: int, progress: float) -> float:
         peak = self.plan.hyperparameters.learning_rate * self.replicas
@@ -326,14 +324,7 @@ class _Run:
         if self.plan.seconds is not None and seconds < LEAST_RACE * RACE * self.evaluation_seconds:
             return  # a slice of the time that evaluating would eat
         self._evaluate()
-        y = np.asarray(self.data.y_val)
-        behind = cross_entropies(self.logits, y) - cross_entropies(rival, y)
-        error = float(behind.std() / np.sqrt(len(behind)))
-        if behind.mean() > BEHIND * error:
-            self.stopped = (
-                f"stopped after a third of its time: validation loss {behind.mean():.3f} ± {error:.3f} above "
-                "its parent's"
-            )
+        self.stopped = shortfall(self.logits, rival, np.asarray(self.data.y_val))
 
     def _evaluate(self) -> dict[str, float]:
         """Metrics of the averaged, recalibrated weights, which become the result."""

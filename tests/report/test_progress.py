@@ -15,7 +15,15 @@ from search_runs import as_on_a_terminal
 
 from kmorph.report import Progress
 from kmorph.report.progress import is_live
-from kmorph.search.record import Record
+from kmorph.search.events import (
+    CandidateFailed,
+    CandidateProgress,
+    CandidateStarted,
+    ModelRecorded,
+    SearchFinished,
+    SearchStarted,
+)
+from kmorph.search.store.record import FailureRecord, ModelRecord
 
 pty = pytest.importorskip("pty")  # not on Windows
 
@@ -24,26 +32,26 @@ HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 def model(model_id, loss, **values):
     metrics = {"accuracy": 1 - loss, "loss": loss}
-    return Record(
+    return ModelRecord(
         model_id=model_id, state="done", loss=loss, metric_value=1 - loss, metrics=metrics, **values
     )
 
 
 def failure():
-    return Record(model_id=None, parent_id=0, state="failed", reason="out of\nmemory", change="widen all")
+    return FailureRecord(parent_id=0, reason="out of\nmemory", change="widen all")
 
 
 def search(progress, time_limit=60.0, resumed=0):
     """A short search: a start, a failure, a better child."""
     progress.message("the earlier search was moved to auto.1")
-    progress.search_started(Path("auto"), time_limit, resumed)
-    progress.candidate_started("start: cnn", None, 1234, "stable", 2.0)
-    progress.candidate_progress({"images": 64, "loss": 0.7, "progress": 0.25, "time": time.time()})
-    progress.candidate_recorded(model(0, 0.5, change="start: cnn", n_parameters=1234, seconds=2.5))
-    progress.candidate_started("widen all", 0, 5678, "stable", None)
-    progress.candidate_failed(failure())
+    progress(SearchStarted(Path("auto"), time_limit, resumed))
+    progress(CandidateStarted("start: cnn", None, 1234, "stable", 2.0))
+    progress(CandidateProgress(images=64, loss=0.7, progress=0.25))
+    progress(ModelRecorded(model(0, 0.5, change="start: cnn", n_parameters=1234, seconds=2.5)))
+    progress(CandidateStarted("widen all", 0, 5678, "stable", None))
+    progress(CandidateFailed(failure()))
     best = model(1, 0.25, parent_id=0, change="deepen [3]")
-    progress.candidate_recorded(best)
+    progress(ModelRecorded(best))
     return best
 
 
@@ -65,7 +73,7 @@ def test_lines_where_there_is_no_terminal(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     stream = io.StringIO()
     with Progress(stream) as progress:
-        progress.search_finished(search(progress))
+        progress(SearchFinished(search(progress)))
     lines = [re.sub(r"\[ *\d+ s\]", "[t]", line) for line in stream.getvalue().splitlines()]
     assert lines[:-1] == [
         "the earlier search was moved to auto.1",
@@ -90,7 +98,7 @@ def test_lines_where_there_is_no_terminal(monkeypatch):
 )
 def test_the_first_line_tells_the_task(limit, resumed, words):
     stream = io.StringIO()
-    Progress(stream).search_started(Path("auto"), limit, resumed)
+    Progress(stream)(SearchStarted(Path("auto"), limit, resumed))
     assert words in stream.getvalue()
 
 
@@ -98,7 +106,7 @@ def test_a_model_of_an_earlier_fit_may_be_the_best():
     for stream in (io.StringIO(), Terminal()):
         with Progress(stream) as progress:
             search(progress, resumed=3)
-            progress.search_finished(model(7, 0.01))
+            progress(SearchFinished(model(7, 0.01)))
         assert "best is model 7" in stream.getvalue()
         assert "best so far" not in stream.getvalue()
     assert "*7" in stream.getvalue()
@@ -107,8 +115,8 @@ def test_a_model_of_an_earlier_fit_may_be_the_best():
 def test_without_any_model():
     stream = io.StringIO()
     with Progress(stream) as progress:
-        progress.search_started(Path("auto"), 1.0, 0)
-        progress.search_finished(None)
+        progress(SearchStarted(Path("auto"), 1.0, 0))
+        progress(SearchFinished(None))
     assert "0 models" in stream.getvalue()
 
 
@@ -143,7 +151,7 @@ class Broken(io.StringIO):
 def test_a_broken_stream_never_reaches_the_search(terminal, after):
     stdout = sys.stdout
     with Progress(Broken(after, terminal)) as progress:
-        progress.search_finished(search(progress))
+        progress(SearchFinished(search(progress)))
     assert sys.stdout is stdout
 
 
@@ -153,11 +161,11 @@ def test_a_closed_stream_and_nonsense_never_reach_the_search():
     for progress in (Progress(stream), Progress(io.StringIO()), Progress(Terminal())):
         with progress:
             search(progress)
-            progress.candidate_progress(None)
-            progress.candidate_progress({"loss": "no number", "progress": None})
-            progress.candidate_recorded(None)
-            progress.candidate_failed(3)
-            progress.search_finished("best")
+            progress(CandidateProgress(None, None, None))
+            progress(CandidateProgress(1, "no number", None))
+            progress(ModelRecorded(None))
+            progress(CandidateFailed(3))
+            progress(SearchFinished("best"))
 
 
 def test_only_a_free_terminal_is_live(monkeypatch):
@@ -175,7 +183,7 @@ def test_live_display_leaves_the_table_and_the_cursor():
     with Progress(stream) as progress:
         best = search(progress)
         time.sleep(1.2)  # for the display's thread
-        progress.search_finished(best)
+        progress(SearchFinished(best))
     text = stream.getvalue()
     assert "choosing the next candidate" in text and "of 60 s" in text
     assert text.count(HIDE) == 1 and text.rindex(SHOW) > text.rindex(HIDE)
@@ -188,9 +196,9 @@ def test_live_display_leaves_the_table_and_the_cursor():
 def test_the_live_table_is_short_and_shows_the_best():
     stream = Terminal()
     with Progress(stream) as progress:
-        progress.search_started(Path("auto"), 60.0, 0)
+        progress(SearchStarted(Path("auto"), 60.0, 0))
         for number in range(40):
-            progress.candidate_recorded(model(number, 0.1 if number == 3 else 0.5))
+            progress(ModelRecorded(model(number, 0.1 if number == 3 else 0.5)))
         rows = progress._latest(12)
         time.sleep(0.8)
     assert [record.model_id for record in rows] == [3, *range(29, 40)]
@@ -201,13 +209,14 @@ SCRIPT = """
     import os, sys, time
     from pathlib import Path
     from kmorph.report import Progress
-    from kmorph.search.record import Record
+    from kmorph.search.events import CandidateProgress, CandidateStarted, ModelRecorded, SearchStarted
+    from kmorph.search.store.record import ModelRecord
 
     with Progress() as progress:
-        progress.search_started(Path("auto"), None, 0)
-        progress.candidate_started("deepen", None, 1234, "stable", 2.0)
-        progress.candidate_progress({"images": 64, "loss": 0.7, "progress": 0.25, "time": time.time()})
-        progress.candidate_recorded(Record(model_id=0, state="done", loss=0.5, change="start: cnn"))
+        progress(SearchStarted(Path("auto"), None, 0))
+        progress(CandidateStarted("deepen", None, 1234, "stable", 2.0))
+        progress(CandidateProgress(images=64, loss=0.7, progress=0.25))
+        progress(ModelRecorded(ModelRecord(model_id=0, state="done", loss=0.5, change="start: cnn")))
         print("from the program")
         print("for the log", file=sys.stderr)
         time.sleep(0.8)
@@ -252,10 +261,8 @@ def test_terminal_is_restored(end):
 
 
 def test_terminal_is_restored_after_ctrl_c():
-    again = "progress.candidate_started('deepen', None, 1, 'stable', 2.0)"
-    text, errors = on_a_terminal(
-        f"{again}; progress.candidate_progress({{'progress': 0.5}}); time.sleep(30)", True
-    )
+    again = "progress(CandidateStarted('deepen', None, 1, 'stable', 2.0))"
+    text, errors = on_a_terminal(f"{again}; progress(CandidateProgress(1, 0.5, 0.5)); time.sleep(30)", True)
     assert "KeyboardInterrupt" in errors
     assert text.rindex(SHOW) > text.rindex(HIDE)
     assert "start: cnn" in text[text.rindex(SHOW) :]

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from kmorph.report import models_table
-from kmorph.search.record import Record
+from kmorph.search.store.record import FailureRecord, ModelRecord
 
 
 def shown(table, width=100):
@@ -16,13 +16,13 @@ def shown(table, width=100):
 
 def model(model_id, **values):
     given = {"state": "done", "metric_value": 0.5, "loss": 0.25, "metrics": {"loss": 0.25, "accuracy": 0.5}}
-    return Record(model_id=model_id, **{**given, **values})
+    return ModelRecord(model_id=model_id, **{**given, **values})
 
 
 def test_a_row_for_every_candidate():
     records = [
         model(0, change="start: cnn", n_parameters=12345, seconds=1.25),
-        Record(model_id=None, parent_id=0, state="failed", reason="out of memory", change="widen"),
+        FailureRecord(parent_id=0, reason="out of memory", change="widen"),
         model(1, parent_id=0, change="deepen [conv 3×3]", metric_value=0.75, metrics={"accuracy": 0.75}),
     ]
     text = shown(models_table(records, best_id=1))

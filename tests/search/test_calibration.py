@@ -6,9 +6,8 @@ from concurrent.futures import Executor
 import pytest
 
 from kmorph import starts
-from kmorph.search.calibration import measure_power
-from kmorph.search.executors import WorkerProcesses
-from kmorph.search.planning import POWER
+from kmorph.search.workers.calibration import POWER, measure_power
+from kmorph.search.workers.pool import WorkerProcesses
 
 
 class Broken(Executor):

@@ -7,8 +7,8 @@ from kmorph import starts
 from kmorph.errors import GraphError
 from kmorph.graph import Dense, Graph, Normalize
 from kmorph.morphs import AddSkip
-from kmorph.search.ensemble import choose_members, join
-from kmorph.search.record import Record
+from kmorph.search.store.record import ModelRecord
+from kmorph.search.strategy.ensemble import choose_members, join
 from kmorph.training.metrics import cross_entropies
 
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_joined_is_told():
 
 
 def record(model_id, loss):
-    return Record(model_id=model_id, loss=loss, state="done", fingerprint=str(model_id))
+    return ModelRecord(model_id=model_id, loss=loss, state="done", fingerprint=str(model_id))
 
 
 @pytest.fixture(scope="module")

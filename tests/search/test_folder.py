@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from kmorph.errors import SearchError
-from kmorph.search.atomic import TEMPORARY_PREFIX, replace_file
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
-from kmorph.search.record import Record
+from kmorph.files import TEMPORARY_PREFIX, replace_file
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import History
+from kmorph.search.store.record import ModelRecord
 
 AS_ROOT = not hasattr(os, "geteuid") or os.geteuid() == 0
 
@@ -23,7 +23,7 @@ def make_search(path, models=1):
     with RunFolder.open(path, resume=False) as folder, History.create(folder.database) as history:
         for number in range(models):
             replace_file(folder.model_file(number), lambda file, n=number: file.write_text(f"model {n}"))
-            history.add(Record(model_id=number, state="done"))
+            history.add(ModelRecord(model_id=number, state="done"))
     return folder
 
 
@@ -32,8 +32,8 @@ def holder(tmp_path):
     """A real process that holds `tmp_path / "run"` until it is ended."""
     code = """
 import sys
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import History
 folder = RunFolder.open(sys.argv[1], resume=True)
 (folder.scratch / "events").write_text("at work")
 (folder.models / ".kmorph-tmp-half.safetensors").write_text("half")
@@ -228,8 +228,8 @@ def test_many_processes_start_at_once_and_one_search_wins_each_folder(tmp_path):
     code = """
 import sys
 from kmorph.errors import SearchError
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import History
 print("ready", flush=True)
 sys.stdin.readline()
 try:
@@ -310,7 +310,7 @@ def test_full_disk_leaves_the_old_file(tmp_path):
     code = """
 import sys
 from kmorph.errors import SearchError
-from kmorph.search.atomic import replace_file
+from kmorph.files import replace_file
 try:
     replace_file(sys.argv[1], lambda temporary: temporary.write_bytes(bytes(100_000)))
 except SearchError as error:

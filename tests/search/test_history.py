@@ -14,18 +14,18 @@ import time
 import pytest
 
 from kmorph.errors import SearchError
-from kmorph.search.history import History
-from kmorph.search.record import FORMAT_VERSION, Record
+from kmorph.search.store.history import History
+from kmorph.search.store.record import FORMAT_VERSION, FailureRecord, ModelRecord
 
 
 def model(model_id, **changes):
-    return Record(
+    return ModelRecord(
         **{"model_id": model_id, "state": "done", "metric_value": 0.5, "change": "start", **changes}
     )
 
 
 def failure(reason="out of memory"):
-    return Record(model_id=None, parent_id=0, state="failed", reason=reason)
+    return FailureRecord(parent_id=0, reason=reason)
 
 
 def run(code, *arguments, **options):
@@ -73,9 +73,6 @@ def test_wrong_calls(tmp_path):
         history.add(model(0))
         for call, match in (
             (lambda: history.add(model(0)), "already"),
-            (lambda: history.add(failure()), "add_failure"),
-            (lambda: history.update(failure()), "add_failure"),
-            (lambda: history.add_failure(model(1)), "failed"),
             (lambda: history.set_meta("epoch", 9), "reserved|belongs"),
             (lambda: history.set_meta("x", float("nan")), "JSON"),
             (lambda: history.set_meta("x", object()), "JSON"),
@@ -136,12 +133,12 @@ def test_outdated_writer_is_shut_out(tmp_path):
 
 ADD_FOR_EVER = """
 import sys
-from kmorph.search.history import History
-from kmorph.search.record import Record
+from kmorph.search.store.history import History
+from kmorph.search.store.record import ModelRecord
 with History.open(sys.argv[1]) as history:
     number = history.next_model_id()
     while True:
-        history.add(Record(model_id=number, state="done", change="x" * (number % 7 * 3_000)))
+        history.add(ModelRecord(model_id=number, state="done", change="x" * (number % 7 * 3_000)))
         print(number, flush=True)
         number += 1
 """
@@ -261,12 +258,12 @@ def test_full_disk_keeps_what_was_recorded(tmp_path):
     code = """
 import sys
 from kmorph.errors import SearchError
-from kmorph.search.history import History
-from kmorph.search.record import Record
+from kmorph.search.store.history import History
+from kmorph.search.store.record import ModelRecord
 with History.open(sys.argv[1]) as history:
     try:
         for number in range(1, 100):
-            history.add(Record(model_id=number, state="done", change="x" * 5_000))
+            history.add(ModelRecord(model_id=number, state="done", change="x" * 5_000))
     except SearchError as error:
         print(number, error)
 """

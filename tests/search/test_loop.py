@@ -15,15 +15,22 @@ from kmorph.errors import SearchError
 from kmorph.graph import Dense, Flatten, Graph, GraphBuilder
 from kmorph.morphs import Limits, Widen
 from kmorph.search import load_searcher
-from kmorph.search.executors import InlineExecutor, WorkerProcesses
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
-from kmorph.search.loop import Search
-from kmorph.search.propose import propose
-from kmorph.search.record import Record
+from kmorph.search.events import (
+    CandidateFailed,
+    CandidateProgress,
+    CandidateStarted,
+    ModelRecorded,
+    SearchFinished,
+)
+from kmorph.search.loop import Search, _Loop
 from kmorph.search.settings import Settings
-from kmorph.search.settling import is_worse
 from kmorph.search.space import Choice, Range, Space
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import History
+from kmorph.search.store.ranking import is_worse
+from kmorph.search.store.record import ModelRecord
+from kmorph.search.strategy.propose import SurrogateProposer
+from kmorph.search.workers.pool import ExecutorPool, InlineExecutor, WorkerProcesses
 from kmorph.starts import cnn, resnet
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters
@@ -33,25 +40,29 @@ class Recorder:
     """A listener that keeps what it is told."""
 
     def __init__(self):
-        self.recorded, self.failed, self.events, self.started = [], [], [], []
+        self.recorded, self.failed, self.progress, self.started = [], [], [], []
 
-    def search_started(self, path, time_limit, resumed):
-        pass
+    def __call__(self, event):
+        match event:
+            case CandidateStarted():
+                self.candidate_started(event)
+            case CandidateProgress():
+                self.candidate_progress(event)
+            case ModelRecorded():
+                self.candidate_recorded(event.record)
+            case CandidateFailed():
+                self.failed.append(event.record)
+            case SearchFinished():
+                self.best = event.best
 
-    def candidate_started(self, change, parent_id, n_parameters, phase, seconds):
-        self.started.append(change)
+    def candidate_started(self, event):
+        self.started.append(event.change)
 
     def candidate_progress(self, event):
-        self.events.append(event)
+        self.progress.append(event)
 
     def candidate_recorded(self, record):
         self.recorded.append(record)
-
-    def candidate_failed(self, record):
-        self.failed.append(record)
-
-    def search_finished(self, best):
-        self.best = best
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +86,25 @@ def settings(**changes):
 
 
 def search(
-    path, data, executor, chosen, time_limit=None, resume=False, listener=None, n_workers=1, proposer=propose
+    path, data, executor, chosen, time_limit=None, resume=False, listener=None, n_workers=1, proposer=None
 ):
     listener = listener or Recorder()
     with RunFolder.open(path, resume) as folder:
         opened = History.open(folder.database) if folder.holds_search else History.create(folder.database)
         with opened as history:
             data.save(folder.scratch)
+            pool = executor if isinstance(executor, WorkerProcesses) else ExecutorPool(executor)
             searching = Search(
-                folder, history, folder.scratch, chosen, listener, executor, n_workers, proposer
+                folder,
+                history,
+                folder.scratch,
+                chosen,
+                listener,
+                pool,
+                n_workers,
+                proposer or SurrogateProposer(),
             )
-            searching.run(time_limit, time.time())
+            searching.run(time_limit)
     return listener
 
 
@@ -120,8 +139,10 @@ def test_a_child_that_loses_is_stopped_and_the_record_says_so(tmp_path, digits, 
     """Every child gets a learning rate far too high; those that it harms are not trained on."""
     monkeypatch.setattr("kmorph.training.trainer.LEAST_RACE", 0.0)
 
-    def spoil(observations, *, expected=None, **rest):
-        proposal = propose(observations, expected=expected, **rest)
+    propose = SurrogateProposer()
+
+    def spoil(situation, rng):
+        proposal = propose(situation, rng)
         return proposal and replace(
             proposal, hyperparameters={**proposal.hyperparameters, "learning_rate": 4.0}
         )
@@ -230,7 +251,7 @@ def test_hyperparameters_vary_within_their_space(tmp_path, digits):
 
 
 def test_a_model_is_kept_in_view_that_failed_even_on_what_it_was_trained_on():
-    parent = Record(model_id=0, state="done", loss=0.3, metrics={"loss": 0.3, "accuracy": 0.9})
+    parent = ModelRecord(model_id=0, state="done", loss=0.3, metrics={"loss": 0.3, "accuracy": 0.9})
     assert is_worse({"loss": 0.4, "accuracy": 0.8}, parent)
     assert not is_worse({"loss": 0.4, "accuracy": 0.91}, parent)
 
@@ -260,7 +281,7 @@ def test_a_time_limit_is_kept_in_a_worker(tmp_path, digits, workers):
     begun = time.time()
     listener = search(tmp_path / "timed", digits, workers, settings(max_epochs=None), time_limit=12)
     assert time.time() - begun < 12 + 3
-    assert len(listener.recorded) >= 1 and listener.events
+    assert len(listener.recorded) >= 1 and listener.progress
     assert listener.recorded[-1].phase == "decay"
 
 
@@ -293,12 +314,12 @@ class SettlingKiller(Killer):
 
     phase = None
 
-    def candidate_started(self, change, parent_id, n_parameters, phase, seconds):
-        super().candidate_started(change, parent_id, n_parameters, phase, seconds)
-        self.phase = phase
+    def candidate_started(self, event):
+        super().candidate_started(event)
+        self.phase = event.phase
 
     def candidate_progress(self, event):
-        if self.phase == "decay" and event["progress"] > 0.35:
+        if self.phase == "decay" and event.progress > 0.35:
             super().candidate_progress(event)
 
 
@@ -335,15 +356,20 @@ def test_recorded_metrics_decide_the_next_proposal(tmp_path, digits):
     parents = []
     for losses in ({0: 0.1, 1: 2.0}, {0: 2.0, 1: 0.1}):
         with RunFolder.open(tmp_path, resume=True) as folder, History.open(folder.database) as history:
-            searching = Search(
-                folder, history, folder.scratch, settings(starts=two), Recorder(), InlineExecutor()
+            search_of = Search(
+                folder,
+                history,
+                folder.scratch,
+                settings(starts=two),
+                Recorder(),
+                ExecutorPool(InlineExecutor()),
             )
-            searching.models.records = {
-                i: type(r)(**{**r.__dict__, "loss": losses[i]})
-                for i, r in searching.models.records.items()
-                if i in losses
-            }
-            parents.append(searching._propose().parent_id)
+            loop = _Loop(search_of, None, None)
+            loop.models.records.update(
+                {i: replace(loop.models.records[i], loss=loss) for i, loss in losses.items()}
+            )
+            del loop.models.records[2]
+            parents.append(loop._propose().parent_id)
     assert parents == [0, 1]
 
 

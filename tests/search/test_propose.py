@@ -11,16 +11,24 @@ from surrogate.samples import STARTS, child_of
 
 from kmorph import morphs
 from kmorph.morphs import Limits
-from kmorph.search.propose import MAX_GROWTH, Observation, Proposal, propose
+from kmorph.search.strategy.observe import Observation
+from kmorph.search.strategy.proposal import Proposal, Situation
+from kmorph.search.strategy.propose import BETA, MAX_GROWTH, SurrogateProposer
 from kmorph.surrogate import Surrogate
 
 SPEED = 500.0
 
 
+def propose(observations, *, rng=None, beta=BETA, surrogate=None, **known) -> Proposal | None:
+    """The answer of a new proposer."""
+    proposer = SurrogateProposer(surrogate, beta)
+    return proposer(Situation(observations, **known), np.random.default_rng(rng))
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("kmorph.search.propose.SINGLES", 80)
-    monkeypatch.setattr("kmorph.search.propose.BRANCHES", 8)
+    monkeypatch.setattr("kmorph.search.strategy.propose.SINGLES", 80)
+    monkeypatch.setattr("kmorph.search.strategy.propose.BRANCHES", 8)
 
 
 def start(model_id, graph, loss, images=5000.0, speed=SPEED) -> Observation:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kmorph.errors import SearchError
-from kmorph.search.record import FORMAT_VERSION, Record, best_record, discarded_seconds
+from kmorph.search.store.ranking import best_record, discarded_seconds
+from kmorph.search.store.record import FORMAT_VERSION, FailureRecord, ModelRecord
 
 HISTORY_KEYS = (
     "model_id parent_id change morphs metric_value loss metrics hyperparameters n_parameters flops epochs "
@@ -41,17 +42,17 @@ def full_record(**changes):
         "seed": 5,
         "created": 1_700_000_000.125,
     }
-    return Record(**{**values, **changes})
+    return ModelRecord(**{**values, **changes})
 
 
 def test_json_gives_the_same_record():
     record = full_record()
-    assert Record.from_json(record.to_json()) == record
+    assert ModelRecord.from_json(record.to_json()) == record
 
 
 def test_failure_gives_the_same_record():
-    record = Record(model_id=None, parent_id=2, state="failed", reason="out of memory")
-    assert Record.from_json(record.to_json()) == record
+    record = FailureRecord(parent_id=2, reason="out of memory")
+    assert FailureRecord.from_json(record.to_json()) == record
     assert record.to_dict()["reason"] == "out of memory"
 
 
@@ -85,7 +86,7 @@ def test_numpy_values_become_plain():
     )
     assert type(record.model_id) is int and type(record.loss) is float
     assert record.hyperparameters == {"n": 2, "on": True, "t": [1, 2.0]}
-    assert Record.from_json(record.to_json()) == record
+    assert ModelRecord.from_json(record.to_json()) == record
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -96,32 +97,32 @@ def test_sick_numbers_stay_standard_json(value):
         raise AssertionError(f"{name} is not standard JSON")
 
     json.loads(text, parse_constant=refuse)
-    back = Record.from_json(text)
+    back = ModelRecord.from_json(text)
     assert str(back.loss) == str(value) and str(back.metrics["a"]) == str(value)
     assert back.hyperparameters == {"rate": None}
 
 
 def test_text_that_utf8_cannot_hold_is_kept_readable():
-    record = Record(model_id=None, state="failed", reason="bad \udcff byte")
-    assert Record.from_json(record.to_json()) == record
+    record = FailureRecord(reason="bad \udcff byte")
+    assert FailureRecord.from_json(record.to_json()) == record
     assert record.reason == "bad \\udcff byte"
 
 
 def test_unknown_keys_of_the_same_format_are_ignored():
     values = json.loads(full_record().to_json())
-    assert Record.from_json(json.dumps({**values, "addition": 1})) == full_record()
+    assert ModelRecord.from_json(json.dumps({**values, "addition": 1})) == full_record()
 
 
 def test_newer_format_is_refused_with_advice():
     values = json.loads(full_record().to_json())
     with pytest.raises(SearchError, match="newer kmorph"):
-        Record.from_json(json.dumps({**values, "format": FORMAT_VERSION + 1, "addition": 1}))
+        ModelRecord.from_json(json.dumps({**values, "format": FORMAT_VERSION + 1, "addition": 1}))
 
 
 def test_replicas_need_not_be_told():
     values = json.loads(full_record().to_json())
     del values["replicas"]
-    assert Record.from_json(json.dumps(values)).replicas == 1
+    assert ModelRecord.from_json(json.dumps(values)).replicas == 1
 
 
 @pytest.mark.parametrize("key", sorted({*HISTORY_KEYS} - {"replicas"}))
@@ -129,7 +130,7 @@ def test_missing_key_is_named(key):
     values = json.loads(full_record().to_json())
     del values[key]
     with pytest.raises(SearchError, match=key):
-        Record.from_json(json.dumps(values))
+        ModelRecord.from_json(json.dumps(values))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_missing_key_is_named(key):
 )
 def test_hostile_text(text):
     with pytest.raises(SearchError) as caught:
-        Record.from_json(text)
+        ModelRecord.from_json(text)
     assert len(str(caught.value)) < 500
 
 
@@ -203,7 +204,7 @@ def test_wrong_values_are_refused(changes):
 
 def measured(model_id, accuracy, loss, phase="stable"):
     metrics = {"accuracy": accuracy, "loss": loss}
-    return Record(model_id=model_id, state="done", loss=loss, metrics=metrics, phase=phase)
+    return ModelRecord(model_id=model_id, state="done", loss=loss, metrics=metrics, phase=phase)
 
 
 def test_the_best_model_is_the_settled_one_unless_another_beats_it_twice():
@@ -219,7 +220,7 @@ def test_the_best_model_is_the_settled_one_unless_another_beats_it_twice():
 
 def test_a_model_trained_on_the_validation_data_too_is_the_best():
     def unmeasured(model_id, seconds):
-        return Record(model_id=model_id, state="done", phase="decay", lineage_seconds=seconds)
+        return ModelRecord(model_id=model_id, state="done", phase="decay", lineage_seconds=seconds)
 
     rest = [measured(0, 0.99, 0.01), measured(1, 0.99, 0.01, "decay")]
     assert unmeasured(2, 9.0).is_unmeasured and not rest[1].is_unmeasured
@@ -228,7 +229,7 @@ def test_a_model_trained_on_the_validation_data_too_is_the_best():
 
 
 def test_a_search_that_goes_on_without_a_clock_leaves_an_unmeasured_model_behind():
-    unmeasured = Record(model_id=0, state="done", phase="decay", lineage_seconds=60.0)
+    unmeasured = ModelRecord(model_id=0, state="done", phase="decay", lineage_seconds=60.0)
     later = dataclasses.replace(measured(1, 0.95, 0.2, "decay"), lineage_seconds=600.0)
     earlier = dataclasses.replace(later, lineage_seconds=6.0)
     assert best_record([unmeasured, later]).model_id == 1
@@ -236,21 +237,20 @@ def test_a_search_that_goes_on_without_a_clock_leaves_an_unmeasured_model_behind
 
 
 def test_models_never_measured_count_if_there_is_no_other():
-    untrained = Record(model_id=0, state="untrained")
+    untrained = ModelRecord(model_id=0, state="untrained")
     assert best_record([untrained]) is untrained and best_record([]) is None
     assert best_record([untrained, measured(1, 0.1, 9.0)]).model_id == 1
 
 
 def test_what_the_best_model_does_not_build_on_was_discarded():
     def model(model_id, parent_id, seconds, phase="stable"):
-        return Record(model_id=model_id, parent_id=parent_id, seconds=seconds, phase=phase, state="done")
+        return ModelRecord(model_id=model_id, parent_id=parent_id, seconds=seconds, phase=phase, state="done")
 
-    failure = Record(model_id=None, state="failed", reason="out of memory", seconds=100.0)
-    records = [model(0, None, 1.0), model(1, 0, 2.0), model(2, 0, 4.0), model(3, None, 8.0), failure]
-    assert discarded_seconds(records, None) == 115.0
-    assert discarded_seconds(records, records[0]) == 114.0
-    assert discarded_seconds(records, records[2]) == 110.0
+    records = [model(0, None, 1.0), model(1, 0, 2.0), model(2, 0, 4.0), model(3, None, 8.0)]
+    assert discarded_seconds(records, None) == 15.0
+    assert discarded_seconds(records, records[0]) == 14.0
+    assert discarded_seconds(records, records[2]) == 10.0
     # A mean builds on all that were settled for it.
     settled = [model(4, 2, 16.0, "decay"), model(5, 3, 32.0, "decay")]
     mean = model(6, 4, 0.0, "ensemble")
-    assert discarded_seconds([*records, *settled, mean], mean) == 102.0
+    assert discarded_seconds([*records, *settled, mean], mean) == 2.0

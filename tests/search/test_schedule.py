@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from kmorph.search.schedule import EPOCHS_OF_SLICE, LONGEST_DECAY, Schedule
+from kmorph.search.strategy.schedule import EPOCHS_OF_SLICE, LONGEST_DECAY, Schedule
 
 
 def test_slices_and_settling_fit_into_the_limit():

@@ -9,7 +9,7 @@ from morphs.random_graphs import random_graph
 
 from kmorph import morphs, starts
 from kmorph.graph import Graph
-from kmorph.surrogate import Candidate
+from kmorph.surrogate import TrainedGraph
 
 STARTS = (
     starts.resnet((12, 12, 1), 5, width=8, stages=2),
@@ -49,9 +49,9 @@ def mixture(rng: np.random.Generator, n: int) -> list[Graph]:
     return graphs
 
 
-def candidates(rng: np.random.Generator, graphs: list[Graph]) -> list[Candidate]:
+def candidates(rng: np.random.Generator, graphs: list[Graph]) -> list[TrainedGraph]:
     """A tree of lineages over the graphs, with hyperparameters; some only proposed."""
-    found: list[Candidate] = []
+    found: list[TrainedGraph] = []
     for i, graph in enumerate(graphs):
         parent = found[int(rng.integers(len(found)))] if found and rng.random() < 0.8 else None
         path = parent.path if parent else ()
@@ -62,7 +62,7 @@ def candidates(rng: np.random.Generator, graphs: list[Graph]) -> list[Candidate]
         }
         if rng.random() < 0.5:
             hyperparameters["augment"] = ["flip"]
-        found.append(Candidate(graph, hyperparameters, images, (*path, (i, images))))
+        found.append(TrainedGraph(graph, hyperparameters, images, (*path, (i, images))))
         if rng.random() < 0.2:
-            found[-1] = Candidate(graph, hyperparameters, images, path)
+            found[-1] = TrainedGraph(graph, hyperparameters, images, path)
     return found

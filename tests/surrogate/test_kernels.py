@@ -14,11 +14,11 @@ from surrogate.samples import STARTS, candidates, child_of, family, mixture
 
 from kmorph.surrogate import (
     BudgetKernel,
-    Candidate,
     EditDistanceKernel,
     HyperparameterKernel,
     LineageKernel,
     SizeKernel,
+    TrainedGraph,
     WeisfeilerLehmanKernel,
     distances,
     edit_distance,
@@ -160,11 +160,11 @@ def test_landmarks():
 
 def test_lineages_share_what_they_share():
     graph, kernel = STARTS[0], LineageKernel(1e3)
-    parent = Candidate(graph, images=4e3, path=((0, 1e3), (1, 4e3)))
-    child = Candidate(graph, images=9e3, path=((0, 1e3), (1, 4e3), (2, 9e3)))
-    proposed = Candidate(graph, {"a": 1}, images=9e3, path=((0, 1e3), (1, 4e3)))
-    cousin = Candidate(graph, images=5e3, path=((0, 1e3), (3, 5e3)))
-    other = Candidate(graph, images=5e3, path=((4, 5e3),))
+    parent = TrainedGraph(graph, images=4e3, path=((0, 1e3), (1, 4e3)))
+    child = TrainedGraph(graph, images=9e3, path=((0, 1e3), (1, 4e3), (2, 9e3)))
+    proposed = TrainedGraph(graph, {"a": 1}, images=9e3, path=((0, 1e3), (1, 4e3)))
+    cousin = TrainedGraph(graph, images=5e3, path=((0, 1e3), (3, 5e3)))
+    other = TrainedGraph(graph, images=5e3, path=((4, 5e3),))
     points = [parent, child, proposed, cousin, other]
     shared = np.expm1(kernel(points)) * 1e3
     np.testing.assert_allclose(shared[0], [4e3, 4e3, 4e3, 1e3, 0], atol=1e-6)
@@ -174,7 +174,7 @@ def test_lineages_share_what_they_share():
 
 def test_hyperparameters_are_compared_in_decades():
     def at(**values):
-        return Candidate(STARTS[0], values)
+        return TrainedGraph(STARTS[0], values)
 
     base = at(lr=0.1, augment=True, name="sgd")
     others = [
@@ -191,11 +191,11 @@ def test_hyperparameters_are_compared_in_decades():
 
 def test_candidates_are_no_sequences():
     for name in ("__getitem__", "__iter__", "__array__", "__len__"):
-        assert not hasattr(Candidate, name)
-    point = Candidate(STARTS[0], {"b": [1, {"c": 2}], "a": 0.5})
+        assert not hasattr(TrainedGraph, name)
+    point = TrainedGraph(STARTS[0], {"b": [1, {"c": 2}], "a": 0.5})
     assert point.hyperparameters == (("a", 0.5), ("b", '[1, {"c": 2}]'))
-    assert point == Candidate(STARTS[0], point.hyperparameters)
-    assert hash(point) == hash(Candidate(STARTS[0], {"a": 0.5, "b": [1, {"c": 2}]}))
+    assert point == TrainedGraph(STARTS[0], point.hyperparameters)
+    assert hash(point) == hash(TrainedGraph(STARTS[0], {"a": 0.5, "b": [1, {"c": 2}]}))
 
 
 def test_each_pair_is_computed_once(monkeypatch):

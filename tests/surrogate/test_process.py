@@ -11,10 +11,10 @@ import pytest
 from scipy.stats import spearmanr
 from surrogate.samples import candidates, family
 
-from kmorph.surrogate import Candidate, Surrogate, lower_confidence_bound
+from kmorph.surrogate import Surrogate, TrainedGraph, lower_confidence_bound
 
 
-def truth(candidate: Candidate) -> float:
+def truth(candidate: TrainedGraph) -> float:
     """A made-up log loss: depth helps, a learning rate of 0.01 is best, training helps."""
     rate = dict(candidate.hyperparameters)["learning_rate"]
     trained = np.log((candidate.images + 1e3) / 3e4)
@@ -69,11 +69,11 @@ def test_longer_training_is_expected_to_help(pool):
 
 def test_a_child_inherits_its_parents_level(pool):
     points, _ = pool
-    starts = [Candidate(point.graph, (), 1e4, ((i, 1e4),)) for i, point in enumerate(points[:6])]
+    starts = [TrainedGraph(point.graph, (), 1e4, ((i, 1e4),)) for i, point in enumerate(points[:6])]
     losses = np.array([0.5, 0.5, 0.5, 0.5, 0.5, 0.2])
     surrogate = Surrogate().fit(starts, losses)
-    child_of_good = Candidate(points[50].graph, (), 1.5e4, ((5, 1e4),))
-    child_of_other = Candidate(points[50].graph, (), 1.5e4, ((0, 1e4),))
+    child_of_good = TrainedGraph(points[50].graph, (), 1.5e4, ((5, 1e4),))
+    child_of_other = TrainedGraph(points[50].graph, (), 1.5e4, ((0, 1e4),))
     mean, _ = surrogate.predict([child_of_good, child_of_other])
     assert mean[0] < mean[1] - 0.02
 

@@ -3,7 +3,7 @@
 from search_runs import digits
 
 from kmorph import ImageClassifier
-from kmorph.search.executors import InlineExecutor
+from kmorph.search.workers.pool import InlineExecutor
 
 TIMES = ("seconds", "lineage_seconds", "images_per_second", "created")
 

@@ -16,7 +16,7 @@ from search_runs import QUICK, Run, check, digits, gone
 
 from kmorph import Graph, ImageClassifier, load_searcher
 from kmorph.errors import DataError, SearchError
-from kmorph.search.folder import RunFolder
+from kmorph.search.store.folder import RunFolder
 
 CNN = ("cnn", {"width": 64})
 

@@ -7,7 +7,7 @@ import sys
 from search_runs import QUICK, digits
 
 from kmorph import ImageClassifier
-from kmorph.search.executors import InlineExecutor
+from kmorph.search.workers.pool import InlineExecutor
 
 PROGRAM = """
 from sklearn.datasets import load_digits

@@ -13,10 +13,10 @@ from kmorph import ImageClassifier
 from kmorph.graph import Dense
 from kmorph.morphs import Limits, Widen
 from kmorph.morphs.base import activations
-from kmorph.search.bounds import SHRINK, Bounds
-from kmorph.search.executors import InlineExecutor, WorkerProcesses
-from kmorph.search.propose import propose
-from kmorph.search.worker import Result
+from kmorph.search.candidate import Result
+from kmorph.search.strategy.bounds import SHRINK, Bounds
+from kmorph.search.strategy.propose import propose
+from kmorph.search.workers.pool import InlineExecutor, WorkerProcesses
 from kmorph.starts import mlp
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address spaces are limited on Linux")

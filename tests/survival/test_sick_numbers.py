@@ -7,7 +7,7 @@ from search_runs import digits
 from kmorph import ImageClassifier
 from kmorph.errors import SearchError
 from kmorph.graph import Activation, Dense, Flatten, Graph, GraphBuilder
-from kmorph.search.executors import InlineExecutor
+from kmorph.search.workers.pool import InlineExecutor
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.trainer import Stopped, train

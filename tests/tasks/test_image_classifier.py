@@ -13,7 +13,7 @@ import kmorph
 from kmorph import ImageClassifier
 from kmorph.errors import DataError, SearchError
 from kmorph.graph import Graph
-from kmorph.search.executors import InlineExecutor
+from kmorph.search.workers.pool import InlineExecutor
 
 QUICK = {"searcher_args": {"trainer_args": {"max_iter_num": 3}, "default_model_width": 8}, "verbose": False}
 

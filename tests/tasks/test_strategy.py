@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from kmorph import ImageClassifier
 from kmorph.errors import SearchError
-from kmorph.search.executors import shared_workers
+from kmorph.search.workers.pool import shared_workers
 
 # The worker's devices are set up by the strategy function, before TensorFlow starts there.
 SCRIPT = """

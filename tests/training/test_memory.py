@@ -14,7 +14,8 @@ from sklearn.datasets import load_digits
 
 from kmorph import starts
 from kmorph.graph import Activation, Dense, Dropout, Flatten, GraphBuilder, Normalize
-from kmorph.search.worker import Task, evaluate
+from kmorph.search.candidate import Job
+from kmorph.search.workers.worker import evaluate
 from kmorph.training import tensorflow_step
 from kmorph.training.examples import Data
 from kmorph.training.memory import is_out_of_memory, released
@@ -119,7 +120,7 @@ def test_a_model_that_does_not_fit_at_all_fails_with_the_reason(step, digits, tm
     digits.save(tmp_path)
     small().save(tmp_path / "start")
     files = [str(tmp_path / name) for name in ("out", "events", "stop")]
-    result = evaluate(Task(str(tmp_path / "start"), (), str(tmp_path), Plan(max_epochs=1), *files))
+    result = evaluate(Job(str(tmp_path / "start"), (), str(tmp_path), Plan(max_epochs=1), *files))
     assert result.reason == "out of memory"
 
 
@@ -128,7 +129,7 @@ def test_the_result_of_a_worker_tells_the_batch_size_used(step, digits, tmp_path
     digits.save(tmp_path)
     small().save(tmp_path / "start")
     files = [str(tmp_path / name) for name in ("out", "events", "stop")]
-    result = evaluate(Task(str(tmp_path / "start"), (), str(tmp_path), Plan(max_epochs=1), *files))
+    result = evaluate(Job(str(tmp_path / "start"), (), str(tmp_path), Plan(max_epochs=1), *files))
     assert result.reason is None
     assert (result.hyperparameters["batch_size"], result.hyperparameters["learning_rate"]) == (32, 0.05)
 

@@ -51,7 +51,7 @@ def test_training_goes_on_from_the_weights_it_is_given(digits):
 
 def test_without_a_step_the_graph_comes_back_unchanged(digits):
     graph = small()
-    outcome = train(graph, digits, Plan(deadline=time.time() - 1))
+    outcome = train(graph, digits, Plan(seconds_left=-1))
     assert outcome.images == 0
     assert all(np.array_equal(outcome.graph.weights[key], graph.weights[key]) for key in graph.weights)
     assert np.isfinite(outcome.metrics["loss"])
@@ -81,7 +81,7 @@ def test_time_to_train_is_kept(digits, seconds):
 def test_the_deadline_is_kept_in_the_middle_of_an_epoch(digits):
     repeated = Data(np.repeat(digits.x, 200, 0), np.repeat(digits.y, 200), digits.x_val, digits.y_val)
     deadline = time.time() + 6
-    outcome = train(small(), repeated, Plan(deadline=deadline))
+    outcome = train(small(), repeated, Plan(seconds_left=deadline - time.time()))
     assert 0 < outcome.epochs < 1
     assert time.time() < deadline + 2.5
 

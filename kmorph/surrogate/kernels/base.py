@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.gaussian_process.kernels import GenericKernelMixin, Kernel
 
 from kmorph.graph import Graph
-from kmorph.surrogate.candidate import Point
+from kmorph.surrogate.trained_graph import Point
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class PointKernel(GenericKernelMixin, Kernel):
 
         Parameters
         ----------
-        X, Y : sequences of Graph or Candidate, of lengths n and m
+        X, Y : sequences of Graph or TrainedGraph, of lengths n and m
         eval_gradient : bool, default=False
             Whether the derivative to the logarithm of the parameter is wanted too; only without Y.
 

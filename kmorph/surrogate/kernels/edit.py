@@ -11,11 +11,11 @@ from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import Hyperparameter
 
 from kmorph.graph import Graph
-from kmorph.surrogate.candidate import Point, graph_of
 from kmorph.surrogate.distance import distances
 from kmorph.surrogate.encoding import encode
 from kmorph.surrogate.kernels.base import PointKernel, Recent, gaussian, remembered
 from kmorph.surrogate.landmarks import Landmarks, default_landmarks
+from kmorph.surrogate.trained_graph import Point, graph_of
 
 _MOST_LANDMARKS = 64  # twice as many as the surrogate measures from; they change while a search goes on
 

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.gaussian_process.kernels import Hyperparameter
 
-from kmorph.surrogate.candidate import Point, graph_of
 from kmorph.surrogate.kernels.base import PointKernel, gaussian, remembered
+from kmorph.surrogate.trained_graph import Point, graph_of
 
 CENTER = np.array([22.0, 16.0])
 """Octaves of a middling network: 4 million multiply-adds, 65,000 parameters."""

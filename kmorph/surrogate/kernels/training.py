@@ -10,9 +10,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.gaussian_process.kernels import Hyperparameter
 
-from kmorph.surrogate.candidate import Candidate, Point, as_candidate
 from kmorph.surrogate.encoding import encode, stable_hash
 from kmorph.surrogate.kernels.base import PointKernel, gaussian, remembered
+from kmorph.surrogate.trained_graph import Point, TrainedGraph, as_trained
 
 SMALLEST = 1e-6
 """Numbers below count as nearly zero; between two such numbers there are no decades."""
@@ -60,7 +60,7 @@ class HyperparameterKernel(PointKernel):
 @remembered
 def _columns(points: Sequence[Point]) -> dict[str, Column]:
     """For each name its numbers and codes of what else the values are, both (n,)."""
-    candidates = [as_candidate(point) for point in points]
+    candidates = [as_trained(point) for point in points]
     columns: dict[str, Column] = {}
     for i, candidate in enumerate(candidates):
         for name, value in candidate.hyperparameters:
@@ -121,7 +121,7 @@ class BudgetKernel(PointKernel):
 @remembered
 def log_budget(points: Sequence[Point]) -> np.ndarray:
     """The coordinate u of `BudgetKernel` for each of n points, (n,)."""
-    images = np.array([as_candidate(point).images for point in points])
+    images = np.array([as_trained(point).images for point in points])
     return np.log((images + BudgetKernel.OFFSET) / BudgetKernel.CENTER)
 
 
@@ -197,7 +197,7 @@ def _segments(points: Sequence[Point]) -> _Segments:
     rows = [
         (i, hash(segment), *segment[1:])
         for i, point in enumerate(points)
-        for segment in _segments_of(as_candidate(point))
+        for segment in _segments_of(as_trained(point))
     ]
     owners, names, begins, ends = zip(*rows, strict=True) if rows else ((), (), (), ())
     known, place = np.unique(np.array(names, np.int64), return_inverse=True)
@@ -207,7 +207,7 @@ def _segments(points: Sequence[Point]) -> _Segments:
     )
 
 
-def _segments_of(candidate: Candidate) -> list[tuple[Any, float, float]]:
+def _segments_of(candidate: TrainedGraph) -> list[tuple[Any, float, float]]:
     """Pieces of training: (whose, from, to), in examples of the lineage."""
     segments: list[tuple[Any, float, float]] = []
     before = 0.0

@@ -12,9 +12,9 @@ from scipy.sparse import csr_matrix
 from sklearn.gaussian_process.kernels import Hyperparameter
 
 from kmorph.graph import Graph
-from kmorph.surrogate.candidate import Point, graph_of
 from kmorph.surrogate.encoding import TOKENS, encode, octaves
 from kmorph.surrogate.kernels.base import PointKernel, Recent, remembered
+from kmorph.surrogate.trained_graph import Point, graph_of
 
 ROUNDS = 3
 """Relabellings; after h of them a label tells the layers within h steps upstream and downstream."""

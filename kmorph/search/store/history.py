@@ -30,7 +30,7 @@ from typing import Any
 
 from kmorph._version import __version__
 from kmorph.errors import SearchError
-from kmorph.search.record import FORMAT_VERSION, Record
+from kmorph.search.store.record import FORMAT_VERSION, FailureRecord, ModelRecord, R
 
 _TABLES = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -41,6 +41,8 @@ _TABLES = {
 # in our queries.
 _SCHEMA = {("table", name, sql) for name, sql in _TABLES.items()}
 _MAX_VALUE_BYTES = 64 * 2**20  # of one row; a record has a few kB
+PINNED = "best_model_id"
+"""Key under which `final_fit` notes that its result is the best model."""
 _RESERVED = ("format_version", "kmorph_version", "created", "epoch")
 
 
@@ -153,7 +155,7 @@ class History:
         if not path.exists():
             return False
         try:
-            with _told(path), contextlib.closing(_connect(path, "rw", timeout)) as connection:
+            with _translated_errors(path), contextlib.closing(_connect(path, "rw", timeout)) as connection:
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 return bool(version or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone())
         except SearchError:
@@ -172,15 +174,15 @@ class History:
         self._epoch = epoch
         return epoch
 
-    def add(self, record: Record) -> None:
+    def add(self, record: ModelRecord) -> None:
         """Append an evaluated candidate. When this returns, the record is on disk.
 
         Raises
         ------
         SearchError
-            The record is a failure's; its model_id is taken; this writer's epoch is over; see the class.
+            The record's model_id is taken; this writer's epoch is over; see the class.
         """
-        model_id, text = _model_id(record), record.to_json()
+        model_id, text = record.model_id, record.to_json()
         with self._transaction() as connection:
             if connection.execute("SELECT 1 FROM models WHERE model_id = ?", (model_id,)).fetchone():
                 raise SearchError(
@@ -188,16 +190,14 @@ class History:
                 )
             connection.execute("INSERT INTO models VALUES (?, ?)", (model_id, text))
 
-    def add_failure(self, record: Record) -> None:
+    def add_failure(self, record: FailureRecord) -> None:
         """Append a candidate that failed. Raises as `add` does."""
-        if record.state != "failed":
-            raise SearchError(f"a failure's record has state 'failed', not {record.state!r}")
         with self._transaction() as connection:
             connection.execute("INSERT INTO failures (record) VALUES (?)", (record.to_json(),))
 
-    def update(self, record: Record) -> None:
+    def update(self, record: ModelRecord) -> None:
         """Replace the record that has the same model_id. Raises as `add` does, and if there is none."""
-        model_id, text = _model_id(record), record.to_json()
+        model_id, text = record.model_id, record.to_json()
         with self._transaction() as connection:
             changed = connection.execute(
                 "UPDATE models SET record = ? WHERE model_id = ?", (text, model_id)
@@ -205,26 +205,23 @@ class History:
             if changed != 1:
                 raise SearchError(f"there is no model {model_id} in the history to update")
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[ModelRecord]:
         """All evaluated candidates in the order of their ids."""
         with self._reading() as connection:
             rows = connection.execute("SELECT model_id, record FROM models ORDER BY model_id").fetchall()
-        records = [self._parse(text, f"model {model_id}") for model_id, text in rows]
+        records = [self._parse(ModelRecord, text, f"model {model_id}") for model_id, text in rows]
         for (model_id, _), record in zip(rows, records, strict=True):
             if record.model_id != model_id:
                 raise _damaged(self.path, f"the record of model {model_id} is another model's")
         return records
 
-    def failures(self) -> list[Record]:
+    def failures(self) -> list[FailureRecord]:
         """All failed candidates, oldest first."""
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT failure_id, record FROM failures ORDER BY failure_id"
             ).fetchall()
-        failures = [self._parse(text, f"failure {failure_id}") for failure_id, text in rows]
-        if any(record.state != "failed" for record in failures):
-            raise _damaged(self.path, "a model's record is among the failures")
-        return failures
+        return [self._parse(FailureRecord, text, f"failure {failure_id}") for failure_id, text in rows]
 
     def next_model_id(self) -> int:
         """The id for the next model: one more than the largest, 0 in an empty history."""
@@ -256,17 +253,17 @@ class History:
     ) -> None:
         self.close()
 
-    def _parse(self, text: object, what: str) -> Record:
+    def _parse(self, kind: type[R], text: object, what: str) -> R:
         if not isinstance(text, str):
             raise _damaged(self.path, f"{what} is not text")
         try:
-            return Record.from_json(text)
+            return kind.from_json(text)
         except SearchError as error:
             raise SearchError(f"{self.path}, {what}: {error}") from error
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _told(self.path):
+        with self._lock, _translated_errors(self.path):
             yield self._connection
 
     @contextlib.contextmanager
@@ -274,7 +271,7 @@ class History:
         """All or nothing, also when a signal's exception arrives in the middle."""
         if self.readonly:
             raise SearchError(f"{self.path} was opened for reading only")
-        with self._lock, _told(self.path):
+        with self._lock, _translated_errors(self.path):
             connection = self._connection
             try:
                 connection.execute("BEGIN IMMEDIATE")  # one writer at a time, from the check of the epoch on
@@ -292,8 +289,8 @@ class History:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into `SearchError` that says what to do."""
+def _translated_errors(path: Path) -> Iterator[None]:
+    """Convert SQLite's errors into `SearchError` that says what to do."""
     try:
         yield
     except (sqlite3.Error, UnicodeDecodeError) as error:  # sqlite3 decodes damaged names in its messages
@@ -312,7 +309,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
-    with _told(path):
+    with _translated_errors(path):
         # isolation_level=None: transactions begin and end where the code says so.
         connection = sqlite3.connect(
             f"{path.as_uri()}?mode={mode}", timeout, isolation_level=None, check_same_thread=False, uri=True
@@ -384,9 +381,3 @@ def _stored_epoch(connection: sqlite3.Connection, path: Path) -> int:
     if isinstance(epoch, bool) or not isinstance(epoch, int) or not 0 < epoch < 2**63:
         raise _damaged(path, "it has no valid epoch")
     return epoch
-
-
-def _model_id(record: Record) -> int:
-    if record.model_id is None:
-        raise SearchError("a failed candidate is recorded with add_failure")
-    return record.model_id

@@ -9,7 +9,7 @@ from math import inf
 from kmorph.graph import Graph
 from kmorph.morphs import Limits
 from kmorph.morphs.base import activations
-from kmorph.search.worker import Result
+from kmorph.search.candidate import Result
 
 logger = logging.getLogger("kmorph.search")
 

@@ -6,10 +6,12 @@ import errno
 import gc
 import json
 import os
+import platform
+import secrets
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,85 +19,10 @@ import numpy as np
 
 from kmorph.errors import KmorphError
 from kmorph.graph import Graph
+from kmorph.search.candidate import Job, Result, logits_beside
 from kmorph.training.memory import is_out_of_memory, released
-from kmorph.training.plan import Plan
 
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-
-@dataclass(frozen=True)
-class Task:
-    """A candidate to train, small enough to send anywhere: paths, a change, and settings.
-
-    Parameters
-    ----------
-    graph_file : str
-        The parent's graph, or a start (without weights it gets fresh ones from the plan's seed).
-    morphs : tuple of dict
-        Morphs with their seeds, as JSON, that lead from there to the candidate.
-    data_folder : str
-        Where `kmorph.training.examples.Data` was saved.
-    plan : Plan
-    output_file : str
-        Where the trained graph goes.
-    events_file : str
-        Progress is appended here, one JSON object a line.
-    stop_file : str
-        Training ends when this file appears.
-    fresh : bool, default=False
-        Whether training starts from new weights though the graph file has some.
-    strategy : str or bytes, optional
-        How several devices train it, as `kmorph.training.distribute.pack_strategy` gave it.
-    """
-
-    graph_file: str
-    morphs: tuple[dict[str, Any], ...]
-    data_folder: str
-    plan: Plan
-    output_file: str
-    events_file: str
-    stop_file: str
-    fresh: bool = False
-    strategy: str | bytes | None = None
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a worker sends back; the trained graph lies in the task's output file.
-
-    Parameters
-    ----------
-    reason : str or None
-        Why the candidate failed; None if it did not.
-    metrics : dict of str to float
-    epochs, seconds, images_per_second : float
-    images, n_parameters, flops : int
-    fingerprint : str
-    stopped : str or None
-        Why training ended early, with metrics all the same.
-    hyperparameters : dict, optional
-        Those that it was trained with; None: those of its plan.
-    replicas : int
-        Devices that trained it.
-    cause : {"", "memory", "disk", "died", "late"}
-        Kind of failure, where more depends on it than this candidate: memory ran out, a file could not be
-        written, the worker process ended, or it was ended because it outstayed the deadline. In the last two
-        cases ``images`` and ``seconds`` tell of the checkpoint in the output file, if there is one.
-    """
-
-    reason: str | None = None
-    metrics: dict[str, float] | None = None
-    epochs: float = 0.0
-    images: int = 0
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    n_parameters: int = 0
-    flops: int = 0
-    fingerprint: str = ""
-    stopped: str | None = None
-    hyperparameters: dict[str, Any] | None = None
-    replicas: int = 1
-    cause: str = ""
 
 
 def prepare(parent: int | None = None, workers: int = 1, devices: bool = True) -> None:
@@ -127,46 +54,55 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def evaluate(task: Task) -> Result:
+def evaluate(job: Job) -> Result:
     """Train one candidate; a candidate that cannot be trained gives a result with a reason."""
+    begun = time.time()
+    waited = 0.0
+    if job.sent is not None and job.sender == platform.node():
+        waited = max(0.0, begun - job.sent)
     with released():
-        return _evaluate(task)
+        return _evaluate(job, begun, waited)
 
 
-def _evaluate(task: Task) -> Result:
+def _evaluate(job: Job, begun: float, waited: float) -> Result:
     from kmorph.training.backend import load_backend
 
-    load_backend(devices=task.strategy is None)  # in workers of the user's executor that is not done yet
+    load_backend(devices=job.strategy is None)  # in workers of the user's executor that is not done yet
     from kmorph.training.examples import Data
     from kmorph.training.trainer import Stopped, train
 
-    begun = time.time()
     graph: Graph | None = None
+    output = Path(job.output_file)
+    trained_file = output.with_name(f"{output.stem}.{secrets.token_hex(4)}{output.suffix}")
     try:
-        graph = grow(task)
+        graph = grow(job)
         # Stored before anything is compiled, so that there is a usable model however early the end comes.
-        graph.save(task.output_file)
-        with open(task.events_file, "a", encoding="utf-8") as events:
+        graph.save(job.output_file)
+        with open(job.events_file, "a", encoding="utf-8") as events:
 
             def report(event: dict[str, Any]) -> None:
                 events.write(json.dumps(event) + "\n")
                 events.flush()
 
             def keep(trained: Graph, images: int) -> None:
-                trained.save(task.output_file)
+                trained.save(job.output_file)
                 report({"checkpoint": images, "seconds": time.time() - begun})
 
+            plan = job.plan
+            if plan.seconds_left is not None:
+                left = plan.seconds_left - waited - (time.time() - begun)
+                plan = replace(plan, seconds_left=max(0.0, left))
             outcome = train(
                 graph,
-                Data.load(task.data_folder),
-                task.plan,
+                Data.load(job.data_folder),
+                plan,
                 report,
-                stop=lambda: os.path.exists(task.stop_file),
-                strategy=task.strategy,
+                stop=lambda: os.path.exists(job.stop_file),
+                strategy=job.strategy,
                 checkpoint=keep,
             )
-        outcome.graph.save(task.output_file)
-        np.save(logits_file(task.output_file), outcome.logits, allow_pickle=False)
+        outcome.graph.save(trained_file)
+        np.save(logits_beside(trained_file), outcome.logits, allow_pickle=False)
     except Exception as error:
         if is_out_of_memory(error):
             return _failed(graph, "out of memory", begun, "memory")
@@ -185,22 +121,18 @@ def _evaluate(task: Task) -> Result:
         stopped=outcome.stopped,
         hyperparameters=outcome.hyperparameters.to_dict(),
         replicas=outcome.replicas,
+        file=str(trained_file),
     )
 
 
-def logits_file(output_file: str | Path) -> Path:
-    """Where a trained graph's logits for the validation examples lie."""
-    return Path(output_file).with_suffix(".logits.npy")
-
-
-def grow(task: Task) -> Graph:
+def grow(job: Job) -> Graph:
     """The candidate's graph with the weights it starts from."""
     from kmorph import morphs
 
-    graph = Graph.load(Path(task.graph_file))
-    if task.fresh or not graph.has_weights:
-        graph = graph.initialize(task.plan.seed)
-    return morphs.chain(graph, [morphs.from_json(values) for values in task.morphs])
+    graph = Graph.load(Path(job.graph_file))
+    if job.fresh or not graph.has_weights:
+        graph = graph.initialize(job.plan.seed)
+    return morphs.chain(graph, [morphs.from_json(values) for values in job.morphs])
 
 
 def _is_of_disk(error: BaseException) -> bool:

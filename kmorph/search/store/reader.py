@@ -10,12 +10,11 @@ from typing import Any
 
 from kmorph.errors import SearchError
 from kmorph.graph import Graph
-from kmorph.search.folder import RunFolder
-from kmorph.search.history import History
-from kmorph.search.rebuild import has_weights, load_or_rebuild
-from kmorph.search.record import Record, best_record, discarded_seconds
-
-PINNED = "best_model_id"  # set by final_fit: its result is the best model
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import PINNED, History
+from kmorph.search.store.ranking import best_record, discarded_seconds
+from kmorph.search.store.rebuild import has_weights, load_or_rebuild
+from kmorph.search.store.record import ModelRecord
 
 
 class Searcher:
@@ -56,15 +55,16 @@ class Searcher:
     def discarded_share(self) -> float:
         """Part of the time, from 0 to 1, that went into candidates which the best model does not build on."""
         with History.open(self._database, readonly=True) as history:
-            records = [*history.records(), *history.failures()]
-        spent = sum(record.seconds for record in records)
+            models, failures = history.records(), history.failures()
+        failed = sum(record.seconds for record in failures)
+        spent = failed + sum(record.seconds for record in models)
         if not spent:
             return 0.0
-        number = self.get_best_model_id()
-        best = next(record for record in records if record.model_id == number)
-        return discarded_seconds(records, best) / spent
+        number = self.get_best_model_id() if models else None
+        best = next((record for record in models if record.model_id == number), None)
+        return (failed + discarded_seconds(models, best)) / spent
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[ModelRecord]:
         """The records behind `history`."""
         with History.open(self._database, readonly=True) as history:
             return history.records()
@@ -85,11 +85,11 @@ class Searcher:
         with History.open(self._database, readonly=True) as history:
             pinned, records = history.get_meta(PINNED), history.records()
             objective = history.get_meta("objective", "accuracy")
-        lost: list[int | None] = []
+        lost: list[int] = []
         while True:
             best = next((record for record in records if record.model_id == pinned), None)
             best = best or best_record(records, objective)
-            if best is None or best.model_id is None:
+            if best is None:
                 what = (
                     f"no readable model: the files of {_ranges(lost)} are damaged" if lost else "no model yet"
                 )
@@ -110,7 +110,7 @@ class Searcher:
         """The graph of a model, with its weights.
 
         Weights that were dropped to keep ``max_disk`` are replaced by what the nearest ancestor has, with
-        a warning; see `kmorph.search.rebuild.load_or_rebuild`.
+        a warning; see `kmorph.search.store.rebuild.load_or_rebuild`.
 
         Raises
         ------
@@ -151,8 +151,8 @@ def load_searcher(path: str | os.PathLike[str]) -> Searcher:
     return Searcher(path)
 
 
-def _ranges(ids: list[int | None]) -> str:
-    numbers = sorted(i for i in ids if i is not None)
+def _ranges(ids: list[int]) -> str:
+    numbers = sorted(ids)
     if not numbers:
         return "none yet"
     return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])

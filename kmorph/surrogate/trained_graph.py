@@ -12,10 +12,10 @@ from kmorph.graph import Graph
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TrainedGraph:
     """An architecture together with its training; a point of the surrogate's input space.
 
-    It is neither sequence nor array, so that scikit-learn takes a list of candidates as it is.
+    It is neither sequence nor array, so that scikit-learn takes a list of them as it is.
 
     Parameters
     ----------
@@ -27,12 +27,12 @@ class Candidate:
         Examples that the whole lineage has seen when the loss is measured.
     path : sequence of (model_id, images), default=()
         The models of the lineage from its start on, with the examples that the lineage had seen at the end
-        of each. The last one is the candidate itself if it was measured, its parent if it is only proposed.
+        of each. The last one is the network itself if it was measured, its parent if it is only proposed.
 
     Examples
     --------
     >>> from kmorph.graph import Dense, Graph
-    >>> Candidate(Graph((4,), [Dense(3)], [[0]]), {"learning_rate": 0.1}, images=500).hyperparameters
+    >>> TrainedGraph(Graph((4,), [Dense(3)], [[0]]), {"learning_rate": 0.1}, images=500).hyperparameters
     (('learning_rate', 0.1),)
     """
 
@@ -59,13 +59,13 @@ def _is_path(value: Any) -> bool:
     )
 
 
-Point: TypeAlias = Graph | Candidate
-"""What kernels take; a bare graph is a candidate of which nothing else is known."""
+Point: TypeAlias = Graph | TrainedGraph
+"""What kernels take; a bare graph is one whose training is not known."""
 
 
 def graph_of(point: Point) -> Graph:
-    """The architecture of a graph or a candidate."""
-    return point.graph if isinstance(point, Candidate) else checked_graph(point)
+    """The architecture of a point."""
+    return point.graph if isinstance(point, TrainedGraph) else checked_graph(point)
 
 
 def checked_graph(value: Any) -> Graph:
@@ -84,9 +84,9 @@ def checked_graph(value: Any) -> Graph:
     )
 
 
-def as_candidate(point: Point) -> Candidate:
-    """The candidate itself, or one that holds the graph alone."""
-    return point if isinstance(point, Candidate) else Candidate(point)
+def as_trained(point: Point) -> TrainedGraph:
+    """The point as a `TrainedGraph`; a bare graph gets no hyperparameters, examples or path."""
+    return point if isinstance(point, TrainedGraph) else TrainedGraph(point)
 
 
 def _hashable(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from kmorph.graph import Graph
-from kmorph.search.record import Record
-from kmorph.search.schedule import GROWTH_FROM, Schedule
 from kmorph.search.settings import Settings
+from kmorph.search.store.record import ModelRecord
+from kmorph.search.strategy.schedule import GROWTH_FROM, Schedule
 from kmorph.training.plan import Hyperparameters, Plan
 
 # What the very first model gets, however short the time limit, in a worker that has TensorFlow loaded
@@ -28,7 +27,6 @@ EPOCHS_TO_ERASE = 150
 # as it will see (He et al., "Data augmentation revisited", arXiv:1909.09148).
 PLAIN_END = 0.3
 PLAIN_EPOCHS = 5.0  # … but no more than these
-POWER = 8e9  # multiply-adds of a forward pass per second in training, where they are not measured
 
 
 class Planner:
@@ -38,22 +36,24 @@ class Planner:
     ----------
     settings : Settings
     schedule : Schedule
-    records : mapping from model id to Record
+    records : mapping from model id to ModelRecord
         Of the search; it is looked at whenever a plan is made.
-    cold : bool
-        Whether the first candidate waits for a worker to load TensorFlow.
-
-    Attributes
-    ----------
     power : float
         Multiply-adds of a forward pass per second in training, before a model was trained.
+    cold : bool, default=False
+        True if the first candidate waits for a worker to load Keras.
     """
 
     def __init__(
-        self, settings: Settings, schedule: Schedule, records: Mapping[int | None, Record], cold: bool
+        self,
+        settings: Settings,
+        schedule: Schedule,
+        records: Mapping[int, ModelRecord],
+        power: float,
+        cold: bool = False,
     ) -> None:
-        self.settings, self.schedule, self.records, self.cold = settings, schedule, records, cold
-        self.power = POWER
+        self.settings, self.schedule, self.records = settings, schedule, records
+        self.power, self.cold = power, cold
 
     @property
     def merges(self) -> bool:
@@ -112,20 +112,19 @@ class Planner:
 
         `hyperparameters` count where the search may vary them; the time left is for `waiting` candidates.
         """
-        settings, deadline = self.settings, self.schedule.deadline
+        settings, left = self.settings, self.schedule.time_left()
         epochs = settings.max_epochs
-        if deadline is None and epochs is None:
+        if left is None and epochs is None:
             epochs = EPOCHS_WITHOUT_LIMIT
-        if not self.records and seconds is not None and deadline is not None:
+        if not self.records and seconds is not None and left is not None:
             training, until = FIRST_COLD if self.cold else FIRST_WARM
-            seconds = max(seconds, training)
-            deadline = max(deadline, time.time() + until)
+            seconds, left = max(seconds, training), max(left, until)
         return Plan(
             phase=phase,
-            deadline=deadline,
+            seconds_left=left,
             seconds=seconds,
             max_epochs=epochs,
-            patience=settings.patience if deadline is None else None,
+            patience=settings.patience if left is None else None,
             min_loss_decrease=settings.min_loss_decrease,
             keep_best=graph.has_weights,  # a trained network that somebody brought must not come out worse
             hyperparameters=self._hyperparameters(graph, hyperparameters or {}, waiting),

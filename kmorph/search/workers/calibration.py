@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import Executor
 
 import numpy as np
 
 from kmorph.graph import Graph
-from kmorph.search.executors import WorkerProcesses
-from kmorph.search.planning import POWER
+from kmorph.search.workers.pool import Pool
 from kmorph.training.plan import Hyperparameters
 
 logger = logging.getLogger("kmorph.search")
 
+POWER = 8e9  # multiply-adds of a forward pass per second in training, where they are not measured
 LEAST_EXAMPLES = 20_000  # with fewer an epoch is short at any speed
 LEAST_TIME = 60.0  # seconds of a search; in less, measuring takes too much of it
 SECONDS = 0.5  # of steps, after one that compiles
-PATIENCE = 60.0  # seconds that are waited for a worker to load TensorFlow and answer
+PATIENCE = 60.0  # most seconds to wait for a worker to load Keras and answer
+PATIENCE_SHARE = 0.25  # … but no more than this part of the time limit
 
 
-def measure_power(
-    executor: Executor | WorkerProcesses, graph: Graph, n: int, time_limit: float | None
-) -> float:
-    """Multiply-adds of a forward pass per second, as a worker trains a network.
-
-    Our own worker processes are measured once.
+def measure_power(pool: Pool, graph: Graph, n: int, time_limit: float | None) -> float:
+    """Multiply-adds of a forward pass per second, as a worker trains a network; measured once a pool.
 
     Parameters
     ----------
-    executor : concurrent.futures.Executor or WorkerProcesses
+    pool : Pool
     graph : Graph
         A network like those to be trained.
     n : int
@@ -41,22 +37,24 @@ def measure_power(
     Returns
     -------
     float
-        A guess, if it hardly matters or the worker does not answer, or sets up its devices itself.
+        `POWER`, a guess, if the speed hardly matters, no worker answers, or workers set up devices
+        themselves.
     """
     if time_limit is None or time_limit < LEAST_TIME or n < LEAST_EXAMPLES:
         return POWER
-    known = getattr(executor, "power", None)
-    if known is not None or getattr(executor, "strategy", None) is not None:
-        return known or POWER
+    if pool.power is not None or getattr(pool, "strategy", None) is not None:
+        return pool.power or POWER
     try:
-        speed = executor.submit(training_speed, graph.without_weights()).result(timeout=PATIENCE)
-    except Exception as error:  # whatever is wrong will be wrong for the first candidate too, and told there
+        handle = pool.submit(training_speed, graph.without_weights())
+        pool.wait([handle], min(PATIENCE, PATIENCE_SHARE * time_limit))
+        if not handle.done():
+            raise TimeoutError("no answer")
+        speed = float(handle.result())
+    except Exception as error:  # the first candidate will meet the same fault, and its failure has the reason
         logger.warning("the speed of a worker could not be measured: %r", error)
         return POWER
-    power = speed * max(graph.flops, 1)
-    if isinstance(executor, WorkerProcesses):
-        executor.power = power
-    return power
+    pool.power = speed * max(graph.flops, 1)
+    return pool.power
 
 
 def training_speed(graph: Graph) -> float:

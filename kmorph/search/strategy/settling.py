@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 
 import numpy as np
 
 from kmorph.graph import Graph
-from kmorph.search.ensemble import choose_members, join
-from kmorph.search.folder import RunFolder
-from kmorph.search.planning import Planner
-from kmorph.search.population import Population
-from kmorph.search.record import Record
-from kmorph.search.schedule import Schedule
-from kmorph.search.settings import Candidate, Settings
+from kmorph.search.candidate import Candidate
+from kmorph.search.settings import Settings
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.models import Models
+from kmorph.search.store.record import ModelRecord
+from kmorph.search.strategy.ensemble import choose_members, join
+from kmorph.search.strategy.planning import Planner
+from kmorph.search.strategy.schedule import Schedule
+from kmorph.training.examples import Data
 
 logger = logging.getLogger("kmorph.search")
 
@@ -35,17 +37,17 @@ class Settling:
     settings : Settings
     schedule : Schedule
     planner : Planner
-    models : Population
+    models : Models
         Of the search; it is looked at whenever a candidate is asked for.
     """
 
-    def __init__(self, settings: Settings, schedule: Schedule, planner: Planner, models: Population) -> None:
+    def __init__(self, settings: Settings, schedule: Schedule, planner: Planner, models: Models) -> None:
         self.settings, self.schedule = settings, schedule
         self.planner, self.models = planner, models
-        self._waiting: list[Record] | None = None
-        self._settled: list[Record] = []
+        self._waiting: list[ModelRecord] | None = None
+        self._settled: list[ModelRecord] = []
         self._mean_is_due = False
-        self._kept: dict[int | None, Graph] = {}  # what is left of settled models whose worker died
+        self._kept: dict[int, Graph] = {}  # what is left of settled models whose worker died
 
     @property
     def is_over(self) -> bool:
@@ -53,7 +55,7 @@ class Settling:
         return self._waiting == [] and not self._mean_is_due
 
     @property
-    def needed(self) -> list[Record]:
+    def needed(self) -> list[ModelRecord]:
         """Models that are still to be settled, or to be averaged."""
         return [*(self._waiting or ()), *self._settled]
 
@@ -74,7 +76,6 @@ class Settling:
             parent, waiting = best, 0
         else:
             return None
-        assert parent.model_id is not None
         graph, seed = self.models.structures[parent.model_id], new_seed()
         plan = self.planner.settling(graph, seed, parent.hyperparameters, waiting + 1, self._mean_is_due)
         graph = self._kept.get(parent.model_id, graph)
@@ -97,7 +98,7 @@ class Settling:
             logger.warning("the settling of model %s goes on from its checkpoint", candidate.parent.model_id)
             self._kept[candidate.parent.model_id] = Graph.load(checkpoint)
 
-    def note(self, record: Record) -> None:
+    def note(self, record: ModelRecord) -> None:
         """Take notice of a model that was settled at the end."""
         if self._waiting is not None and record.phase == "decay":
             self._settled.append(record)
@@ -111,7 +112,7 @@ class Settling:
     def _mean(self, folder: RunFolder) -> Candidate:
         """A candidate that is evaluated but not trained."""
         members = self._settled
-        graph = join([Graph.load(folder.model_file(record.model_id or 0)) for record in members])
+        graph = join([Graph.load(folder.model_file(record.model_id)) for record in members])
         names = ", ".join(str(record.model_id) for record in members)
         plan = self.planner.no_training(graph, members[0].hyperparameters)
         change = f"ensemble: the mean of models {names}"
@@ -121,7 +122,7 @@ class Settling:
         since = [record.phase for record in self.models.records.values()][-SETTLE_EVERY:]
         return len(since) == SETTLE_EVERY and "decay" not in since
 
-    def _worth_settling(self, folder: RunFolder) -> list[Record]:
+    def _worth_settling(self, folder: RunFolder) -> list[ModelRecord]:
         best = self.models.best_stable()
         if best is None:
             return []
@@ -132,20 +133,14 @@ class Settling:
             most = min(most, self.schedule.max_models - len(self.models) - 1)
         if not self.settings.ensemble or most < 2:
             return [best]
-        files = {record.model_id or 0: folder.logits_file(record.model_id) for record in growable}
+        files = {record.model_id: folder.logits_file(record.model_id) for record in growable}
         logits = {i: np.load(file, allow_pickle=False) for i, file in files.items() if file.exists()}
-        y = np.load(folder.scratch / "y_val.npy", allow_pickle=False)
+        y = Data.load(folder.scratch).y_val
         return choose_members(growable, logits, y, self._fits, most, least)
 
-    def _fits(self, members: list[Record]) -> bool:
+    def _fits(self, members: list[ModelRecord]) -> bool:
         """Whether a mean of these keeps the limits that the user set."""
         limits = self.settings.limits
         return sum(record.n_parameters for record in members) <= (limits.max_parameters or inf) and sum(
             record.flops for record in members
         ) <= (limits.max_flops or inf)
-
-
-def is_worse(metrics: Mapping[str, float], parent: Record) -> bool:
-    """Whether a model does worse than its parent even on examples that only it was trained on."""
-    before = parent.metrics
-    return metrics["loss"] > before["loss"] and metrics["accuracy"] < before["accuracy"]

@@ -27,8 +27,8 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from kmorph.errors import GraphError, SearchError
-from kmorph.search.atomic import remove_temporary, replace_file
-from kmorph.search.history import History
+from kmorph.files import remove_temporary, replace_file
+from kmorph.search.store.history import History
 
 _DATABASE = "search.db"
 _MODELS = "models"
@@ -127,9 +127,9 @@ class RunFolder:
         own = [self.path / name for name in (_DATABASE, f"{_DATABASE}-journal", _LOCK, _OWNER)]
         return sum(map(_size, (*own, *self.models.iterdir(), *self.scratch.iterdir())))
 
-    def told(self) -> contextlib.AbstractContextManager[None]:
-        """Turn what the system says of the folder, as of a full disk, into `SearchError`."""
-        return told(self.path)
+    def translated_errors(self) -> contextlib.AbstractContextManager[None]:
+        """Convert OS errors about the folder (disk full, for example) into `SearchError`."""
+        return translated_errors(self.path)
 
     def release(self) -> None:
         """Let others have the folder; what is in `scratch` is removed. May be called twice."""
@@ -152,7 +152,7 @@ class RunFolder:
 
     def _prepare(self) -> None:
         """Clean up after a killed predecessor and make the sub-folders."""
-        with told(self.path):
+        with translated_errors(self.path):
             if not self.holds_search and any(self.models.glob(f"[0-9]*{_MODEL_SUFFIX}")):
                 # Their history was lost or removed by hand: new models would take their names.
                 self.moved_aside = self.moved_aside or _first_free(self.models)
@@ -168,9 +168,9 @@ class RunFolder:
 def _absolute(path: str | os.PathLike[str] | None) -> Path:
     """Create the folder; its absolute path, links resolved so that a rename moves the folder itself."""
     if path is None:
-        with told(Path(tempfile.gettempdir())):
+        with translated_errors(Path(tempfile.gettempdir())):
             return Path(tempfile.mkdtemp(prefix="kmorph-")).resolve()
-    with told(path):
+    with translated_errors(path):
         if not os.fspath(path):
             raise SearchError("the path is empty: give the name of a folder, or None for a temporary one")
         folder = Path(path).expanduser().resolve()
@@ -185,7 +185,7 @@ def _locked(folder: Path) -> FileLock:
     while True:
         # thread_local=False: whoever ends the search may do so from another thread.
         lock = FileLock(folder / _LOCK, thread_local=False)
-        with told(folder):
+        with translated_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             identity = _identity(folder)
             try:
@@ -228,7 +228,7 @@ def _owner(folder: Path) -> str:
 
 def _move_aside(folder: Path, lock: FileLock) -> tuple[FileLock, Path]:
     """Rename a locked folder to the first free name, and lock a new one in its place."""
-    with told(folder):
+    with translated_errors(folder):
         here = Path.cwd()
     if folder == here or folder in here.parents:
         raise SearchError(
@@ -270,8 +270,8 @@ def _first_free(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def told(folder: object) -> Iterator[None]:
-    """Turn what the system says of a folder that cannot be used into `SearchError`, with advice."""
+def translated_errors(folder: object) -> Iterator[None]:
+    """Convert errors about a folder that cannot be used into `SearchError`, with advice."""
     try:
         yield
     except SearchError:

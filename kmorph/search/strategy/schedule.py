@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from kmorph.training.trainer import FIRST_EVALUATION, LEAST_RACE, RACE
+from kmorph.training.race import FIRST_EVALUATION, LEAST_RACE, RACE
 
 MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
 # Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
@@ -45,18 +46,22 @@ class Schedule:
         Seconds for the search, from `begun`.
     max_models : int or None
         Most models of this search, those of earlier calls included.
-    begun : float
-        ``time.time()`` at which the clock started.
+    begun : float, default=now
+        Moment, by the clock, from which the time limit counts.
     workers : int, default=1
         Candidates trained at once. One lineage keeps one of them busy: what the others do may be discarded.
+    clock : callable, default=time.time
+        The time in seconds.
     """
 
     time_limit: float | None = None
     max_models: int | None = None
-    begun: float = field(default_factory=time.time)
+    begun: float | None = None
     workers: int = 1
+    clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
+        self._begun = self.clock() if self.begun is None else self.begun
         self._overhead = 3.0
         self._epoch = 0.0
         self._discarded = 0.0
@@ -68,7 +73,7 @@ class Schedule:
         """Moment at which the last candidate must be trained and evaluated."""
         if self.time_limit is None:
             return None
-        return self.begun + self.time_limit - min(3.0, max(0.5, MARGIN * self.time_limit))
+        return self._begun + self.time_limit - min(3.0, max(0.5, MARGIN * self.time_limit))
 
     @property
     def decay_begins(self) -> float | None:
@@ -84,7 +89,7 @@ class Schedule:
 
     def time_left(self) -> float | None:
         """Seconds until the deadline; None without one."""
-        return None if self.deadline is None else self.deadline - time.time()
+        return None if self.deadline is None else self.deadline - self.clock()
 
     def slice_seconds(self) -> float | None:
         """Training time of one candidate of the stable phase, its overhead taken off."""
@@ -169,7 +174,7 @@ class Schedule:
         if models and not self._may_discard(self._overhead + self._lost_race()):
             return True  # the next child might lose, and that would be too much
         # Another candidate that could train for less than half its slice is not worth its overhead.
-        return time.time() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins
+        return self.clock() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins
 
     def settling_seconds(self, waiting: int, evaluation: bool = False) -> float | None:
         """Training time of the next model to settle.

@@ -1,8 +1,8 @@
 """A limit on disk space: how large models may be, and whose weights go when space is short.
 
 What counts is what a search writes: its history, its models, and the copy of the data and other files of the
-fit under way. A model whose weights are dropped keeps its record and its structure; `kmorph.search.rebuild`
-makes an approximation of it.
+fit under way. A model whose weights are dropped keeps its record and its structure;
+`kmorph.search.store.rebuild` makes an approximation of it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from math import inf
 
 from kmorph.errors import DataError, SearchError
 from kmorph.graph import Graph
-from kmorph.search.folder import RunFolder
-from kmorph.search.population import Population
-from kmorph.search.record import Record
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.models import Models
+from kmorph.search.store.record import ModelRecord
 
 logger = logging.getLogger("kmorph.search")
 
@@ -64,13 +64,13 @@ class DiskLimit:
     Parameters
     ----------
     folder : RunFolder
-    models : Population
+    models : Models
         Is told of what was dropped.
     limit : int or None
         Bytes; None: no limit.
     """
 
-    def __init__(self, folder: RunFolder, models: Population, limit: int | None) -> None:
+    def __init__(self, folder: RunFolder, models: Models, limit: int | None) -> None:
         self.folder, self.models, self.limit = folder, models, limit
 
     def make_room(self, graph: Graph, beside: int, keep: Collection[int | None]) -> None:
@@ -104,23 +104,22 @@ class DiskLimit:
                 )
             used -= self._drop(droppable.pop(0))
 
-    def _poorest_first(self, keep: Collection[int | None]) -> list[Record]:
+    def _poorest_first(self, keep: Collection[int | None]) -> list[ModelRecord]:
         with_weights = [
             record
             for model_id, record in self.models.records.items()
             if model_id not in self.models.weightless and model_id not in keep
         ]
 
-        def merit(record: Record) -> tuple[bool, float]:
+        def merit(record: ModelRecord) -> tuple[bool, float]:
             return record.parent_id is None, -inf if record.loss is None else -record.loss
 
         return sorted(with_weights, key=merit)  # starts last: from them all others can be rebuilt
 
-    def _drop(self, record: Record) -> int:
+    def _drop(self, record: ModelRecord) -> int:
         """Replace a model's file by its structure; returns the bytes that became free."""
-        assert record.model_id is not None
         file = self.folder.model_file(record.model_id)
-        with self.folder.told():
+        with self.folder.translated_errors():
             before = file.stat().st_size
             structure = self.models.structures[record.model_id].save(
                 self.folder.scratch / "dropped.safetensors"

@@ -10,19 +10,19 @@ from kmorph import morphs
 from kmorph.errors import GraphError, KmorphError, SearchError
 from kmorph.graph import Graph
 from kmorph.graph.file import load_structure
-from kmorph.search.folder import RunFolder
-from kmorph.search.record import Record
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.record import ModelRecord
 
 
-def has_weights(path: Path, model_id: int | None) -> bool:
+def has_weights(path: Path, model_id: int) -> bool:
     """Whether a model's file is whole, as far as its header tells, and holds weights."""
     try:
-        return model_id is not None and load_structure(RunFolder.model_path(path, model_id))[1]
+        return load_structure(RunFolder.model_path(path, model_id))[1]
     except GraphError:
         return False
 
 
-def load_or_rebuild(path: Path, records: Mapping[int | None, Record], model_id: int) -> Graph:
+def load_or_rebuild(path: Path, records: Mapping[int, ModelRecord], model_id: int) -> Graph:
     """A model's graph with weights; if they were dropped, with those that its lineage left.
 
     Morphs preserve what a network computes. Applied again, with the seeds they had, to the nearest ancestor
@@ -49,7 +49,7 @@ def load_or_rebuild(path: Path, records: Mapping[int | None, Record], model_id: 
         line.append(records[line[-1].parent_id])
     source = line.pop().model_id
     try:
-        rebuilt = Graph.load(RunFolder.model_path(path, source or 0))
+        rebuilt = Graph.load(RunFolder.model_path(path, source))
         for record in reversed(line):
             rebuilt = morphs.chain(rebuilt, [morphs.from_json(values) for values in record.morphs])
     except KmorphError as error:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
-from math import exp
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,12 @@ import numpy as np
 from kmorph.errors import GraphError
 from kmorph.graph import Graph
 from kmorph.morphs import Limits, Morph, sites
-from kmorph.search.space import Space
+from kmorph.search.strategy.observe import Observation
+from kmorph.search.strategy.proposal import Proposal, Situation
 from kmorph.surrogate.acquisition import lower_confidence_bound
-from kmorph.surrogate.candidate import Candidate
 from kmorph.surrogate.encoding import structure_key
 from kmorph.surrogate.process import Surrogate
+from kmorph.surrogate.trained_graph import TrainedGraph
 
 MAX_GROWTH = 1.5
 """Largest FLOPs of a proposed child, as a multiple of its parent's."""
@@ -47,75 +47,6 @@ SPEED_EXPONENT = 0.7
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What is known of one model of a search.
-
-    Parameters
-    ----------
-    model_id : int
-        Any number if it is not yet measured.
-    parent_id : int or None
-    graph : Graph
-    loss : float or None
-        Validation cross-entropy; None for a candidate still in training, or failed.
-    lineage_images : float
-        Examples that its lineage had seen when the loss was measured, or is to have seen.
-    images_per_second : float
-    hyperparameters : mapping, default={}
-    path : sequence of (model_id, images), default=()
-        Models of the lineage from the start on, itself included if measured, with the examples the lineage
-        had seen at the end of each.
-    """
-
-    model_id: int
-    parent_id: int | None
-    graph: Graph
-    loss: float | None
-    lineage_images: float
-    images_per_second: float = 0.0
-    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    path: tuple[tuple[int, float], ...] = ()
-
-    def as_candidate(self) -> Candidate:
-        """The same for the surrogate."""
-        graph = self.graph.without_weights()
-        return Candidate(graph, self.hyperparameters, self.lineage_images, self.path)
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A candidate to be trained from its parent's weights.
-
-    Parameters
-    ----------
-    parent_id : int
-    morphs : tuple of (Morph, int)
-        Each with the seed of its new weights; empty: train the parent on.
-    graph : Graph
-        The child's structure.
-    hyperparameters : mapping
-        The parent's, or changed within the space.
-    log_loss, log_loss_std : float
-        Prediction for the deadline.
-    change : str
-        In words.
-    """
-
-    parent_id: int
-    morphs: tuple[tuple[Morph, int], ...]
-    graph: Graph
-    hyperparameters: Mapping[str, Any]
-    log_loss: float
-    log_loss_std: float
-    change: str
-
-    @property
-    def loss(self) -> float:
-        """The loss predicted: median of its distribution."""
-        return exp(self.log_loss)
-
-
-@dataclass(frozen=True)
 class _Option:
     """A parent, a chain of morphs and hyperparameters; the lower its `advantage`, the better."""
 
@@ -126,80 +57,53 @@ class _Option:
     advantage: float = 0.0
 
 
-def propose(
-    observations: Sequence[Observation],
-    *,
-    limits: Limits | None = None,
-    rng: np.random.Generator | int | None = None,
-    time_left: float | None = None,
-    pending: Sequence[Observation] = (),
-    failed: Sequence[Observation] = (),
-    kinds: Iterable[str | type[Morph]] | None = None,
-    beta: float = BETA,
-    seconds: float = 2.0,
-    surrogate: Surrogate | None = None,
-    space: Space | None = None,
-    expected: Observation | None = None,
-    parents: Collection[int] | None = None,
-) -> Proposal | None:
-    """Choose the candidate that may credibly end furthest below the best parent trained on unchanged.
+class SurrogateProposer:
+    """Chooses the candidate that may credibly end furthest below the best parent trained on unchanged.
 
-    Its score is the lower confidence bound of the *difference* to that parent's log loss: what is unknown
-    of both alike, such as how far longer training gets, must not drown what is unknown of the change.
+    Its score is the lower confidence bound of the *difference* to that parent's log loss. Options are ranked
+    by the difference, so uncertainty shared with the parent (how far longer training gets, for example)
+    cancels.
 
     Parameters
     ----------
-    observations : sequence of Observation
-        Those with a finite loss are learned from, and are possible parents.
-    limits : Limits, optional
-        Bounds of growth.
-    rng : numpy.random.Generator or int, optional
-    time_left : float, optional
-        Seconds to the deadline; None: as long again as the lineages have trained.
-    pending, failed : sequences of Observation, default=()
-        Candidates in training, taken to come out as predicted, and those that failed; neither is proposed
-        again.
-    kinds : iterable of str or Morph classes, optional
-        How networks may grow; default: every way.
+    surrogate : Surrogate, optional
+        Its parameters are kept from call to call, and learned anew when there is much more to learn from.
     beta : float, default=0.3
         How much uncertainty counts.
-    seconds : float, default=2.0
-        Time for the choice itself, fitting the surrogate not counted.
-    surrogate : Surrogate, optional
-        One from an earlier call, whose parameters need not be learned anew.
-    space : Space, optional
-        Hyperparameters that may be changed, together with the architecture or alone; None: the parent's stay.
-    expected : Observation, optional
-        A candidate in training that may be a parent as well, with the number that it will have. It is taken
-        to come out as predicted.
-    parents : collection of int, optional
-        Model ids of the possible parents; None: all observed, and the expected one.
-
-    Returns
-    -------
-    Proposal or None
-        None if nothing was measured yet, or nothing is left that was not tried.
     """
-    known = [o for o in observations if o.loss is not None and np.isfinite(o.loss) and o.loss > 0]
-    waiting = [] if expected is None else [expected]
-    if not known and expected is not None:
-        # Whatever it comes out as, what counts of its children is how they differ from it.
-        known, waiting = [dataclasses.replace(expected, loss=1.0)], []
-    grown = [o for o in (*known, *waiting) if parents is None or o.model_id in parents]
-    if not grown:
-        return None
-    rng = np.random.default_rng(rng)
-    limits = limits or Limits()
-    kinds = None if kinds is None else tuple(kinds)
-    process = (surrogate or Surrogate()).fit(
-        [o.as_candidate() for o in known],
-        [o.loss for o in known if o.loss is not None],
-        [o.as_candidate() for o in failed],
-    )
-    process = process.with_pending([o.as_candidate() for o in (*pending, *waiting)])
-    deadline = time.monotonic() + seconds
-    make = _Children(limits, kinds, space or Space(), rng, (*observations, *pending, *waiting, *failed))
-    score = _Score(process, beta, known, grown, time_left)
+
+    def __init__(self, surrogate: Surrogate | None = None, beta: float = BETA) -> None:
+        self.surrogate, self.beta = surrogate or Surrogate(), beta
+
+    def __call__(self, situation: Situation, rng: np.random.Generator) -> Proposal | None:
+        """Return the choice; see `kmorph.search.strategy.proposal.Proposer`."""
+        known = [
+            o for o in situation.observations if o.loss is not None and np.isfinite(o.loss) and o.loss > 0
+        ]
+        waiting = [] if situation.expected is None else [situation.expected]
+        if not known and situation.expected is not None:
+            # Whatever it comes out as, what counts of its children is how they differ from it.
+            known, waiting = [dataclasses.replace(situation.expected, loss=1.0)], []
+        parents = situation.parents
+        grown = [o for o in (*known, *waiting) if parents is None or o.model_id in parents]
+        if not grown:
+            return None
+        process = self.surrogate.fit(
+            [o.as_point() for o in known],
+            [o.loss for o in known if o.loss is not None],
+            [o.as_point() for o in situation.failed],
+        )
+        process = process.with_pending([o.as_point() for o in (*situation.pending, *waiting)])
+        score = _Score(process, self.beta, known, grown, situation.time_left)
+        make = _Children(
+            situation, rng, (*situation.observations, *situation.pending, *waiting, *situation.failed)
+        )
+        best = _best_option(score, make, time.monotonic() + situation.seconds)
+        return None if best is None else _proposal(best, score, rng)
+
+
+def _best_option(score: _Score, make: _Children, deadline: float) -> _Option | None:
+    """Score all single morphs of the best parents, then lengthen the best chains."""
     rounds = [score(score.unchanged)]
     beam = rounds[0][:PARENTS]
     rounds.append(score([other for option in beam for other in make.with_other_hyperparameters(option)]))
@@ -216,9 +120,10 @@ def propose(
             break
     rounds[0] = [option for option in rounds[0] if not make.was_tried(option)]
     options = [option for scored in rounds for option in scored[:1]]
-    if not options:
-        return None
-    best = min(options, key=lambda option: option.advantage)
+    return min(options, key=lambda option: option.advantage, default=None)
+
+
+def _proposal(best: _Option, score: _Score, rng: np.random.Generator) -> Proposal:
     mean, std = score.predict(best)
     seeds = rng.integers(2**32, size=len(best.morphs)).tolist()
     return Proposal(
@@ -250,14 +155,14 @@ class _Score:
         trained = [o.lineage_images / self._speed_of(o) for o in known]
         self.seconds = float(np.median(trained)) if time_left is None else max(time_left, 0.0)
         # Converted once for each parent, not for each of its many children.
-        self.parents = {id(o): o.as_candidate() for o in grown}
+        self.parents = {id(o): o.as_point() for o in grown}
         options = [_Option(o, (), self.parents[id(o)].graph, o.hyperparameters) for o in grown]
-        mean = process.predict_mean([self._candidate(option) for option in options])
+        mean = process.predict_mean([self._point(option) for option in options])
         self.unchanged = [options[i] for i in np.argsort(mean, kind="stable")[:CONTINUED]]
-        self.reference = self._candidate(self.unchanged[0])
+        self.reference = self._point(self.unchanged[0])
 
     def __call__(self, options: list[_Option]) -> list[_Option]:
-        mean, std = self.process.advantage([self._candidate(option) for option in options], self.reference)
+        mean, std = self.process.advantage([self._point(option) for option in options], self.reference)
         scored = lower_confidence_bound(mean, std, self.beta)
         return [
             dataclasses.replace(options[i], advantage=float(scored[i]))
@@ -266,10 +171,10 @@ class _Score:
 
     def predict(self, option: _Option) -> tuple[float, float]:
         """Log loss at the deadline, and its standard deviation."""
-        mean, std = self.process.predict([self._candidate(option)])
+        mean, std = self.process.predict([self._point(option)])
         return float(mean[0]), float(std[0])
 
-    def _candidate(self, option: _Option) -> Candidate:
+    def _point(self, option: _Option) -> TrainedGraph:
         parent = self.parents[id(option.parent)]
         changed = option.hyperparameters is not option.parent.hyperparameters
         return dataclasses.replace(
@@ -296,21 +201,16 @@ class _Children:
 
     Parameters
     ----------
-    limits, kinds, space, rng
-        As in `propose`.
+    situation : Situation
+        Its limits, kinds and space hold.
+    rng : numpy.random.Generator
     met : sequence of Observation
-        What is not to be made again.
+        Models and candidates that are not made again.
     """
 
-    def __init__(
-        self,
-        limits: Limits,
-        kinds: tuple[str | type[Morph], ...] | None,
-        space: Space,
-        rng: np.random.Generator,
-        met: Sequence[Observation],
-    ) -> None:
-        self.limits, self.kinds, self.space, self.rng = limits, kinds, space, rng
+    def __init__(self, situation: Situation, rng: np.random.Generator, met: Sequence[Observation]) -> None:
+        self.limits, self.kinds, self.space = situation.limits, situation.kinds, situation.space
+        self.rng = rng
         self.tried = {self._key(o.parent_id, o.graph, o.hyperparameters) for o in met}
 
     def __call__(self, option: _Option, most: int) -> list[_Option]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from math import prod
 from pathlib import Path
 
-from kmorph.search.disk import BYTES, HEADER, DiskLimit
-from kmorph.search.folder import RunFolder
-from kmorph.search.jobs import Jobs, Listener
-from kmorph.search.population import Population
-from kmorph.search.record import Record
-from kmorph.search.recording import log_candidate
-from kmorph.search.settings import Candidate, Settings
-from kmorph.search.worker import Task
+from kmorph.search.candidate import Candidate, Job
+from kmorph.search.events import CandidateStarted, Listener, log_candidate
+from kmorph.search.settings import Settings
+from kmorph.search.store.disk import BYTES, HEADER, DiskLimit
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.models import Models
+from kmorph.search.store.record import ModelRecord
+from kmorph.search.workers.jobs import Jobs
 
 
 class Dispatcher:
@@ -29,7 +31,7 @@ class Dispatcher:
     listener : Listener
     jobs : Jobs
         Takes the tasks.
-    models : Population
+    models : Models
     """
 
     def __init__(
@@ -39,20 +41,20 @@ class Dispatcher:
         settings: Settings,
         listener: Listener,
         jobs: Jobs[Candidate],
-        models: Population,
+        models: Models,
     ) -> None:
         self.folder, self.data_folder, self.settings = folder, data_folder, settings
         self.listener, self.jobs = listener, jobs
         self._disk = DiskLimit(folder, models, settings.max_disk)
         self._sent = 0
 
-    def send(self, candidate: Candidate, needed: Iterable[Record]) -> None:
+    def send(self, candidate: Candidate, needed: Iterable[ModelRecord]) -> None:
         """Let a worker train a candidate.
 
         Parameters
         ----------
         candidate : Candidate
-        needed : iterable of Record
+        needed : iterable of ModelRecord
             Models whose weights must stay, beside those of parents in training.
         """
         parent = candidate.parent
@@ -61,16 +63,15 @@ class Dispatcher:
         scratch = self.folder.scratch / name
         self.make_room(candidate, needed)
         if parent is None or candidate.graph.has_weights:
-            with self.folder.told():
+            with self.folder.translated_errors():
                 source = candidate.graph.save(scratch.with_suffix(".start.safetensors"))
         else:
-            assert parent.model_id is not None
             source = self.folder.model_file(parent.model_id)
         plan = replace(candidate.plan, images_before=parent.lineage_images if parent else 0)
         if parent is not None and plan.phase == "stable" and self._is_changed(candidate, parent):
             rival = self.folder.logits_file(parent.model_id)
             plan = replace(plan, rival=str(rival) if rival.exists() else None)
-        task = Task(
+        job = Job(
             graph_file=str(source),
             morphs=candidate.morphs,
             data_folder=str(self.data_folder),
@@ -79,24 +80,22 @@ class Dispatcher:
             events_file=str(scratch.with_suffix(".jsonl")),
             stop_file=str(self.folder.stop_file),
             strategy=self.settings.strategy,
+            sent=time.time(),
+            sender=platform.node(),
         )
-        self.listener.candidate_started(
-            candidate.change,
-            parent.model_id if parent else None,
-            candidate.graph.n_parameters,
-            candidate.phase,
-            candidate.plan.seconds,
-        )
+        parent_id = parent.model_id if parent else None
+        n_parameters, seconds = candidate.graph.n_parameters, candidate.plan.seconds
+        self.listener(CandidateStarted(candidate.change, parent_id, n_parameters, candidate.phase, seconds))
         log_candidate(
             name,
             f"{candidate.change}, {candidate.graph.n_parameters:,} parameters, {candidate.phase}"
             + (f", from model {parent.model_id}" if parent else ""),
-            parent_id=parent.model_id if parent else None,
+            parent_id=parent_id,
             phase=candidate.phase,
         )
-        self.jobs.send(candidate, task)
+        self.jobs.send(candidate, job)
 
-    def make_room(self, candidate: Candidate, needed: Iterable[Record]) -> None:
+    def make_room(self, candidate: Candidate, needed: Iterable[ModelRecord]) -> None:
         """Keep the limit on disk space, at the expense of models that are not needed."""
         keep = {record.model_id for record in needed}
         for other in (*self.jobs.under_way, candidate):
@@ -104,7 +103,7 @@ class Dispatcher:
         logits = self.settings.n_val * prod(candidate.graph.output_shape) * BYTES + HEADER
         self._disk.make_room(candidate.graph, logits, keep)
 
-    def _is_changed(self, candidate: Candidate, parent: Record) -> bool:
+    def _is_changed(self, candidate: Candidate, parent: ModelRecord) -> bool:
         """Whether it is more than its parent trained on."""
         key, values = self.settings.space.key, candidate.plan.hyperparameters.to_dict()
         return bool(candidate.morphs) or key(values) != key(parent.hyperparameters)

@@ -11,7 +11,7 @@ import numpy as np
 
 from kmorph.errors import GraphError
 from kmorph.graph import Add, Concat, Dense, Graph, GraphBuilder, Rescale
-from kmorph.search.record import Record
+from kmorph.search.store.record import ModelRecord
 from kmorph.training.metrics import cross_entropies
 
 
@@ -87,18 +87,18 @@ def _add_layers(builder: GraphBuilder, graph: Graph, number: int) -> int:
 
 
 def choose_members(
-    records: Sequence[Record],
+    records: Sequence[ModelRecord],
     logits: Mapping[int, np.ndarray],
     y: np.ndarray,
-    fits: Callable[[list[Record]], bool],
+    fits: Callable[[list[ModelRecord]], bool],
     most: int,
     least: int = 1,
-) -> list[Record]:
+) -> list[ModelRecord]:
     """Models whose mean predicts best, found one after the other: each lowers the mean's loss the most.
 
     Parameters
     ----------
-    records : sequence of Record
+    records : sequence of ModelRecord
         Measured models.
     logits : mapping from model id to ndarray, shape (n, classes)
         Predictions for the validation examples. A model without any is only chosen if it is the best; and if
@@ -113,7 +113,7 @@ def choose_members(
 
     Returns
     -------
-    list of Record
+    list of ModelRecord
         At least the best one.
 
     References
@@ -128,12 +128,12 @@ def choose_members(
             if len(members) < min(least, most) and fits([*members, record]):
                 members.append(record)
         return members
-    total = np.asarray(logits[ranked[0].model_id or 0], np.float64)
+    total = np.asarray(logits[ranked[0].model_id], np.float64)
     losses = cross_entropies(total, y)
     while others and len(members) < most:
         n = len(members) + 1
         tried = [
-            (cross_entropies((total + logits[record.model_id or 0]) / n, y), record)
+            (cross_entropies((total + logits[record.model_id]) / n, y), record)
             for record in others
             if fits([*members, record])
         ]
@@ -143,7 +143,7 @@ def choose_members(
         gain = losses - lower
         if n > least and gain.mean() <= gain.std() / np.sqrt(len(gain)):
             break
-        total, losses = total + logits[record.model_id or 0], lower
+        total, losses = total + logits[record.model_id], lower
         members.append(record)
         others.remove(record)
     return members

@@ -1,0 +1,168 @@
+"""Candidates under way: sent to a pool, followed, and given up if they outstay their deadline."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from math import inf
+from typing import Generic, TypeVar
+
+from kmorph.search.candidate import Job, Result
+from kmorph.search.events import CandidateProgress, Listener
+from kmorph.search.workers.pool import Handle, Pool
+from kmorph.search.workers.worker import evaluate
+
+logger = logging.getLogger("kmorph.search")
+
+GRACE = 2.5  # seconds that a candidate may outstay its deadline before it is given up
+LOOK_EVERY = 0.2  # seconds between two looks at what workers report
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class _Sent(Generic[T]):
+    """A job at a worker: what it was made of, and what its worker has reported so far."""
+
+    what: T
+    job: Job
+    handle: Handle
+    until: float  # by the search's clock; infinite without a deadline
+    read: int = 0
+    images: int = 0  # that the checkpoint in its output file was trained on
+    seconds: float = 0.0
+
+
+class Jobs(Generic[T]):
+    """The candidates that are being trained.
+
+    Parameters
+    ----------
+    pool : Pool
+    listener : Listener
+        Gets the progress of candidates.
+    clock : callable, default=time.time
+        The time in seconds.
+    """
+
+    def __init__(self, pool: Pool, listener: Listener, clock: Callable[[], float] = time.time) -> None:
+        self.pool = pool
+        self._listener, self._clock = listener, clock
+        self._sent: list[_Sent[T]] = []
+        self._refused: list[tuple[T, Job, Result]] = []
+
+    def __len__(self) -> int:
+        return len(self._sent) + len(self._refused)
+
+    @property
+    def under_way(self) -> list[T]:
+        """What was sent and has not come back."""
+        return [sent.what for sent in self._sent]
+
+    def send(self, what: T, job: Job) -> None:
+        """Let a worker train a job; `what` comes back with its result.
+
+        An executor that does not take the job costs this candidate, not the search.
+        """
+        left = job.plan.seconds_left
+        until = inf if left is None else self._clock() + left
+        try:
+            handle = self.pool.submit(evaluate, job)
+        except Exception as error:
+            logger.warning("the executor did not take a job: %r", error)
+            reason = f"the executor did not take it ({type(error).__name__}: {error})"
+            self._refused.append((what, job, Result(reason=reason, cause="died")))
+            return
+        self._sent.append(_Sent(what, job, handle, until))
+
+    def collect(self, timeout: float = inf) -> list[tuple[T, Job, Result]]:
+        """Wait until at least one candidate comes back, or outstays its deadline.
+
+        Parameters
+        ----------
+        timeout : float, default=inf
+            Seconds.
+
+        Returns
+        -------
+        list of (what, Job, Result)
+            Empty if the timeout came first.
+        """
+        if self._refused:
+            refused, self._refused = self._refused, []
+            return refused
+        until = self._clock() + timeout
+        while self._sent and self._clock() < until:
+            self.pool.wait([sent.handle for sent in self._sent], min(LOOK_EVERY, until - self._clock()))
+            for sent in self._sent:
+                self._report_progress(sent)
+            if done := [sent for sent in self._sent if sent.handle.done()]:
+                self._sent = [sent for sent in self._sent if sent not in done]
+                return [(sent.what, sent.job, self._result(sent)) for sent in done]
+            if late := self._give_up_late():
+                return late
+        return []
+
+    def _give_up_late(self) -> list[tuple[T, Job, Result]]:
+        """Abandon what outstayed its deadline, and whatever else its workers had where they are killed."""
+        now = self._clock()
+        late = [sent for sent in self._sent if now > sent.until + GRACE]
+        if not late:
+            return []
+        logger.warning("%s candidates outstayed their deadline and are given up", len(late))
+        lost = self._sent if self.pool.can_kill else late
+        self.pool.abandon([sent.handle for sent in lost])
+        self._sent = [sent for sent in self._sent if sent not in lost]
+        return [(sent.what, sent.job, _ended(sent, "it outstayed its deadline", "late")) for sent in lost]
+
+    def abandon(self, idle: bool = False) -> None:
+        """Leave no candidate behind that still trains.
+
+        Parameters
+        ----------
+        idle : bool, default=False
+            Whether workers that have nothing to do are ended, too: a program that is about to end would wait
+            for one that does not answer any more.
+        """
+        self.pool.abandon([sent.handle for sent in self._sent], idle)
+        self._sent.clear()
+        self._refused.clear()
+
+    def _result(self, sent: _Sent[T]) -> Result:
+        try:
+            result = sent.handle.result()
+        # Executors have their own classes for a worker that died; any of them costs this candidate alone.
+        except (Exception, CancelledError) as error:
+            logger.warning("a worker died: %r", error)
+            self.pool.abandon([sent.handle])
+            reason = f"its worker died ({type(error).__name__}), perhaps for lack of memory"
+            return _ended(sent, reason, "died")
+        if not isinstance(result, Result):
+            return _ended(sent, f"the executor returned {type(result).__name__}, not a result", "died")
+        return result
+
+    def _report_progress(self, sent: _Sent[T]) -> None:
+        """Pass on what the worker appended to its event file since the last look."""
+        try:
+            with open(sent.job.events_file, "rb") as events:
+                events.seek(sent.read)
+                text = events.read()
+        except OSError:
+            return
+        whole = text[: text.rfind(b"\n") + 1]
+        sent.read += len(whole)
+        for line in whole.splitlines():
+            event = json.loads(line)
+            if "checkpoint" in event:
+                sent.images, sent.seconds = event["checkpoint"], event["seconds"]
+            else:
+                self._listener(CandidateProgress(event["images"], event["loss"], event["progress"]))
+
+
+def _ended(sent: _Sent[T], reason: str, cause: str) -> Result:
+    """The result of a candidate whose worker died, or was given up, before it reported."""
+    return Result(reason=reason, cause=cause, images=sent.images, seconds=sent.seconds)

@@ -1,0 +1,43 @@
+"""The race: a child is compared with its parent after a part of its training time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kmorph.training.metrics import cross_entropies
+
+RACE = 1 / 3
+"""Part of its time after which a child is compared with its parent."""
+
+BEHIND = 2.0
+"""Standard errors of the mean difference by which a child must be worse to be stopped."""
+
+LEAST_RACE = 5.0
+"""Least training time that is worth a race, as a multiple of what an evaluation takes: a race costs one."""
+
+FIRST_EVALUATION = 0.7
+"""Seconds that an evaluation is expected to take, compiling included, before one was measured."""
+
+
+def shortfall(logits: np.ndarray, rival: np.ndarray, y: np.ndarray) -> str | None:
+    """Why a child should be stopped, if its parent is better by more than chance though trained for less.
+
+    Parameters
+    ----------
+    logits, rival : ndarray, shape (n_val, classes)
+        Of the child and of its parent, for the same validation examples.
+    y : ndarray of int, shape (n_val,)
+
+    Returns
+    -------
+    str or None
+        None if the child may go on.
+    """
+    behind = cross_entropies(logits, y) - cross_entropies(rival, y)
+    error = float(behind.std() / np.sqrt(len(behind)))
+    if behind.mean() <= BEHIND * error:
+        return None
+    return (
+        f"stopped after a third of its time: validation loss {behind.mean():.3f} ± {error:.3f} above its "
+        "parent's"
+    )
