@@ -1,0 +1,202 @@
+"""Whole searches in no time: what the loop decides, without anything that trains."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from math import inf
+
+import numpy as np
+import pytest
+from search.simulated import Simulated, simulate
+
+from kmorph import starts
+from kmorph.errors import SearchError
+from kmorph.morphs import Limits
+from kmorph.search.candidate import Result
+from kmorph.search.events import (
+    CandidateFailed,
+    CandidateStarted,
+    ModelRecorded,
+    SearchFinished,
+    SearchStarted,
+)
+from kmorph.search.loop import MOST_FAILURES
+from kmorph.search.settings import Settings
+from kmorph.search.strategy.propose import SurrogateProposer
+from kmorph.search.strategy.schedule import GROWTH_EPOCHS
+
+MLP = starts.mlp((4,), 3, width=4)
+CNN = starts.cnn((4, 4, 1), 3, width=4)
+
+
+def settings(**changes) -> Settings:
+    return Settings(**{"starts": (("mlp", MLP),), "n_train": 1000, "n_val": 2, **changes})
+
+
+def phases(found: Simulated) -> list[str]:
+    return [record.phase for record in found.history.models]
+
+
+def seconds_by_phase(found: Simulated, phase: str) -> float:
+    return sum(record.seconds for record in found.history.models if record.phase == phase)
+
+
+def test_two_hundred_candidates_take_two_seconds_and_come_out_the_same_twice(tmp_path):
+    chosen = settings(max_models=200, max_epochs=2, seed=5)
+    spent = time.process_time()
+    first = simulate(tmp_path / "a", chosen)
+    spent = time.process_time() - spent
+    assert len(first.history.models) == 200 and phases(first)[-1] == "decay"
+    assert simulate(tmp_path / "b", chosen).history.models == first.history.models
+    assert simulate(tmp_path / "c", settings(max_models=200, max_epochs=2, seed=6)).history.models != (
+        first.history.models
+    )
+    assert spent < 2.0  # of the processor: other programs do not count
+
+
+def test_forty_candidates_with_the_real_surrogate(tmp_path, monkeypatch):
+    monkeypatch.setattr("kmorph.search.strategy.propose.SINGLES", 10)
+    monkeypatch.setattr("kmorph.search.strategy.propose.DEPTH", 1)
+    chosen = settings(starts=(("cnn", CNN),), max_epochs=2, seed=1, kinds=("widen", "deepen"))
+    limits = Limits(max_layers=24)  # of long lineages proposals take long
+    chosen = replace(chosen, limits=limits)
+    models, again = (
+        simulate(
+            tmp_path / str(most), replace(chosen, max_models=most), proposer=SurrogateProposer()
+        ).history.models
+        for most in (40, 12)
+    )
+    assert models[:11] == again[:11] and len(models) == 40
+    children = [record for record in models if record.morphs]
+    assert len({record.fingerprint for record in children}) > 20
+    assert models[-1].phase == "decay" and models[-1].loss == min(record.loss for record in models)
+
+
+@pytest.mark.parametrize("limit", [30.0, 120.0, 900.0, 3600.0, 86_400.0])
+def test_a_limit_is_kept_and_divided(tmp_path, limit):
+    found = simulate(tmp_path, settings(), limit)
+    assert limit - 6 < found.seconds <= limit
+    assert phases(found)[-1] == "decay" and phases(found).count("decay") == 1
+    settled = seconds_by_phase(found, "decay") / limit
+    assert 0.35 < settled < 0.8
+
+
+def test_a_time_that_is_worth_few_epochs_grows_nothing(tmp_path):
+    few = 120.0 * 500.0 / 20_000
+    assert few < GROWTH_EPOCHS
+    found = simulate(tmp_path, settings(n_train=20_000), 120.0, speed=500.0, power=500.0 * MLP.flops)
+    assert phases(found) == ["stable", "decay"] and found.history.models[1].parent_id == 0
+
+
+def test_starts_are_trained_first_as_many_as_time_allows(tmp_path):
+    three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 8, 12))
+    many = simulate(tmp_path / "many", settings(starts=three), 3600.0).history.models
+    assert [record.change for record in many[:3]] == ["start: mlp 4", "start: mlp 8", "start: mlp 12"]
+    few = simulate(tmp_path / "few", settings(starts=three), 26.0).history.models
+    assert [record.change for record in few if record.parent_id is None] == ["start: mlp 4"]
+
+
+def test_without_a_time_limit_a_model_is_settled_now_and_then(tmp_path):
+    found = phases(simulate(tmp_path, settings(max_models=30, max_epochs=1)))
+    settled = [number for number, phase in enumerate(found) if phase == "decay"]
+    assert settled[:-1] == [6, 13, 20, 27] and settled[-1] == 29
+
+
+def test_events_tell_of_everything_in_order(tmp_path):
+    found = simulate(
+        tmp_path,
+        settings(max_models=3, max_epochs=1),
+        fate=lambda number, job: Result(reason="it diverged") if number == 1 else None,
+    )
+    kinds = [type(event) for event in found.events]
+    assert kinds[0] is SearchStarted and kinds[-1] is SearchFinished
+    assert kinds.count(CandidateStarted) == 4
+    assert kinds.count(ModelRecorded) == 3 and kinds.count(CandidateFailed) == 1
+    assert found.events[-1].best == found.history.models[-1]
+    for started, ended in zip(kinds[1:-1:2], kinds[2:-1:2], strict=True):
+        assert started is CandidateStarted and ended in (ModelRecorded, CandidateFailed)
+
+
+def test_a_failed_child_is_not_tried_again_and_many_in_a_row_end_the_search(tmp_path):
+    found = simulate(
+        tmp_path,
+        settings(max_models=50, max_epochs=1),
+        fate=lambda number, job: Result(reason="diverged") if number else None,
+    )
+    assert len(found.history.models) == 1 and len(found.history.failed) == MOST_FAILURES
+
+
+def test_every_start_failing_is_an_error_with_the_reasons(tmp_path):
+    with pytest.raises(SearchError, match="start: mlp: it diverged"):
+        simulate(tmp_path, settings(), 60.0, fate=lambda number, job: Result(reason="it diverged"))
+
+
+def test_a_full_disk_ends_the_search_with_what_it_has(tmp_path):
+    def fate(number, job):
+        return Result(reason="no space left", cause="disk") if number == 2 else None
+
+    with pytest.raises(SearchError, match="Its 2 models are kept"):
+        simulate(tmp_path, settings(max_models=9, max_epochs=1), fate=fate)
+
+
+@pytest.mark.parametrize("can_kill", [True, False])
+def test_a_candidate_that_never_comes_back_is_late_and_the_search_ends_on_time(tmp_path, can_kill):
+    found = simulate(
+        tmp_path, settings(), 300.0, can_kill=can_kill, fate=lambda number, job: inf if number == 2 else None
+    )
+    assert found.seconds < 300 + 5
+    assert [record.reason for record in found.history.failed] == ["it outstayed its deadline"]
+    assert len(found.history.models) == 2 and len(found.pool.abandoned) == 1
+
+
+def test_if_nothing_ever_comes_back_the_first_start_is_the_model(tmp_path):
+    found = simulate(tmp_path, settings(), 60.0, fate=lambda number, job: inf)
+    assert found.seconds < 60 + 5
+    (only,) = found.history.models
+    assert only.state == "untrained" and only.parent_id is None
+
+
+def test_a_worker_that_dies_while_settling_is_given_the_model_again(tmp_path):
+    died = []
+
+    def fate(number, job):
+        if job.plan.phase == "decay" and not died:
+            died.append(job)
+            return Result(reason="its worker died", cause="died")
+        return None
+
+    found = simulate(tmp_path, settings(), 600.0, fate=fate)
+    last = found.history.models[-1]
+    assert died and last.phase == "decay" and len(found.history.failed) == 1
+    assert found.pool.jobs[-1].graph_file == died[0].graph_file
+
+
+def test_two_workers_share_the_time_and_settle_once(tmp_path):
+    found = simulate(tmp_path, settings(), 900.0, workers=2)
+    assert found.seconds <= 900 and phases(found).count("decay") == 1 and phases(found)[-1] == "decay"
+    alone = simulate(tmp_path / "alone", settings(), 900.0)
+    assert len(found.history.models) > 1.5 * len(alone.history.models)
+
+
+def test_memory_that_ran_out_bounds_what_is_proposed(tmp_path):
+    """All that is larger than the start is too large."""
+    seen = []
+
+    def proposer(situation, rng):
+        from search.simulated import random_child
+
+        seen.append(situation.limits)
+        return random_child(situation, rng)
+
+    def fate(number, job):
+        return Result(reason="out of memory", cause="memory") if job.morphs else None
+
+    simulate(tmp_path, settings(max_models=4, max_epochs=1), proposer=proposer, fate=fate)
+    assert seen[0].max_parameters is None and seen[-1].max_parameters == MLP.n_parameters
+
+
+def test_records_of_simulated_time_say_when(tmp_path):
+    models = simulate(tmp_path, settings(max_models=5, max_epochs=1)).history.models
+    created = np.array([record.created for record in models])
+    assert (np.diff(created) > 0).all() and created[0] > 1_000_000
