@@ -86,7 +86,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What a worker sends back.
+    """The result that a worker sends back.
 
     Parameters
     ----------

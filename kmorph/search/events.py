@@ -1,4 +1,4 @@
-"""What happens in a search, as values: each is passed to the search's listener, one function of an event."""
+"""Events of a search, as frozen values; the search's listener is a function of one event."""
 
 from __future__ import annotations
 

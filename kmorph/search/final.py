@@ -123,7 +123,7 @@ def train_final(
 def _trained(
     jobs: Jobs[ModelRecord], record: ModelRecord, job: Job
 ) -> tuple[Result | None, KeyboardInterrupt | SystemExit | None]:
-    """What came of a job, None if nothing did; and what ended it from outside, if that was so."""
+    """Train, and return the result (None if there is none) and the interrupt that ended it, if one did."""
     interrupt = None
     try:
         with terminable():

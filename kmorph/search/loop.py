@@ -166,7 +166,7 @@ class _Loop:
                 self._record(candidate, job, result)
 
     def _send_candidates(self) -> bool:
-        """Keep every worker busy; False when nothing more is to be trained."""
+        """Keep every worker busy. Return False when nothing is left to train."""
         while len(self.jobs) < self.search.workers and not self._is_over() and not self._must_wait():
             candidate = self._next_start() or self._settling() or self._next_child()
             if candidate is None:

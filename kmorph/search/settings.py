@@ -1,4 +1,4 @@
-"""What a search is asked to do."""
+"""The settings of a search."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from kmorph.training.plan import Hyperparameters
 
 @dataclass(frozen=True)
 class Settings:
-    """What a search is asked to do.
+    """The task of a search, and its limits.
 
     Parameters
     ----------
     starts : tuple of (str, Graph)
         Names and architectures, without weights or with (then they begin warm).
     objective : {"accuracy", "loss"}, default="accuracy"
-        The metric by which the best model is told.
+        The metric that decides which model is the best.
     hyperparameters : Hyperparameters
         Of the starts, and of every candidate but for what `space` lets vary.
     space : Space, default=Space()
@@ -27,7 +27,7 @@ class Settings:
     augment : tuple of str
         Changes of training images that suit the data; used where enough epochs are to come.
     always_augment : bool, default=False
-        Whether they are used even if not.
+        Use them also where few epochs are to come.
     limits : Limits
         Bounds of growth.
     kinds : tuple of Morph classes or None

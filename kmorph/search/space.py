@@ -23,9 +23,9 @@ class Range:
     ----------
     low, high : float
     log : bool, default=False
-        Whether equal ratios, rather than equal differences, are equally far.
+        True: equal ratios are equally far, rather than equal differences.
     whole : bool, default=False
-        Whether only whole numbers fit.
+        True: only whole numbers fit.
     """
 
     low: float
@@ -80,7 +80,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Space:
-    """What a search may vary of the hyperparameters.
+    """Hyperparameters that a search may vary.
 
     Parameters
     ----------

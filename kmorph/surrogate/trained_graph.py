@@ -1,4 +1,4 @@
-"""What the surrogate predicts for: an architecture, how it is trained, and for how long."""
+"""Points of the surrogate's input space: an architecture, its hyperparameters, and how long it is trained."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class TrainedGraph:
 
 
 def _is_path(value: Any) -> bool:
-    """Whether a path needs no conversion."""
+    """Return whether a path needs no conversion."""
     return type(value) is tuple and all(
         type(step) is tuple and len(step) == 2 and type(step[1]) is float for step in value
     )
 
 
 Point: TypeAlias = Graph | TrainedGraph
-"""What kernels take; a bare graph is one whose training is not known."""
+"""A point that kernels take; the training of a bare graph is not known."""
 
 
 def graph_of(point: Point) -> Graph:

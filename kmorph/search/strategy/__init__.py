@@ -1,1 +1,1 @@
-"""What is trained next, for how long, and when the search settles: clock, plans, proposals, the end."""
+"""The strategy of a search: its schedule, plans, proposals, and how it settles."""

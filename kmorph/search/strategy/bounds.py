@@ -19,10 +19,10 @@ DEATHS = 2
 
 
 class Bounds:
-    """What a search has learned of how large a network may be.
+    """Bounds of growth, learned from candidates that memory did not suffice for.
 
-    Weights and what flows between layers both take memory. A failure does not tell which of them was too
-    much; but what was trained before, was not.
+    Weights and activations both take memory. A failure does not show which of them was too much; but sizes
+    that were trained before are known to fit.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Bounds:
 
     @property
     def limits(self) -> Limits:
-        """Those of the user, or lower."""
+        """The user's limits, lowered where memory ran out."""
         least = [
             None if failed == inf else max(trained, int(SHRINK * failed))
             for failed, trained in zip(self._failed, self._trained, strict=True)
@@ -52,13 +52,13 @@ class Bounds:
         )
 
     def note_trained(self, graph: Graph) -> None:
-        """Take into account that there was memory for a network."""
+        """Note a network that there was memory for."""
         parameters, numbers = self._trained
         self._trained = max(parameters, graph.n_parameters), max(numbers, activations(graph))
         self._deaths = 0
 
     def note_failure(self, graph: Graph, result: Result) -> None:
-        """Take into account that a candidate failed, perhaps for lack of memory."""
+        """Lower the bounds if a candidate failed for lack of memory, or seems to have."""
         self._deaths += result.cause == "died"
         if result.cause != "memory" and self._deaths < DEATHS:
             return

@@ -74,7 +74,7 @@ class Observer:
         self._steps: dict[int, tuple[int, float]] = {}
 
     def observations(self) -> list[Observation]:
-        """What the surrogate learns from and may grow: at most `MOST_OBSERVED` models of the stable phase."""
+        """Models of the stable phase that the surrogate learns from and may grow, at most `MOST_OBSERVED`."""
         stable = self.models.stable()
         chosen = representative(np.array([record.loss for record in stable], float), MOST_OBSERVED)
         return [self.observation(stable[i]) for i in chosen]

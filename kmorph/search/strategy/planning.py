@@ -1,4 +1,4 @@
-"""How long, and with which settings, a candidate is trained."""
+"""Plans of candidates: training time and settings."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Planner:
 
     @property
     def merges(self) -> bool:
-        """Whether the last training is on the validation examples too."""
+        """True if the last training is on the validation examples too."""
         return self.settings.merge_validation and self.schedule.time_limit is not None
 
     def first_or_stable(
@@ -138,12 +138,12 @@ class Planner:
         return replace(chosen, augment=augmentation_for(self.settings.augment, epochs))
 
     def _epochs_to_come(self, graph: Graph) -> float:
-        """How many epochs this graph could be trained in the time left; without a clock, many."""
+        """Epochs that a graph could be trained in the time left; infinite without a clock."""
         left = self.schedule.time_left()
         return inf if left is None else left / self.epoch_seconds(graph)
 
     def epoch_seconds(self, graph: Graph) -> float:
-        """How long a graph takes for a pass over the training data."""
+        """Seconds that a graph takes for a pass over the training data."""
         return self.settings.n_train / self.speed(graph)
 
     def speed(self, graph: Graph) -> float:
@@ -161,14 +161,14 @@ class Planner:
         return max(power, 1.0) / max(graph.flops, 1)
 
     def expected_images(self, plan: Plan, graph: Graph) -> int:
-        """How many examples a graph is going to see under a plan."""
+        """Number of examples that a graph will be trained on under a plan."""
         found = [] if plan.max_epochs is None else [plan.max_epochs * self.settings.n_train]
         found += [] if plan.seconds is None else [int(plan.seconds * self.speed(graph))]
         return min(found, default=self.settings.n_train)
 
 
 def augmentation_for(kinds: tuple[str, ...], epochs: float) -> tuple[str, ...]:
-    """Those of the changes that suit the data which pay when so many epochs are still to come."""
+    """Changes that pay when so many epochs are still to come, of those that suit the data."""
     if epochs < EPOCHS_TO_AUGMENT:
         return ()
     return tuple(kind for kind in kinds if kind != "erase" or epochs >= EPOCHS_TO_ERASE)

@@ -17,7 +17,7 @@ from kmorph.search.strategy.observe import Observation
 
 @dataclass(frozen=True)
 class Situation:
-    """What a child is chosen from.
+    """All that a child is chosen from.
 
     Parameters
     ----------

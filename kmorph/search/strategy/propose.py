@@ -82,7 +82,7 @@ class SurrogateProposer:
         ]
         waiting = [] if situation.expected is None else [situation.expected]
         if not known and situation.expected is not None:
-            # Whatever it comes out as, what counts of its children is how they differ from it.
+            # Any loss will do: its children are compared by how they differ from it.
             known, waiting = [dataclasses.replace(situation.expected, loss=1.0)], []
         parents = situation.parents
         grown = [o for o in (*known, *waiting) if parents is None or o.model_id in parents]
@@ -243,11 +243,11 @@ class _Children:
         return self._new([dataclasses.replace(option, hyperparameters=other) for other in values])
 
     def was_tried(self, option: _Option) -> bool:
-        """Whether it is among what was met."""
+        """Return whether it was met before."""
         return self._key(option.parent.model_id, option.graph, option.hyperparameters) in self.tried
 
     def _new(self, options: list[_Option]) -> list[_Option]:
-        """Those not met before."""
+        """Options that were not met before."""
         new = []
         for option in options:
             key = self._key(option.parent.model_id, option.graph, option.hyperparameters)
@@ -261,7 +261,7 @@ class _Children:
 
 
 def _in_words(option: _Option) -> str:
-    """What is changed."""
+    """The change in words."""
     before, after = option.parent.hyperparameters, option.hyperparameters
     changes = [morph.describe() for morph in option.morphs]
     changes += [f"{name} {value:g}" for name, value in after.items() if before.get(name) != value]
@@ -269,7 +269,7 @@ def _in_words(option: _Option) -> str:
 
 
 def _family(morph: Morph) -> str:
-    """What a chain has at most one of: three skips side by side are novel, but hardly more than one."""
+    """Group of morphs of which a chain has at most one: three skips side by side add hardly more than one."""
     return "skip" if morph.kind.endswith("skip") else morph.kind
 
 

@@ -105,11 +105,11 @@ class Schedule:
 
     @property
     def may_grow(self) -> bool:
-        """Whether there is time for growing at all, by what was expected first."""
+        """True if there is time for growing at all, by the length of an epoch that was expected first."""
         return self.time_limit is None or self.time_limit >= self._least_to_grow
 
     def expect(self, epoch: float) -> None:
-        """Take into account how long a pass over the training data takes.
+        """Set the time that a pass over the training data takes.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class Schedule:
         self._epoch = epoch
 
     def observe(self, overhead: float, longest_training: float | None = None) -> None:
-        """Learn from a candidate.
+        """Update the overhead of candidates, and the longest useful settling, from one that came back.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class Schedule:
             self._longest_settling = 1.3 * longest_training + self._overhead
 
     def discard(self, seconds: float) -> None:
-        """Take into account how much time went, so far, into models that are not trained on.
+        """Set how much time went, so far, into models that are not trained on.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class Schedule:
         self._discarded = seconds
 
     def may_branch(self) -> bool:
-        """Whether a child may be grown from another model than the best.
+        """Return whether a child may be grown from another model than the best.
 
         It costs a slice either way, and is worth it only where slices are many.
         """
@@ -164,7 +164,7 @@ class Schedule:
         return self._discarded + seconds <= (DISCARDED + self.workers - 1) * self.time_limit
 
     def time_to_settle(self, models: int) -> bool:
-        """Whether the next candidate should be the last: the best lineage at a falling learning rate."""
+        """Return whether it is time to settle: to train the best lineage at a falling learning rate."""
         if self.max_models is not None and models >= self.max_models - 1:
             return True
         if self.decay_begins is None:
@@ -193,7 +193,7 @@ class Schedule:
         return max(1.0, left / waiting - self._overhead)
 
     def affordable_members(self, images_per_second: float, n_train: int) -> int:
-        """How many models can be settled in the time left, each long enough.
+        """Number of models that can be settled in the time left, each long enough.
 
         Parameters
         ----------
@@ -209,7 +209,7 @@ class Schedule:
         return int(min(MEMBERS, max(1, left // least)))
 
     def affordable_starts(self, offered: int) -> int:
-        """How many starts are worth a slice each before growing begins."""
+        """Number of starts that are worth a slice each before growing begins."""
         if self.time_limit is None:
             return offered
         if not self.may_grow:

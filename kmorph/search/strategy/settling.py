@@ -26,7 +26,7 @@ SETTLE_EVERY = 6  # models between two settled ones when there is no time limit
 
 
 class Settling:
-    """Chooses what is settled, and when.
+    """Chooses which models are settled, and when.
 
     Under a clock, or a limit on models, the best lineage is settled last; or several, two at least and more
     where each can be trained long enough, whose mean is the last model. Without a limit the best is settled
@@ -51,7 +51,7 @@ class Settling:
 
     @property
     def is_over(self) -> bool:
-        """Whether all that was to be done at the end was sent."""
+        """True once everything due at the end was sent."""
         return self._waiting == [] and not self._mean_is_due
 
     @property
@@ -83,7 +83,7 @@ class Settling:
         return Candidate(parent, (), graph, change, "decay", plan, seed)
 
     def settle_again(self, candidate: Candidate, checkpoint: Path | None) -> None:
-        """Take notice of a last training whose worker died: in days of training that may well happen.
+        """Requeue a final training whose worker died, from its checkpoint if there is one.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class Settling:
             self._kept[candidate.parent.model_id] = Graph.load(checkpoint)
 
     def note(self, record: ModelRecord) -> None:
-        """Take notice of a model that was settled at the end."""
+        """Add a settled model to those that are averaged at the end."""
         if self._waiting is not None and record.phase == "decay":
             self._settled.append(record)
 
@@ -139,7 +139,7 @@ class Settling:
         return choose_members(growable, logits, y, self._fits, most, least)
 
     def _fits(self, members: list[ModelRecord]) -> bool:
-        """Whether a mean of these keeps the limits that the user set."""
+        """Return whether the mean of these models keeps the user's limits."""
         limits = self.settings.limits
         return sum(record.n_parameters for record in members) <= (limits.max_parameters or inf) and sum(
             record.flops for record in members

@@ -1,4 +1,4 @@
-"""Sending candidates to workers: the files that they need, and room for those that they write."""
+"""Send candidates to workers, with the files that they need, and make room for those that they write."""
 
 from __future__ import annotations
 
@@ -104,6 +104,6 @@ class Dispatcher:
         self._disk.make_room(candidate.graph, logits, keep)
 
     def _is_changed(self, candidate: Candidate, parent: ModelRecord) -> bool:
-        """Whether it is more than its parent trained on."""
+        """Return whether it differs from its parent in architecture or searched hyperparameters."""
         key, values = self.settings.space.key, candidate.plan.hyperparameters.to_dict()
         return bool(candidate.morphs) or key(values) != key(parent.hyperparameters)

@@ -1,4 +1,4 @@
-"""What the kernels on candidates have in common."""
+"""Base of the kernels on graphs and trained graphs."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class EditDistanceKernel(PointKernel):
 
     @property
     def hyperparameter_length_scale(self) -> Hyperparameter:
-        """What scikit-learn learns."""
+        """Hyperparameters that scikit-learn optimises."""
         return Hyperparameter("length_scale", "numeric", self.length_scale_bounds)
 
     def _matrix(self, X: list[Point], Y: list[Point] | None, derive: bool) -> tuple[np.ndarray, Any]:

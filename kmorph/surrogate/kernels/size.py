@@ -38,7 +38,7 @@ class SizeKernel(PointKernel):
 
     @property
     def hyperparameter_length_scale(self) -> Hyperparameter:
-        """What scikit-learn learns."""
+        """Hyperparameters that scikit-learn optimises."""
         return Hyperparameter("length_scale", "numeric", self.length_scale_bounds)
 
     def diag(self, X: Sequence[Point]) -> np.ndarray:

@@ -43,7 +43,7 @@ class HyperparameterKernel(PointKernel):
 
     @property
     def hyperparameter_length_scale(self) -> Hyperparameter:
-        """What scikit-learn learns."""
+        """Hyperparameters that scikit-learn optimises."""
         return Hyperparameter("length_scale", "numeric", self.length_scale_bounds)
 
     def _matrix(self, X: list[Point], Y: list[Point] | None, derive: bool) -> tuple[np.ndarray, Any]:
@@ -104,7 +104,7 @@ class BudgetKernel(PointKernel):
 
     @property
     def hyperparameter_length_scale(self) -> Hyperparameter:
-        """What scikit-learn learns."""
+        """Hyperparameters that scikit-learn optimises."""
         return Hyperparameter("length_scale", "numeric", self.length_scale_bounds)
 
     def diag(self, X: Sequence[Point]) -> np.ndarray:
@@ -150,7 +150,7 @@ class LineageKernel(PointKernel):
 
     @property
     def hyperparameter_scale(self) -> Hyperparameter:
-        """What scikit-learn learns, unless fixed."""
+        """Hyperparameters that scikit-learn optimises, unless fixed."""
         return Hyperparameter("scale", "numeric", self.scale_bounds)
 
     def diag(self, X: Sequence[Point]) -> np.ndarray:

@@ -63,7 +63,7 @@ class WeisfeilerLehmanKernel(PointKernel):
 
     @property
     def hyperparameter_decay(self) -> Hyperparameter:
-        """What scikit-learn learns."""
+        """Hyperparameters that scikit-learn optimises."""
         return Hyperparameter("decay", "numeric", self.decay_bounds)
 
     def _matrix(self, X: list[Point], Y: list[Point] | None, derive: bool) -> tuple[np.ndarray, Any]:
