@@ -4,9 +4,9 @@
 - ``none``: never (`GROWTH_EPOCHS` out of reach): the first start, sized for the time, is trained and settled.
 
 Fashion-MNIST, the first so many images of a permutation that the seed chooses; judged on the 10,000 test images.
-Imports, compiling and lost races are charged. What decides whether growing pays is how many epochs the time is worth:
-fewer images, or more seconds, are more epochs. Both arms of a seed run side by side, one core each, and change cores
-from seed to seed.
+Imports, compiling and lost races are charged. Whether growing pays depends on how many epochs the time is
+worth: fewer images, or more seconds, are more epochs. Both arms of a seed run side by side, one core each, and
+change cores from seed to seed.
 
     python benchmarks/bench_growth.py [--images 60000] [--seconds 900] [--seeds 3]
 """
@@ -114,10 +114,10 @@ def report(images: int, seconds: float, seeds: int) -> None:
     for seed in range(seeds):
         grown, fixed = (json.loads(file_of(arm, images, seconds, seed).read_text()) for arm in ARMS)
         parameters = [max(entry["n_parameters"] for entry in run["history"]) for run in (grown, fixed)]
-        print(
-            f"{seed:4}  {fixed['epochs']:6.1f}   {grown['test_accuracy']:.4f}, {fixed['test_accuracy']:.4f}"
-            f"       {grown['test_loss']:.4f}, {fixed['test_loss']:.4f}        {parameters[0]:,}, {parameters[1]:,}"
-        )
+        accuracies = f"{grown['test_accuracy']:.4f}, {fixed['test_accuracy']:.4f}"
+        losses = f"{grown['test_loss']:.4f}, {fixed['test_loss']:.4f}"
+        sizes = f"{parameters[0]:,}, {parameters[1]:,}"
+        print(f"{seed:4}  {fixed['epochs']:6.1f}   {accuracies}       {losses}        {sizes}")
         differences.append([grown[name] - fixed[name] for name in ("test_accuracy", "test_loss")])
     accuracy, loss = np.transpose(differences)
     error = [d.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else float("nan") for d in (accuracy, loss)]
