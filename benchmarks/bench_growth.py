@@ -3,9 +3,9 @@
 - ``growing``: children are grown however few epochs the time is worth (`GROWTH_EPOCHS` at 0).
 - ``none``: never (`GROWTH_EPOCHS` out of reach): the first start, sized for the time, is trained and settled.
 
-Fashion-MNIST, the first so many images of a permutation that the seed chooses; judged on the 10,000 test images.
+Fashion-MNIST, the first so many images of a permutation that the seed chooses; judged on the test images.
 Imports, compiling and lost races are charged. Whether growing pays depends on how many epochs the time is
-worth: fewer images, or more seconds, are more epochs. Both arms of a seed run side by side, one core each, and
+worth: fewer images, or more seconds, are more epochs. Both arms of a seed run at once, one core each, and
 change cores from seed to seed.
 
     python benchmarks/bench_growth.py [--images 60000] [--seconds 900] [--seeds 3]
