@@ -1,4 +1,4 @@
-"""Python numbers from what users pass as numbers: NumPy scalars and zero-dimensional arrays count as well."""
+"""Numbers and arrays as users pass them, converted to what the rest of the package works with."""
 
 from __future__ import annotations
 
@@ -62,6 +62,22 @@ def real_number(value: Any) -> int | float:
     if isinstance(number, np.generic) and number.dtype.isbuiltin == 2:
         return float(number)
     raise TypeError(f"expected a number, got {value!r}")
+
+
+def plain_floats(array: np.ndarray) -> np.ndarray:
+    """Convert floats that NumPy itself does not know, such as bfloat16, to float32; all of them fit into it.
+
+    Parameters
+    ----------
+    array : ndarray
+
+    Returns
+    -------
+    ndarray
+        The same array where its dtype is one of NumPy's own.
+    """
+    foreign = array.dtype.isbuiltin == 2 and "float" in array.dtype.name
+    return array.astype(np.float32) if foreign else array
 
 
 def _scalar(value: Any) -> Any:

@@ -218,7 +218,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         keras.Model
             Raw images in, features out.
         """
-        import keras
+        from kmorph.graph.keras_bridge import functional
 
         graph, model = self._best()
         check_count("layer", layer, least=0)
@@ -227,7 +227,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         if not 0 <= layer < len(graph.layers):  # below, if the last layer reads the images themselves
             raise DataError(f"layer must be from 0 to {len(graph.layers) - 1}, got {layer!r}")
         name = f"{graph.layers[layer].kind}_{layer}"
-        return keras.Model(model.inputs, model.get_layer(name).output, name="features")
+        return functional(model.inputs, model.get_layer(name).output, "features")
 
     def transform(self, x: Any) -> np.ndarray:
         """Features of images: what the last layer reads, shape (n, features)."""

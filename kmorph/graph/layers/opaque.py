@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +73,7 @@ class Opaque(Layer):
     inference: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not len(self.names) == len(self.shapes) == len(self.fixed):
             raise self.error("names, shapes and fixed must be equally long")
         if self.call not in CALLS:
@@ -120,7 +122,7 @@ class Opaque(Layer):
         values = {
             "module": self.module,
             "class_name": self.class_name,
-            "config": {**json.loads(self.config), "name": name},
+            "config": {**self._dtype(), **json.loads(self.config), "name": name},
             "registered_name": None,
         }
         try:
@@ -130,6 +132,17 @@ class Opaque(Layer):
         if not isinstance(built, keras.Operation):
             raise self.error("is not a Keras layer or operation")
         return built
+
+    def _dtype(self) -> dict[str, str]:
+        """The dtype to build with, where the class takes one: what `read` kept wins over it."""
+        import keras
+
+        kind = getattr(keras.layers, self.class_name, None)
+        if not self.module.startswith("keras.layers") or kind is None:
+            return {}  # an operation, whose dtype is an argument like any other
+        parameters = signature(kind.__init__).parameters.values()
+        takes = any(p.name == "dtype" or p.kind == p.VAR_KEYWORD for p in parameters)
+        return {"dtype": "float32"} if takes else {}
 
     def keras_variables(self, built: keras.layers.Layer) -> dict[str, Any]:
         variables = getattr(built, "weights", [])  # operations have none
@@ -158,11 +171,9 @@ class Opaque(Layer):
                 f"{where} is not one of Keras' own layers: a model made with it would not load without your "
                 "code. Build it from stock layers or keras.ops"
             )
-        if getattr(operation, "quantization_mode", None):
-            raise GraphError(f"{where} is quantised; pass the model from before quantisation")
         try:
             values = keras.saving.serialize_keras_object(operation)
-            config = {k: v for k, v in values["config"].items() if k not in ("name", "trainable", "dtype")}
+            config = _kept_settings(operation, values["config"])
             layer = cls(
                 module=values["module"],
                 class_name=values["class_name"],
@@ -204,6 +215,43 @@ class Opaque(Layer):
 
     def describe(self) -> str:
         return self.class_name
+
+
+def _kept_settings(operation: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration to keep: in float32, and complete, so that no global setting fills gaps later.
+
+    Layers of whole numbers, such as one that looks up categories, keep their dtype.
+    """
+    import keras
+
+    config = {name: value for name, value in config.items() if name not in ("name", "trainable")}
+    names = ["data_format", "epsilon"]
+    if not isinstance(operation, keras.Layer):
+        names.append("dtype")
+    else:
+        if keras.backend.is_float_dtype(operation.compute_dtype):
+            config.pop("dtype", None)
+        config = _in_float32(config)
+    global_settings = {"data_format": keras.config.image_data_format(), "epsilon": keras.config.epsilon()}
+    parameters = signature(type(operation).__init__).parameters
+    for name in names:
+        if name in parameters and config.get(name) is None:
+            value = getattr(operation, name, None)
+            value = global_settings.get(name) if value is None else value
+            if isinstance(value, str | float):
+                config[name] = value
+    return config
+
+
+def _in_float32(value: Any) -> Any:
+    """A configuration in which inner layers follow the policy float32 instead of another one of floats."""
+    if isinstance(value, list | tuple):
+        return [_in_float32(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("class_name") == "DTypePolicy" and "float" in str(value.get("config", {}).get("name")):
+        return {**value, "config": {**value["config"], "name": "float32"}}
+    return {name: _in_float32(item) for name, item in value.items()}
 
 
 def _stem(variable: Any) -> str:
