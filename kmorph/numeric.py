@@ -64,6 +64,19 @@ def real_number(value: Any) -> int | float:
     raise TypeError(f"expected a number, got {value!r}")
 
 
+def as_array(value: Any) -> np.ndarray:
+    """Convert an array-like to an array of a dtype that NumPy itself knows, tensors of any library included.
+
+    Raises
+    ------
+    ValueError, TypeError, RuntimeError
+        Whatever NumPy or the tensor's library raises where the value is no array.
+    """
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16":
+        value = value.float()  # PyTorch hands no bfloat16 over to NumPy
+    return plain_floats(np.asarray(value))
+
+
 def plain_floats(array: np.ndarray) -> np.ndarray:
     """Convert floats that NumPy itself does not know, such as bfloat16, to float32; all of them fit into it.
 

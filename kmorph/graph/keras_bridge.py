@@ -49,12 +49,34 @@ def build_nodes(graph: Graph) -> list[Any]:
     import keras
 
     nodes = [keras.Input(graph.input_shape, name="input", dtype="float32")]
+    nodes[0]._keras_history.operation.dtype_policy = "float32"  # not implied by its dtype
     for i, (layer, sources) in enumerate(zip(graph.layers, graph.inputs, strict=True)):
         built = layer.to_keras(layer_name(graph, i), *graph.input_shapes(i))
         if not layer.trainable:
             built.trainable = False
         nodes.append(layer.call_keras(built, [nodes[source] for source in sources]))
     return nodes
+
+
+def predict(model: keras.Model, x: np.ndarray, batch_size: int) -> np.ndarray:
+    """Outputs of a model with one input and one output, at inference, batch by batch.
+
+    Unlike ``model.predict`` it depends on no global setting: that one rounds floats to `floatx` and stops
+    after `max_steps_per_epoch` batches.
+
+    Parameters
+    ----------
+    model : keras.Model
+    x : ndarray, shape (n, *input_shape)
+        At least one example, of any dtype.
+    batch_size : int
+
+    Returns
+    -------
+    ndarray, shape (n, *output_shape)
+    """
+    starts = range(0, len(x), batch_size)
+    return np.concatenate([model.predict_on_batch(np.asarray(x[i : i + batch_size])) for i in starts])
 
 
 def set_weights(model: keras.Model, graph: Graph) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kmorph.errors import GraphError
+from kmorph.graph.layers.opaque import ROUNDINGS, SINGLE, precision_of
 
 if TYPE_CHECKING:
     import keras
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from kmorph.graph.graph import Graph
 
 TOLERANCE = 1e-4  # share of an example's largest output; sums in another order differ by far less
-ROUNDINGS = 16  # units of the least precise dtype, in the same share
 SENSITIVITY = 30  # times what a change of the input by one rounding makes of the output
 CHUNK = 2**18  # numbers that are computed at once: large images go one by one
 WIDE = 255  # largest whole number tried where the dtype is wider than a byte: as in images
@@ -46,7 +46,7 @@ def compare(model: keras.Model, graph: Graph, nodes: list[tuple[Any, int]]) -> N
     """
     from kmorph.graph.keras_bridge import build_nodes, functional, set_weights, to_keras
 
-    precision = _precision(model)
+    precision = precision_of(model)
     examples = _examples(model, precision)
     try:
         expected = _run(model, examples, model)
@@ -113,7 +113,7 @@ def _difference(expected: np.ndarray, found: np.ndarray, precision: float) -> st
     for i in range(len(expected)):
         old, new = expected[i], found[i]
         finite = np.isfinite(old)
-        if precision > np.finfo(np.float32).eps:
+        if precision > SINGLE:
             new = np.where(finite, new, old)  # float16 overflows where float32 does not
         if not np.array_equal(
             np.where(finite, 0.0, old), np.where(np.isfinite(new), 0.0, new), equal_nan=True
@@ -131,27 +131,18 @@ def _difference(expected: np.ndarray, found: np.ndarray, precision: float) -> st
     return None
 
 
-def _precision(model: keras.Model) -> float:
-    """Machine epsilon of the least precise dtype in which the model computes."""
-    dtypes = {layer.compute_dtype for layer in model._flatten_layers()} | {model.inputs[0].dtype}
-    epsilons = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
-    return max(epsilons.get(dtype, float(np.finfo(np.float32).eps)) for dtype in dtypes)
-
-
 def _examples(model: keras.Model, precision: float) -> np.ndarray:
     """Examples for a model's input, and behind them as many that are the same but for a rounding."""
     rng = np.random.default_rng(0)
     dtype, shape = model.inputs[0].dtype, tuple(model.inputs[0].shape[1:])
     ids = _number_of_ids(model)
     if ids is not None:
-        examples = rng.integers(0, ids, (2, *shape)).astype(np.float32)
-        return np.concatenate([examples, examples])
+        return np.tile(rng.integers(0, ids, (2, *shape)), (2, *[1] * len(shape)))
     if "float" in dtype:
         examples = np.stack([rng.random(shape), 50 * rng.standard_normal(shape)])
         return np.concatenate([examples, examples * (1 + precision)]).astype(np.float32)
     if dtype == "bool":
-        examples = rng.integers(0, 2, (2, *shape))
-        return np.concatenate([examples, examples])
+        return np.tile(rng.integers(0, 2, (2, *shape)), (2, *[1] * len(shape)))
     limits = np.iinfo(dtype)
     low, high = max(limits.min, -WIDE - 1), min(limits.max, WIDE)
     drawn = [rng.integers(low, high + 1, shape), rng.integers(0, 2, shape)]

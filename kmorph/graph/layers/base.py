@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from inspect import signature
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
@@ -209,11 +208,17 @@ def stock_layer(class_name: str, **settings: Any) -> keras.layers.Layer:
     return kind(dtype="float32", **settings)
 
 
-@cache
+_FIELD_TYPES: dict[
+    type, dict[str, Any]
+] = {}  # evaluating annotations is slow, and layers are made by thousands
+
+
 def field_types(kind: type[Layer]) -> dict[str, Any]:
     """The type of each field of a kind of layer, by name."""
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    if kind not in _FIELD_TYPES:
+        hints = get_type_hints(kind)
+        _FIELD_TYPES[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return _FIELD_TYPES[kind]
 
 
 def as_python(value: Any, hint: Any) -> Any:
