@@ -351,8 +351,8 @@ class Graph:
 
         Functional and Sequential models, nested ones inlined; operations of ``keras.ops`` are read as the
         layers that mean the same. A stock layer without a kind of its own is kept whole as an `Opaque` layer.
-        What only concerns training, such as regularisers, is left out, and numbers are computed in the
-        default precision.
+        What only concerns training, such as regularisers, is left out, and numbers are computed in float32.
+        At last both networks are run on a few random examples: a difference beyond rounding is an error.
 
         Parameters
         ----------
@@ -364,7 +364,8 @@ class Graph:
         GraphError
             If the model has several inputs or outputs, or a layer that a graph cannot express: a custom one,
             a Lambda, one with several outputs, one with weights that is called more than once, one that
-            cannot be rebuilt from its configuration. The layer is named.
+            cannot be rebuilt from its configuration, arithmetic of whole numbers. Or if the network read
+            computes something else than the model, or the model cannot be run. The layer is named.
         """
         from kmorph.graph.keras_bridge import from_keras
 

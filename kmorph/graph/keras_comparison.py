@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4  # share of an example's largest output; sums in another order differ by far less
 SENSITIVITY = 30  # times what a change of the input by one rounding makes of the output
-CHUNK = 2**18  # numbers that are computed at once: large images go one by one
+CHUNK = 2**20  # numbers of input that are computed at once: very large images go one by one
 WIDE = 255  # largest whole number tried where the dtype is wider than a byte: as in images
 
 

@@ -188,7 +188,7 @@ def test_a_model_that_cannot_be_run_is_refused():
         raise ValueError("out of order")
 
     model.layers[1].call = failing
-    with pytest.raises(GraphError, match="cannot be run on random input(?s:.*)out of order"):
+    with pytest.raises(GraphError, match="cannot be run on random input(?s:.*)failing"):
         Graph.from_keras(model)
 
 
@@ -240,7 +240,7 @@ SCALARS = {
     "slope": (lambda: L.LeakyReLU(np.float32(0.1)), "activation"),
     "scale": (lambda: L.Rescaling(np.float32(1 / 255), np.array(2)), "rescale"),
     "shape": (lambda: L.Reshape(tuple(np.array([4, 64]))), "reshape"),
-    "padding": (lambda: L.ZeroPadding2D((np.int64(1), np.int8(2))), "zero_padding"),
+    "padding": (lambda: L.ZeroPadding2D(((np.int64(1), 0), (0, np.int8(2)))), "zero_padding"),
     "pool size": (lambda: L.MaxPooling2D((np.int64(2), np.int16(2))), "pool"),
     "keepdims": (lambda: L.GlobalMaxPooling2D(keepdims=np.bool_(True)), "global_pool"),
     "bias": (lambda: L.Dense(4, use_bias=np.bool_(False)), "dense"),
