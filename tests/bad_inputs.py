@@ -137,7 +137,7 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("labels: text and numbers", _labels(["a", 1]), ("int, str", "one type")),
     BadInput("labels: bools and numbers", _labels([True, 2]), ("bool, int",)),
     BadInput("labels: objects", _labels([{}, {}]), ("dict", "expected")),
-    BadInput("labels: bytes", _labels(np.array([b"a", b"b"])), ("bytes", "astype(str)")),
+    BadInput("labels: bytes", _labels([b"\xff", b"b"]), ("bytes b'\\xff'", "decode(")),
     BadInput("labels: complex", _labels(np.array([0j, 1j])), ("complex", "expected")),
     BadInput("labels: dates", _labels(np.array(["2020", "2021"], "datetime64[Y]")), ("datetime64",)),
     BadInput("labels: measurements", _labels([0.5, 1.25, 3.0]), ("0.5", "regressor")),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kmorph.errors import DataError
+from kmorph.numeric import as_array
 
 _SAMPLED_BYTES = 1 << 20
 _MIN_ROWS = 8
@@ -36,7 +37,7 @@ def check_sample_weight(weight: Any, n: int) -> np.ndarray | None:
     if weight is None:
         return None
     try:
-        array = np.asarray(weight)
+        array = as_array(weight)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(
             f"sample_weight cannot be made into one array ({error}); expected numbers ({n},)."

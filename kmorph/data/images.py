@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kmorph.errors import DataError
+from kmorph.numeric import as_array
 
 _CHUNK_BYTES = 16 << 20
 _EXPECTED = "numbers of shape (n, height, width) or (n, height, width, channels)"
@@ -60,7 +61,7 @@ def _as_number_array(x: Any, name: str) -> np.ndarray:
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise DataError(f"{name} is a masked array with masked values. Fill them first, `{name}.filled(0)`.")
     try:
-        array = np.asarray(x)
+        array = as_array(x)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(
             f"{name} cannot be made into one array ({error}); expected {_EXPECTED}. "

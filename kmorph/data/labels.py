@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from kmorph.errors import DataError
+from kmorph.numeric import as_array
 
 Label = str | int | float | bool
 Form = Literal["column", "matrix", "one_hot"]
@@ -43,8 +44,8 @@ class LabelCodec:
         Parameters
         ----------
         y : array-like of shape (n,), (n, 1) or (n, classes)
-            Strings, integers of any size, bools or whole floats; two or more columns must be one-hot rows,
-            which are the classes 0 … columns−1.
+            Strings, integers of any size, bools or whole floats; bytes are read as UTF-8 text. Two or more
+            columns must be one-hot rows, which are the classes 0 … columns−1.
         n : int, default=None
             Number of examples that there must be; ``None``: any.
 
@@ -226,7 +227,7 @@ def _as_label_array(y: Any, n: int | None) -> np.ndarray:
     try:
         # In a list the types are looked at one by one: numpy would turn ["a", 1] into two strings, and
         # [2**63, -1] into floats.
-        array = np.array(y, dtype=object) if isinstance(y, (list, tuple)) else np.asarray(y)
+        array = np.array(y, dtype=object) if isinstance(y, (list, tuple)) else as_array(y)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"y cannot be made into one array ({error}); expected {_EXPECTED}.") from error
     if isinstance(y, np.ma.MaskedArray) and np.ma.is_masked(y):
@@ -239,10 +240,11 @@ def _as_label_array(y: Any, n: int | None) -> np.ndarray:
         raise DataError(
             f"y has {len(array)} labels but x has {n} examples; expected one label for each example."
         )
-    if array.dtype == object:
-        array = _from_objects(array, is_list=isinstance(y, (list, tuple)))
+    as_objects = array.dtype == object and not isinstance(y, (list, tuple))
     if array.dtype.kind == "S":
-        raise DataError("y holds bytes; expected text, numbers or bools. Decode it first, `y.astype(str)`.")
+        array = array.astype(object)
+    if array.dtype == object:
+        array = _from_objects(array, is_list=not as_objects)
     if array.dtype.kind not in "biufUO":
         raise DataError(f"y has dtype {array.dtype}; expected text, integers, bools or whole numbers.")
     if array.dtype.kind == "f":
@@ -256,7 +258,7 @@ def _as_label_array(y: Any, n: int | None) -> np.ndarray:
 
 def _from_objects(array: np.ndarray, is_list: bool) -> np.ndarray:
     """Find the one type that all labels have, and use numpy's dtype for it where that is exact."""
-    values = [item.item() if isinstance(item, np.generic) else item for item in array.reshape(-1)]
+    values = [_python_label(item, index) for index, item in enumerate(array.reshape(-1))]
     for index, value in enumerate(values):
         is_nan = isinstance(value, float) and value != value
         if value is None or is_nan or type(value).__name__ in ("NAType", "NaTType"):
@@ -283,6 +285,23 @@ def _from_objects(array: np.ndarray, is_list: bool) -> np.ndarray:
     else:
         result = np.array(values, kind)
     return result.reshape(array.shape)
+
+
+def _python_label(item: Any, index: int) -> Any:
+    """A label as an object of Python: the value of a scalar or zero-dimensional tensor, text for bytes."""
+    if isinstance(item, np.generic):
+        item = item.item()
+    elif getattr(item, "shape", None) == () and hasattr(item, "__array__"):
+        item = as_array(item).item()
+    if not isinstance(item, bytes):
+        return item
+    try:
+        return item.decode()
+    except UnicodeDecodeError:
+        raise DataError(
+            f"y holds the bytes {item!r} (at position {index}), which are no UTF-8 text; expected text, "
+            'numbers or bools. Decode them first, such as `[label.decode("latin-1") for label in y]`.'
+        ) from None
 
 
 def _exact_integers(values: list[int]) -> np.ndarray:

@@ -49,8 +49,8 @@ def write_saved_model(graph: Graph, class_names: Sequence[str], target: str | Pa
     Raises
     ------
     ExportError
-        If the target is a file or cannot be written, the graph cannot be exported, or Keras' backend is
-        another than TensorFlow.
+        If the target is a file or cannot be written, the graph cannot be exported, Keras' backend is
+        another than TensorFlow, or a class name cannot be written as UTF-8.
     """
     if backend_name() != "tensorflow":
         raise ExportError(
@@ -62,6 +62,14 @@ def write_saved_model(graph: Graph, class_names: Sequence[str], target: str | Pa
     if target.exists() and not target.is_dir():
         raise ExportError(f"cannot write to {target}: it is a file; name a folder")
     names = checked_names(graph, class_names)
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ExportError(
+                f"the class name {name!r} cannot be written as UTF-8, as SavedModels hold text: it has a "
+                "surrogate, half of a character. Name the class otherwise, or write a .keras file"
+            ) from error
     archive = _archive(graph, names)
     try:
         target.mkdir(parents=True, exist_ok=True)

@@ -54,8 +54,20 @@ def wrap_classifier(graph: Graph, output: str = "softmax") -> keras.Model:
 
 
 def checked_names(graph: Graph, classes: Sequence[str]) -> tuple[str, ...]:
-    """The class names as texts, one for each output of the graph."""
-    names = tuple(str(name) for name in classes)
+    """The class names as texts, one for each output of the graph; bytes are read as UTF-8.
+
+    Raises
+    ------
+    ExportError
+        If their number is another, or bytes are no UTF-8 text.
+    """
+    try:
+        names = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in classes)
+    except UnicodeDecodeError as error:
+        raise ExportError(
+            f"the class name {error.object!r} is no UTF-8 text: give names as text, for example with "
+            '`name.decode("latin-1")`'
+        ) from error
     if (len(names),) != graph.output_shape:
         raise ExportError(f"{len(names)} class names for a graph with the output shape {graph.output_shape}")
     return names

@@ -9,6 +9,7 @@ import numpy as np
 from kmorph.errors import GraphError
 from kmorph.graph.graph import Graph
 from kmorph.graph.layers import Layer, Shape, Weights
+from kmorph.graph.layers.base import as_python
 
 
 class GraphBuilder:
@@ -30,7 +31,7 @@ class GraphBuilder:
     """
 
     def __init__(self, input_shape: Iterable[int]) -> None:
-        self.input_shape: Shape = tuple(input_shape)
+        self.input_shape: Shape = tuple([as_python(size, int) for size in input_shape])
         self.last = 0
         self._layers: dict[int, Layer] = {}
         self._inputs: dict[int, tuple[int, ...]] = {}
@@ -99,7 +100,7 @@ class GraphBuilder:
         GraphError
             If the structure has a cycle or a layer does not fit.
         """
-        order = self._order(self.last if output is None else output)
+        order = self.order(self.last if output is None else output)
         ids = {0: 0} | {node: i + 1 for i, node in enumerate(order)}
         weights: dict[tuple[int, str], np.ndarray] | None = None
         if all(self._weights[node] is not None for node in order):
@@ -112,8 +113,11 @@ class GraphBuilder:
         inputs = [tuple([ids[n] for n in self._inputs[node]]) for node in order]
         return Graph(self.input_shape, layers, inputs, weights)
 
-    def _order(self, output: int) -> list[int]:
-        """Nodes needed for `output`, each after what it reads (depth first, inputs in their order)."""
+    def order(self, output: int) -> list[int]:
+        """Nodes needed for `output`, each after what it reads (depth first, inputs in their order).
+
+        The graph that `build` gives writes them to its nodes 1, 2, …
+        """
         order: list[int] = []
         state = {0: "done"}
         stack = [output]

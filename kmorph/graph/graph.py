@@ -13,7 +13,8 @@ import numpy as np
 
 from kmorph.errors import GraphError
 from kmorph.graph.layers import Add, Layer, Multiply, Shape, layer_from_json
-from kmorph.graph.layers.base import MAX_SIZE
+from kmorph.graph.layers.base import MAX_SIZE, as_python
+from kmorph.numeric import plain_floats
 
 if TYPE_CHECKING:
     import keras
@@ -62,7 +63,7 @@ class Graph:
     ) -> None:
         self.input_shape: Shape = _checked_input_shape(input_shape)
         self.layers: tuple[Layer, ...] = tuple(layers)
-        self.inputs: tuple[tuple[int, ...], ...] = tuple(map(tuple, inputs))
+        self.inputs: tuple[tuple[int, ...], ...] = tuple([_numbers(nodes) for nodes in inputs])
         self.node_shapes: tuple[Shape, ...] = self._infer_shapes()
         self._weights = None if weights is None else self._checked_weights(weights)
 
@@ -104,7 +105,7 @@ class Graph:
             for name, parameter in self.parameters(i).items():
                 if (i, name) not in weights:
                     raise GraphError(f"layer {i} ({self.layers[i].describe()}) lacks its weight {name!r}")
-                array = np.asarray(weights[i, name])
+                array = plain_floats(np.asarray(weights[i, name]))
                 if array.shape != parameter.shape:
                     raise GraphError(
                         f"layer {i} ({self.layers[i].describe()}): weight {name!r} has shape {array.shape}, "
@@ -350,8 +351,8 @@ class Graph:
 
         Functional and Sequential models, nested ones inlined; operations of ``keras.ops`` are read as the
         layers that mean the same. A stock layer without a kind of its own is kept whole as an `Opaque` layer.
-        What only concerns training, such as regularisers, is left out, and numbers are computed in the
-        default precision.
+        What only concerns training, such as regularisers, is left out, and numbers are computed in float32.
+        At last both networks are run on a few random examples: a difference beyond rounding is an error.
 
         Parameters
         ----------
@@ -363,7 +364,8 @@ class Graph:
         GraphError
             If the model has several inputs or outputs, or a layer that a graph cannot express: a custom one,
             a Lambda, one with several outputs, one with weights that is called more than once, one that
-            cannot be rebuilt from its configuration. The layer is named.
+            cannot be rebuilt from its configuration, arithmetic of whole numbers. Or if the network read
+            computes something else than the model, or the model cannot be run. The layer is named.
         """
         from kmorph.graph.keras_bridge import from_keras
 
@@ -387,8 +389,13 @@ class Graph:
         return draw_graph(self, file)
 
 
+def _numbers(values: Sequence[int]) -> tuple[int, ...]:
+    """Sizes or ids with Python's whole numbers in place of NumPy's."""
+    return tuple([value if type(value) is int else as_python(value, int) for value in values])
+
+
 def _checked_input_shape(shape: Sequence[int]) -> Shape:
-    shape = tuple(shape)
+    shape = _numbers(shape)
     if not 1 <= len(shape) <= 8 or any(type(size) is not int or not 0 < size <= MAX_SIZE for size in shape):
         raise GraphError(f"input_shape must be 1 to 8 positive whole numbers, got {shape}")
     return shape

@@ -1,4 +1,9 @@
-"""Between graphs and Keras models."""
+"""Between graphs and Keras models.
+
+Models are float32 and channels last, whatever Keras' global settings are (`image_data_format`, `floatx`, the
+dtype policy): each part names its own settings, see `stock_layer`. Nothing global is changed, because other
+threads may build models meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +28,55 @@ def layer_name(graph: Graph, layer: int) -> str:
 
 def to_keras(graph: Graph, weights: bool = True) -> keras.Model:
     """Compile a graph; see `Graph.to_keras`."""
+    nodes = build_nodes(graph)
+    model = functional(nodes[0], nodes[-1], "kmorph")
+    if weights and graph.has_weights:
+        set_weights(model, graph)
+    return model
+
+
+def functional(inputs: Any, outputs: Any, name: str) -> keras.Model:
+    """A functional Keras model between tensors of float32 layers, itself of the dtype policy float32."""
     import keras
 
-    nodes = [keras.Input(graph.input_shape, name="input")]
+    model = keras.Model(inputs, outputs, name=name)
+    model.dtype_policy = "float32"  # the constructor takes none, and `compile` scales losses by it
+    return model
+
+
+def build_nodes(graph: Graph) -> list[Any]:
+    """The Keras tensor of each node of a graph, from layers with fresh weights."""
+    import keras
+
+    nodes = [keras.Input(graph.input_shape, name="input", dtype="float32")]
+    nodes[0]._keras_history.operation.dtype_policy = "float32"  # not implied by its dtype
     for i, (layer, sources) in enumerate(zip(graph.layers, graph.inputs, strict=True)):
         built = layer.to_keras(layer_name(graph, i), *graph.input_shapes(i))
         if not layer.trainable:
             built.trainable = False
         nodes.append(layer.call_keras(built, [nodes[source] for source in sources]))
-    model = keras.Model(nodes[0], nodes[-1], name="kmorph")
-    if weights and graph.has_weights:
-        set_weights(model, graph)
-    return model
+    return nodes
+
+
+def predict(model: keras.Model, x: np.ndarray, batch_size: int) -> np.ndarray:
+    """Outputs of a model with one input and one output, at inference, batch by batch.
+
+    Unlike ``model.predict`` it depends on no global setting: that one rounds floats to `floatx` and stops
+    after `max_steps_per_epoch` batches.
+
+    Parameters
+    ----------
+    model : keras.Model
+    x : ndarray, shape (n, *input_shape)
+        At least one example, of any dtype.
+    batch_size : int
+
+    Returns
+    -------
+    ndarray, shape (n, *output_shape)
+    """
+    starts = range(0, len(x), batch_size)
+    return np.concatenate([model.predict_on_batch(np.asarray(x[i : i + batch_size])) for i in starts])
 
 
 def set_weights(model: keras.Model, graph: Graph) -> None:

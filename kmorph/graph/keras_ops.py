@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
+from kmorph.errors import GraphError
 from kmorph.graph.layers import (
     FUNCTIONS,
     Activation,
@@ -19,6 +21,7 @@ from kmorph.graph.layers import (
     affine,
 )
 
+ARITHMETIC = ("Add", "Multiply", "Subtract", "Divide", "TrueDivide", "Negative", "Square")
 SAME_NUMBERS = ("Reshape", "Squeeze", "ExpandDims")
 MERGING: dict[str, type[Layer]] = {"Add": Add, "Multiply": Multiply}
 REDUCTIONS = {"Mean": "average", "Max": "max"}
@@ -29,6 +32,19 @@ ACTIVATIONS = {
     },
     "Exp": "exponential",
 }
+
+UNDERSTOOD = (
+    "self",
+    "name",
+    "axis",
+    "keepdims",
+    "negative_slope",
+    "alpha",
+    "approximate",
+    "dtype",
+    "newshape",
+)
+"""Settings of operations that `steps_of` looks at, or that the shape of the result implies."""
 
 Step = tuple[Layer, int]
 """A layer, and the position of the input it reads and replaces; a merging layer reads all inputs."""
@@ -59,7 +75,8 @@ def steps_of(operation: Any, constants: list[Any], inputs: list[Shape], output: 
     """
     name = type(operation).__name__
     constant = [values for values in constants if values is not None]
-    if name in ("Add", "Multiply", "Subtract", "Divide", "TrueDivide", "Negative"):
+    _refuse_other_settings(operation)
+    if name in ARITHMETIC and name != "Square":
         return _arithmetic(name, constants, inputs)
     if constant:
         raise NotImplementedError
@@ -86,6 +103,32 @@ def steps_of(operation: Any, constants: list[Any], inputs: list[Shape], output: 
         if sorted(axis % (len(shape) + 1) for axis in axes) == list(range(1, len(shape))):
             return [(GlobalPool(function=REDUCTIONS[name], keep_axes=bool(operation.keepdims)), 0)]
     raise NotImplementedError
+
+
+def need_floats(operation: Any, dtype: str) -> None:
+    """Refuse arithmetic whose result is of a dtype of whole numbers.
+
+    Raises
+    ------
+    GraphError
+        If large results would wrap around, where those of a graph do not.
+    """
+    name = type(operation).__name__
+    if name in ARITHMETIC and "int" in dtype:
+        raise GraphError(
+            f"layer {operation.name!r} ({name}) computes in {dtype}, where large results wrap around; graphs "
+            'compute in float32: cast the inputs first, keras.ops.cast(x, "float32")'
+        )
+
+
+def _refuse_other_settings(operation: Any) -> None:
+    """Raise NotImplementedError if a setting is not understood, unless it has its default."""
+    for name, parameter in signature(type(operation).__init__).parameters.items():
+        if name in UNDERSTOOD or parameter.default is parameter.empty:
+            continue
+        value = getattr(operation, name, parameter.default)
+        if value is not parameter.default and value != parameter.default:
+            raise NotImplementedError
 
 
 def _arithmetic(name: str, constants: list[Any], inputs: list[Shape]) -> list[Step]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from kmorph.errors import GraphError
 from kmorph.graph.builder import GraphBuilder
-from kmorph.graph.keras_ops import steps_of
+from kmorph.graph.keras_comparison import compare
+from kmorph.graph.keras_ops import need_floats, steps_of
 from kmorph.graph.layers import KINDS, Layer, Opaque, Shape, Weights
 
 if TYPE_CHECKING:
@@ -49,7 +50,11 @@ def read_model(model: keras.Model) -> Graph:
         raise GraphError("the model's input is text; kmorph grows networks that compute numbers from numbers")
     reader = _Reader(tuple(int(size) for size in shape))
     (output,) = reader.read(model, [NodeId(0)], inference=False)
-    return reader.builder.build(output)
+    graph = reader.builder.build(output)
+    position = {node: i for i, node in enumerate(reader.builder.order(output), 1)}
+    nodes = [(tensor, position[node]) for tensor, node in reader.tensors if node in position]
+    compare(model, graph, nodes)
+    return graph
 
 
 def _need_readable(model: keras.Model) -> None:
@@ -75,6 +80,8 @@ class _Reader:
         self.builder = GraphBuilder(input_shape)
         self.shapes: dict[int, Shape] = {0: input_shape}
         self.seen: set[int] = set()
+        self.tensors: list[tuple[Any, int]] = []
+        """Keras tensors and the nodes that hold the same, for the outermost functional model read."""
 
     def add(self, layer: Layer, *nodes: int, weights: Weights | None = None) -> NodeId:
         shape = layer.output_shape(*[self.shapes[node] for node in nodes])
@@ -97,14 +104,15 @@ class _Reader:
 
         _need_readable(model)
         if isinstance(model, keras.Sequential):
-            node = sources[0]
+            nodes = sources
             for layer in model.layers:
-                (node,) = self.call_layer(layer, (node,), {}, inference)
-            return [node]
+                nodes = self.call_layer(layer, tuple(nodes), {}, inference)
+            return nodes
         if len(sources) != len(model.inputs):
             raise GraphError(
                 f"model {model.name!r} has {len(model.inputs)} inputs and is called with {len(sources)}"
             )
+        outermost = not self.tensors and sources == [0]
         known: dict[int, NodeId] = dict(zip(map(id, model.inputs), sources, strict=True))
         for call in _calls(model):
             args, kwargs = _replaced(_arguments(call), known)
@@ -113,12 +121,15 @@ class _Reader:
                     f"{_where(call.operation)} gives {len(call.outputs)} tensors; kmorph needs layers that "
                     "give one"
                 )
+            _need_plain(call.operation)
             if isinstance(call.operation, keras.Layer):
                 results = self.call_layer(call.operation, args, kwargs, inference)
             else:
                 values = (*args, *kwargs.values())
-                results = [self.call_operation(call.operation, values, call.outputs[0].shape)]
+                results = [self.call_operation(call.operation, values, call.outputs[0])]
             known.update(zip(map(id, call.outputs), results, strict=True))
+            if outermost:
+                self.tensors += zip(call.outputs, results, strict=True)
         return [known[id(tensor)] for tensor in model.outputs]
 
     def call_layer(
@@ -140,13 +151,14 @@ class _Reader:
             raise GraphError(
                 f"{where} is called with the argument {next(iter(kwargs))!r}; kmorph cannot keep that"
             )
-        inputs = _flat(args)
+        if isinstance(operation, keras.Model):
+            return self.read(operation, _in_order(operation, args), inference)
+        inputs = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
         if not inputs or not all(isinstance(node, NodeId) for node in inputs):
             raise GraphError(
-                f"{where} is called with arguments that are not tensors; kmorph cannot keep that"
+                f"{where} is called with arguments other than tensors or one list of tensors; kmorph cannot "
+                "keep that"
             )
-        if isinstance(operation, keras.Model):
-            return self.read(operation, inputs, inference)
         if operation.weights and id(operation) in self.seen:
             raise GraphError(
                 f"{where} is called more than once; kmorph cannot grow layers that share weights"
@@ -176,14 +188,15 @@ class _Reader:
                 pass  # settings that no kind has: kept whole
         return [Opaque.read(layer, call, *shapes)]
 
-    def call_operation(self, operation: Any, args: tuple[Any, ...], shape: tuple[Any, ...]) -> NodeId:
-        """Add one call of an operation of ``keras.ops``; returns the node it writes."""
+    def call_operation(self, operation: Any, args: tuple[Any, ...], output: Any) -> NodeId:
+        """Add one call of an operation of ``keras.ops`` that gives `output`; returns the node it writes."""
+        need_floats(operation, output.dtype)
         values = _flat(args)
         inputs = [value for value in values if isinstance(value, NodeId)]
         shapes = [self.shapes[node] for node in inputs]
         try:
             constants = [None if isinstance(value, NodeId) else value for value in values]
-            steps = steps_of(operation, constants, shapes, tuple(shape[1:]))
+            steps = steps_of(operation, constants, shapes, tuple(output.shape[1:]))
             for layer, position in steps:
                 if layer.arity[1] == 1:
                     inputs[position] = self.add(layer, inputs[position])
@@ -204,22 +217,42 @@ def _where(operation: Any) -> str:
     return f"layer {operation.name!r} ({type(operation).__name__})"
 
 
+def _need_plain(operation: Any) -> None:
+    """Refuse a quantised layer, whose kind looks like that of a plain one."""
+    if getattr(operation, "quantization_mode", None):
+        raise GraphError(f"{_where(operation)} is quantised; pass the model from before quantisation")
+
+
 def _flat(values: Any) -> list[Any]:
-    """The items of nested lists, tuples and dicts."""
-    if isinstance(values, dict):
-        values = list(values.values())
-    if isinstance(values, list | tuple):
-        return [item for value in values for item in _flat(value)]
-    return [values]
+    """The items of nested lists, tuples and dicts, in the order in which Keras itself takes them."""
+    import keras
+
+    return keras.tree.flatten(values)
 
 
 def _replaced(values: Any, known: dict[int, NodeId]) -> Any:
     """The same nested values with node ids for Keras tensors."""
-    if isinstance(values, dict):
-        return {key: _replaced(value, known) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return type(values)([_replaced(value, known) for value in values])
-    return known.get(id(values), values)
+    import keras
+
+    return keras.tree.map_structure(lambda value: known.get(id(value), value), values)
+
+
+def _in_order(model: Any, args: tuple[Any, ...]) -> list[NodeId]:
+    """The nodes that a nested model is called with, in the order of its inputs."""
+    import keras
+
+    values = args[0] if len(args) == 1 else list(args)
+    names = [tensor.name for tensor in model.inputs]
+    # A dict for a model that was made with a list of inputs goes by their names, any other by its own keys.
+    by_name = isinstance(values, dict) and not isinstance(model, keras.Sequential)
+    if by_name and not isinstance(model.input, dict) and set(names) <= set(values):
+        values = [values[name] for name in names]
+    nodes = _flat(values)
+    if not nodes or not all(isinstance(node, NodeId) for node in nodes):
+        raise GraphError(
+            f"{_where(model)} is called with arguments that are not tensors; kmorph cannot keep that"
+        )
+    return nodes
 
 
 def _arguments(call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

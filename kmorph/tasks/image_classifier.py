@@ -14,6 +14,7 @@ from kmorph.data.images import check_images
 from kmorph.data.symmetry import is_mirror_symmetric
 from kmorph.errors import DataError
 from kmorph.graph import Layer, Normalize
+from kmorph.graph.keras_bridge import functional, predict
 from kmorph.search.workers.calibration import measure_power
 from kmorph.search.workers.pool import Pool
 from kmorph.tasks.estimator import Estimator
@@ -133,7 +134,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         """
         graph, model = self._best()
         x = check_images(x, like=graph.input_shape)
-        logits = np.asarray(model.predict(x, batch_size=PREDICTION_BATCH, verbose=0), np.float64)
+        logits = predict(model, x, PREDICTION_BATCH).astype(np.float64)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
 
@@ -194,7 +195,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
             load_backend()
             for row in rows:
                 model = searcher.load_model_by_id(row["model_id"]).to_keras()
-                logits = model.predict(x, batch_size=PREDICTION_BATCH, verbose=0)
+                logits = predict(model, x, PREDICTION_BATCH)
                 row["accuracy"] = float(np.mean(logits.argmax(axis=1) == codes))
         best = searcher.get_best_model_id()
         rows.sort(
@@ -219,8 +220,6 @@ class ImageClassifier(ClassifierMixin, Estimator):
         keras.Model
             Raw images in, features out.
         """
-        import keras
-
         graph, model = self._best()
         check_count("layer", layer, least=0)
         if layer is None:
@@ -228,13 +227,13 @@ class ImageClassifier(ClassifierMixin, Estimator):
         if not 0 <= layer < len(graph.layers):  # below, if the last layer reads the images themselves
             raise DataError(f"layer must be from 0 to {len(graph.layers) - 1}, got {layer!r}")
         name = f"{graph.layers[layer].kind}_{layer}"
-        return keras.Model(model.inputs, model.get_layer(name).output, name="features")
+        return functional(model.inputs, model.get_layer(name).output, "features")
 
     def transform(self, x: Any) -> np.ndarray:
         """Features of images: what the last layer reads, shape (n, features)."""
         extractor = self.feature_extractor()
         x = check_images(x, like=self._best()[0].input_shape)
-        return np.asarray(extractor.predict(x, batch_size=PREDICTION_BATCH, verbose=0))
+        return predict(extractor, x, PREDICTION_BATCH)
 
     def export(self, target: str | Path, format: str = "keras") -> Path:
         """Write the best model in a form that needs no kmorph.

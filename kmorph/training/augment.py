@@ -39,8 +39,9 @@ def augment(images: Any, kinds: tuple[str, ...], seed: Any) -> Any:
 
     integers, gather = BACKENDS[config.backend()]
     n, (height, width) = ops.shape(images)[0], images.shape[1:3]
-    rows = ops.tile(ops.arange(height)[None], (n, 1))
-    columns = ops.tile(ops.arange(width)[None], (n, 1))
+    # Without a dtype Keras takes whole numbers as wide as its global `floatx`.
+    rows = ops.tile(ops.arange(height, dtype="int32")[None], (n, 1))
+    columns = ops.tile(ops.arange(width, dtype="int32")[None], (n, 1))
     if "flip" in kinds:
         columns = ops.where(integers(n, 0, 2, seed) == 1, ops.flip(columns, axis=1), columns)
     if "shift" in kinds:
@@ -65,7 +66,7 @@ def _interval(integers: Integers, n: Any, size: int, seed: Any) -> Any:
     length = integers(n, 0, size // 2 + 1, seed)
     # A centre anywhere: near the edge the interval is cut, so that every position is met equally often.
     begin = integers(n, 0, size, seed + 8) - length // 2
-    position = ops.arange(size)[None]
+    position = ops.arange(size, dtype="int32")[None]
     return (position >= begin) & (position < begin + length)
 
 
@@ -109,7 +110,9 @@ def _torch_integers(n: int, low: int, high: int, seed: np.ndarray) -> Any:
 def _index(images: Any, rows: Any, columns: Any) -> Any:
     from keras import ops
 
-    return images[ops.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return images[
+        ops.arange(len(images), dtype="int32")[:, None, None], rows[:, :, None], columns[:, None, :]
+    ]
 
 
 BACKENDS: dict[str, tuple[Integers, Callable[[Any, Any, Any], Any]]] = {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, get_type_hints
+from typing import Any
 
 from kmorph.errors import GraphError
 from kmorph.graph.layers.activation import FUNCTIONS, Activation
-from kmorph.graph.layers.base import Channels, Layer, Parameter, Shape, Weights
+from kmorph.graph.layers.base import Channels, Layer, Parameter, Shape, Weights, as_python, field_types
 from kmorph.graph.layers.batch_norm import BatchNorm
 from kmorph.graph.layers.conv import Conv
 from kmorph.graph.layers.dense import Dense
@@ -90,7 +90,7 @@ def layer_from_json(values: Any) -> Layer:
     kind = BY_KIND.get(values.get("kind", "")) if isinstance(values.get("kind"), str) else None
     if kind is None:
         raise GraphError(f"unknown kind of layer {values.get('kind')!r}; known are {', '.join(BY_KIND)}")
-    hints = get_type_hints(kind)
+    hints = field_types(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     arguments = {}
     for name, value in values.items():
@@ -112,6 +112,7 @@ def layer_from_json(values: Any) -> Layer:
 def _checked(kind: str, name: str, value: Any, hint: Any) -> Any:
     """The value as the field's type wants it: JSON has lists where we have tuples."""
     if hint in _SCALARS:
+        value = as_python(value, hint)
         if type(value) in _SCALARS[hint]:
             return value
     elif isinstance(value, list) and len(value) <= 4096:

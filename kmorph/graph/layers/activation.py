@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kmorph.graph.layers.base import Channels, Layer, Shape, Weights
+from kmorph.graph.layers.base import Channels, Layer, Shape, Weights, stock_layer
 from kmorph.graph.layers.opaque import Opaque
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Activation(Layer):
     slope: float = 0.2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.function not in FUNCTIONS:
             raise self.error(f"unknown function {self.function!r}; known are {', '.join(FUNCTIONS)}")
         if type(self.slope) not in (int, float):
@@ -68,11 +69,9 @@ class Activation(Layer):
         return Channels.BARRIER if self.function == "softmax" else Channels.KEEP
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
         if self.function == "leaky_relu":
-            return keras.layers.LeakyReLU(negative_slope=self.slope, name=name)
-        return keras.layers.Activation(self.function, name=name)
+            return stock_layer("LeakyReLU", negative_slope=self.slope, name=name)
+        return stock_layer("Activation", activation=self.function, name=name)
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
@@ -110,5 +109,5 @@ def activation_of(layer: keras.layers.Layer, shape: Shape) -> list[tuple[Layer, 
         return [(Activation(function=name), {})]
     if isinstance(function, keras.Layer):
         raise NotImplementedError
-    whole = keras.layers.Activation(function, name=layer.name)
+    whole = stock_layer("Activation", activation=function, name=layer.name)
     return [Opaque.read(whole, "one", shape)]

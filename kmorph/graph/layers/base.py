@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from enum import Enum
+from inspect import signature
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 import numpy as np
 
 from kmorph.errors import GraphError
+from kmorph.numeric import real_number, whole_number
 
 if TYPE_CHECKING:
     import keras
@@ -94,6 +96,14 @@ class Layer:
 
     trainable: bool = True
 
+    def __post_init__(self) -> None:
+        """Convert numbers of NumPy to Python's; subclasses check the values afterwards."""
+        for name, hint in field_types(type(self)).items():
+            value = getattr(self, name)
+            converted = as_python(value, hint)
+            if converted is not value:
+                object.__setattr__(self, name, converted)
+
     def output_shape(self, *inputs: Shape) -> Shape:
         """Shape of the node written, from the shapes of the nodes read (no batch axis).
 
@@ -117,7 +127,7 @@ class Layer:
         return Channels.KEEP
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        """The stock Keras layer, not yet built."""
+        """The stock Keras layer, not yet built; `stock_layer` makes it."""
         raise NotImplementedError
 
     def to_keras_weights(self, weights: Weights) -> list[np.ndarray]:
@@ -175,6 +185,58 @@ class Layer:
     def with_(self, **changes: Any) -> Any:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def stock_layer(class_name: str, **settings: Any) -> keras.layers.Layer:
+    """Make a layer of Keras that computes in float32, channels last, whatever Keras' global settings are.
+
+    Both settings are given to each layer by name. Setting the global ones for the time of building would
+    change what other threads build meanwhile.
+
+    Parameters
+    ----------
+    class_name : str
+        A name in ``keras.layers``.
+    **settings
+        Arguments of the layer.
+    """
+    import keras
+
+    kind = getattr(keras.layers, class_name)
+    if "data_format" in signature(kind.__init__).parameters:
+        settings["data_format"] = "channels_last"
+    return kind(dtype="float32", **settings)
+
+
+_FIELD_TYPES: dict[
+    type, dict[str, Any]
+] = {}  # evaluating annotations is slow, and layers are made by thousands
+
+
+def field_types(kind: type[Layer]) -> dict[str, Any]:
+    """The type of each field of a kind of layer, by name."""
+    if kind not in _FIELD_TYPES:
+        hints = get_type_hints(kind)
+        _FIELD_TYPES[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return _FIELD_TYPES[kind]
+
+
+def as_python(value: Any, hint: Any) -> Any:
+    """A field's value with Python's numbers for NumPy's; a value of another type stays as it is."""
+    if type(value) is hint:
+        return value
+    try:
+        if hint is int:
+            return whole_number(value)
+        if hint is float:
+            return real_number(value)
+    except TypeError:
+        return value
+    if hint is bool and isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, tuple) and value:
+        return tuple([as_python(item, hint.__args__[0]) for item in value])
+    return value
 
 
 def _lists(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmorph.graph.layers.base import Layer, Parameter, Shape, Weights
+from kmorph.graph.layers.base import Layer, Parameter, Shape, Weights, stock_layer
 
 if TYPE_CHECKING:
     import keras
@@ -50,6 +50,7 @@ class BatchNorm(Layer):
     inference: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("momentum", "epsilon"):
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 <= value <= 1:
@@ -73,9 +74,8 @@ class BatchNorm(Layer):
         return prod(inputs[0])
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
-        return keras.layers.BatchNormalization(
+        return stock_layer(
+            "BatchNormalization",
             momentum=self.momentum,
             epsilon=self.epsilon,
             scale=self.scale,

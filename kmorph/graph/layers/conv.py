@@ -18,6 +18,7 @@ from kmorph.graph.layers.base import (
     as_window,
     need_positive,
     need_rank,
+    stock_layer,
     window_size,
 )
 from kmorph.graph.layers.shaping import ZeroPadding
@@ -66,6 +67,7 @@ class Conv(Layer):
     bias: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         need_positive("conv", filters=self.filters, kernel=self.kernel, groups=self.groups)
         rank = len(self.kernel)
         if not 1 <= rank <= 3:
@@ -108,8 +110,6 @@ class Conv(Layer):
         return Channels.MIX if self.groups == 1 else Channels.GROUP
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
         rank = len(self.kernel)
         common = {
             "kernel_size": self.kernel,
@@ -120,11 +120,15 @@ class Conv(Layer):
             "name": name,
         }
         if self._is_keras_depthwise(inputs[0][-1]):
-            return getattr(keras.layers, f"DepthwiseConv{rank}D")(
-                depth_multiplier=self.filters // self.groups, **common
+            return stock_layer(
+                f"DepthwiseConv{rank}D", depth_multiplier=self.filters // self.groups, **common
             )
-        return getattr(keras.layers, f"Conv{rank}D")(
-            filters=self.filters, groups=self.groups, kernel_initializer="he_normal", **common
+        return stock_layer(
+            f"Conv{rank}D",
+            filters=self.filters,
+            groups=self.groups,
+            kernel_initializer="he_normal",
+            **common,
         )
 
     def _is_keras_depthwise(self, channels: int) -> bool:

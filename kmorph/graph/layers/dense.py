@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kmorph.graph.layers.activation import activation_of
-from kmorph.graph.layers.base import Channels, Layer, Parameter, Shape, Weights, need_positive
+from kmorph.graph.layers.base import Channels, Layer, Parameter, Shape, Weights, need_positive, stock_layer
 
 if TYPE_CHECKING:
     import keras
@@ -35,6 +35,7 @@ class Dense(Layer):
     bias: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         need_positive("dense", units=self.units)
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -53,9 +54,9 @@ class Dense(Layer):
         return Channels.MIX
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
-        return keras.layers.Dense(self.units, use_bias=self.bias, kernel_initializer="he_normal", name=name)
+        return stock_layer(
+            "Dense", units=self.units, use_bias=self.bias, kernel_initializer="he_normal", name=name
+        )
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:

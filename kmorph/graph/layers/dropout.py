@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kmorph.graph.layers.base import Layer, Shape, Weights
+from kmorph.graph.layers.base import Layer, Shape, Weights, stock_layer
 
 if TYPE_CHECKING:
     import keras
@@ -33,6 +33,7 @@ class Dropout(Layer):
     per_example: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if type(self.rate) not in (int, float) or not 0 <= self.rate < 1:
             raise self.error(f"rate must be a number from 0 to below 1, got {self.rate!r}")
         if self.spatial and self.per_example:
@@ -44,12 +45,11 @@ class Dropout(Layer):
         return inputs[0]
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
         if self.per_example:
-            return keras.layers.Dropout(self.rate, noise_shape=(None,) + (1,) * len(inputs[0]), name=name)
+            noise_shape = (None,) + (1,) * len(inputs[0])
+            return stock_layer("Dropout", rate=self.rate, noise_shape=noise_shape, name=name)
         kind = f"SpatialDropout{len(inputs[0]) - 1}D" if self.spatial else "Dropout"
-        return getattr(keras.layers, kind)(self.rate, name=name)
+        return stock_layer(kind, rate=self.rate, name=name)
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kmorph.graph.layers.base import Channels, Layer, Parameter, Shape, Weights, need_positive
+from kmorph.graph.layers.base import Channels, Layer, Parameter, Shape, Weights, need_positive, stock_layer
 
 if TYPE_CHECKING:
     import keras
@@ -41,6 +41,7 @@ class LayerNorm(Layer):
     center: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_epsilon(self, self.epsilon)
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -56,10 +57,8 @@ class LayerNorm(Layer):
         return Channels.BARRIER
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
-        return keras.layers.LayerNormalization(
-            epsilon=self.epsilon, scale=self.scale, center=self.center, name=name
+        return stock_layer(
+            "LayerNormalization", epsilon=self.epsilon, scale=self.scale, center=self.center, name=name
         )
 
     @classmethod
@@ -106,6 +105,7 @@ class GroupNorm(Layer):
     center: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         need_positive("group norm", groups=self.groups)
         _check_epsilon(self, self.epsilon)
 
@@ -124,10 +124,13 @@ class GroupNorm(Layer):
         return Channels.BARRIER
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
-        return keras.layers.GroupNormalization(
-            self.groups, epsilon=self.epsilon, scale=self.scale, center=self.center, name=name
+        return stock_layer(
+            "GroupNormalization",
+            groups=self.groups,
+            epsilon=self.epsilon,
+            scale=self.scale,
+            center=self.center,
+            name=name,
         )
 
     @classmethod

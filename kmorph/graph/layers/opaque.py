@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 LARGEST_CONFIG = 2**20  # characters
 RUN_CODE = frozenset({"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
 """Stock classes that run code or read files named in their configuration; never built."""
+
+SINGLE = 2.0**-23  # machine epsilon of float32
+ROUNDINGS = (
+    16  # relative to the machine epsilon, how much results may differ that are computed in fewer digits
+)
 
 CALLS = ("one", "list", "arguments")
 
@@ -72,6 +78,7 @@ class Opaque(Layer):
     inference: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not len(self.names) == len(self.shapes) == len(self.fixed):
             raise self.error("names, shapes and fixed must be equally long")
         if self.call not in CALLS:
@@ -120,7 +127,7 @@ class Opaque(Layer):
         values = {
             "module": self.module,
             "class_name": self.class_name,
-            "config": {**json.loads(self.config), "name": name},
+            "config": {**self._dtype(), **json.loads(self.config), "name": name},
             "registered_name": None,
         }
         try:
@@ -130,6 +137,17 @@ class Opaque(Layer):
         if not isinstance(built, keras.Operation):
             raise self.error("is not a Keras layer or operation")
         return built
+
+    def _dtype(self) -> dict[str, str]:
+        """The dtype to build with, where the class takes one: what `read` kept wins over it."""
+        import keras
+
+        kind = getattr(keras.layers, self.class_name, None)
+        if not self.module.startswith("keras.layers") or kind is None:
+            return {}  # an operation, whose dtype is an argument like any other
+        parameters = signature(kind.__init__).parameters.values()
+        takes = any(p.name == "dtype" or p.kind == p.VAR_KEYWORD for p in parameters)
+        return {"dtype": "float32"} if takes else {}
 
     def keras_variables(self, built: keras.layers.Layer) -> dict[str, Any]:
         variables = getattr(built, "weights", [])  # operations have none
@@ -158,11 +176,9 @@ class Opaque(Layer):
                 f"{where} is not one of Keras' own layers: a model made with it would not load without your "
                 "code. Build it from stock layers or keras.ops"
             )
-        if getattr(operation, "quantization_mode", None):
-            raise GraphError(f"{where} is quantised; pass the model from before quantisation")
         try:
             values = keras.saving.serialize_keras_object(operation)
-            config = {k: v for k, v in values["config"].items() if k not in ("name", "trainable", "dtype")}
+            config = _kept_settings(operation, values["config"])
             layer = cls(
                 module=values["module"],
                 class_name=values["class_name"],
@@ -200,10 +216,58 @@ class Opaque(Layer):
         example = [rng.random((1, *shape), np.float32) for shape in self.input_shapes]
         quiet = self.with_(inference=True)
         new, old = (ops.convert_to_numpy(quiet.call_keras(layer, example)) for layer in (built, original))
-        return np.allclose(new, old, rtol=1e-4, atol=1e-5, equal_nan=True)
+        # Layers that compute in fewer digits are rebuilt in float32.
+        off = ROUNDINGS * precision_of(original)
+        return np.allclose(
+            new, old.astype(np.float32), rtol=max(1e-4, off), atol=max(1e-5, off), equal_nan=True
+        )
 
     def describe(self) -> str:
         return self.class_name
+
+
+def precision_of(operation: Any) -> float:
+    """Machine epsilon of the least precise dtype that a layer, or one inside it, computes in."""
+    layers = operation._flatten_layers() if hasattr(operation, "weights") else []
+    dtypes = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+    return max((dtypes.get(layer.compute_dtype, SINGLE) for layer in layers), default=SINGLE)
+
+
+def _kept_settings(operation: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration to keep: in float32, and complete, so that no global setting fills gaps later.
+
+    Layers of whole numbers, such as one that looks up categories, keep their dtype.
+    """
+    import keras
+
+    config = {name: value for name, value in config.items() if name not in ("name", "trainable")}
+    names = ["data_format", "epsilon"]
+    if not isinstance(operation, keras.Layer):
+        names.append("dtype")
+    else:
+        if keras.backend.is_float_dtype(operation.compute_dtype):
+            config.pop("dtype", None)
+        config = _in_float32(config)
+    global_settings = {"data_format": keras.config.image_data_format(), "epsilon": keras.config.epsilon()}
+    parameters = signature(type(operation).__init__).parameters
+    for name in names:
+        if name in parameters and config.get(name) is None:
+            value = getattr(operation, name, None)
+            value = global_settings.get(name) if value is None else value
+            if isinstance(value, str | float):
+                config[name] = value
+    return config
+
+
+def _in_float32(value: Any) -> Any:
+    """A configuration in which inner layers follow the policy float32 instead of another one of floats."""
+    if isinstance(value, list | tuple):
+        return [_in_float32(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("class_name") == "DTypePolicy" and "float" in str(value.get("config", {}).get("name")):
+        return {**value, "config": {**value["config"], "name": "float32"}}
+    return {name: _in_float32(item) for name, item in value.items()}
 
 
 def _stem(variable: Any) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kmorph.graph.layers.base import Layer, Shape, Weights, as_window, need_positive, need_rank, window_size
+from kmorph.graph.layers.base import (
+    Layer,
+    Shape,
+    Weights,
+    as_window,
+    need_positive,
+    need_rank,
+    stock_layer,
+    window_size,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -35,6 +44,7 @@ class Pool(Layer):
     padding: str = "valid"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.function not in FUNCTIONS:
             raise self.error(f'function must be "max" or "average", got {self.function!r}')
         need_positive("pool", window=self.window)
@@ -57,10 +67,13 @@ class Pool(Layer):
         return (*space, shape[-1])
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
-        layer = getattr(keras.layers, f"{FUNCTIONS[self.function]}Pooling{len(self.window)}D")
-        return layer(self.window, strides=self.strides, padding=self.padding, name=name)
+        return stock_layer(
+            f"{FUNCTIONS[self.function]}Pooling{len(self.window)}D",
+            pool_size=self.window,
+            strides=self.strides,
+            padding=self.padding,
+            name=name,
+        )
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
@@ -96,6 +109,7 @@ class GlobalPool(Layer):
     keep_axes: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.function not in FUNCTIONS:
             raise self.error(f'function must be "max" or "average", got {self.function!r}')
 
@@ -106,10 +120,8 @@ class GlobalPool(Layer):
         return (1,) * (len(shape) - 1) + shape[-1:] if self.keep_axes else shape[-1:]
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
-        layer = getattr(keras.layers, f"Global{FUNCTIONS[self.function]}Pooling{len(inputs[0]) - 1}D")
-        return layer(keepdims=self.keep_axes, name=name)
+        kind = f"Global{FUNCTIONS[self.function]}Pooling{len(inputs[0]) - 1}D"
+        return stock_layer(kind, keepdims=self.keep_axes, name=name)
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:

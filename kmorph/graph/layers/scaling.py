@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import floor, log2, prod, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmorph.graph.layers.base import Channels, Layer, Parameter, Shape, Weights
+from kmorph.graph.layers.base import Channels, Layer, Parameter, Shape, Weights, stock_layer
+from kmorph.graph.layers.opaque import Opaque
 
 if TYPE_CHECKING:
     import keras
@@ -31,6 +32,7 @@ class Rescale(Layer):
     offset: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for value in (self.scale, self.offset):
             if type(value) not in (int, float) or not np.isfinite(value):
                 raise self.error(f"scale and offset must be finite numbers, got {value!r}")
@@ -39,13 +41,18 @@ class Rescale(Layer):
         return inputs[0]
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
-        return keras.layers.Rescaling(self.scale, self.offset, name=name)
+        return stock_layer("Rescaling", scale=self.scale, offset=self.offset, name=name)
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
-        return [(affine(layer.scale, layer.offset, inputs[0][-1]), {})]
+        scale, offset = layer.scale, layer.offset
+        if np.ndim(scale) and _channels_first():
+            # Keras appends axes to a scale at every call, by the global setting of that moment: append them
+            # once, so that the layer computes the same whatever the setting is later.
+            scale = np.reshape(scale, np.shape(scale) + (1,) * (3 - np.ndim(scale)))
+            whole = stock_layer("Rescaling", scale=scale.tolist(), offset=offset, name=layer.name)
+            return [Opaque.read(whole, "one", *inputs)]
+        return [(affine(scale, offset, inputs[0][-1]), {})]
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class Normalize(Layer):
     variance: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.mean) != len(self.variance):
             raise self.error(f"{len(self.mean)} means but {len(self.variance)} variances")
         for value in (*self.mean, *self.variance):
@@ -82,12 +90,37 @@ class Normalize(Layer):
         return Channels.BARRIER
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
+        stretch = self._stretch()
+        # Arrays, because Keras first rounds lists to its global `floatx`.
+        return stock_layer(
+            "Normalization",
+            mean=np.array(self.mean) * stretch,
+            variance=np.array(self.variance) * stretch**2,
+            name=name,
+        )
+
+    def call_keras(self, built: keras.layers.Layer, inputs: list[Any]) -> Any:
+        """Apply the Keras layer, after stretching the input where its deviations are below Keras' epsilon."""
+        stretch = self._stretch()
+        if stretch != 1.0:
+            inputs = [stock_layer("Rescaling", scale=stretch, name=f"{built.name}_stretch")(inputs[0])]
+        return super().call_keras(built, inputs)
+
+    def _stretch(self) -> float:
+        """A power of two that lifts all deviations above ``keras.config.epsilon()``, below which Keras clips.
+
+        1 unless users set a large epsilon, or deviations are tiny; multiplying by it is exact.
+        """
         import keras
 
-        return keras.layers.Normalization(mean=list(self.mean), variance=list(self.variance), name=name)
+        least, epsilon = sqrt(min(self.variance)), keras.config.epsilon()
+        # Deviations that Keras itself has clipped are equal to epsilon but for rounding.
+        return 1.0 if least >= epsilon * (1 - 1e-6) else 2.0 ** (floor(log2(epsilon) - log2(least)) + 2)
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
+        import keras
+
         if layer.invert or layer.axis not in (-1, (-1,), (len(inputs[0]),), len(inputs[0])):
             raise NotImplementedError
         # Constants as they were given, not as Keras rounded them; measured ones are weights.
@@ -95,7 +128,7 @@ class Normalize(Layer):
         mean = np.asarray(layer.input_mean if given else layer.mean, float).reshape(-1)
         variance = np.asarray(layer.input_variance if given else layer.variance, float).reshape(-1)
         # Keras never divides by less than its epsilon.
-        variance = np.maximum(variance, 1e-14)
+        variance = np.maximum(variance, keras.config.epsilon() ** 2)
         channels = inputs[0][-1]
         spread = [tuple(np.broadcast_to(values, (channels,)).tolist()) for values in (mean, variance)]
         return [(cls(mean=spread[0], variance=spread[1]), {})]
@@ -126,6 +159,12 @@ def affine(scale: Any, offset: Any, channels: int) -> Layer:
     return Normalize(mean=tuple((-offset / scale).tolist()), variance=tuple((scale**-2).tolist()))
 
 
+def _channels_first() -> bool:
+    import keras
+
+    return keras.config.image_data_format() == "channels_first"
+
+
 @dataclass(frozen=True)
 class ChannelScale(Layer):
     """A learned gain for each channel; weight ``gain`` of shape ``(channels,)``."""
@@ -144,11 +183,13 @@ class ChannelScale(Layer):
         return prod(inputs[0])
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
         axes = "bcdefg"[: len(inputs[0])]
-        return keras.layers.EinsumDense(
-            f"a{axes},{axes[-1]}->a{axes}", output_shape=inputs[0], kernel_initializer="ones", name=name
+        return stock_layer(
+            "EinsumDense",
+            equation=f"a{axes},{axes[-1]}->a{axes}",
+            output_shape=inputs[0],
+            kernel_initializer="ones",
+            name=name,
         )
 
     @classmethod

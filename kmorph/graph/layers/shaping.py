@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from kmorph.graph.layers.base import MAX_SIZE, Channels, Layer, Shape, Weights, need_positive, need_rank
+from kmorph.graph.layers.base import (
+    MAX_SIZE,
+    Channels,
+    Layer,
+    Shape,
+    Weights,
+    need_positive,
+    need_rank,
+    stock_layer,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -29,6 +38,7 @@ class ZeroPadding(Layer):
     after: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= len(self.before) == len(self.after) <= 3:
             raise self.error(f"needs as many numbers before as after, got {self.before}, {self.after}")
         for number in (*self.before, *self.after):
@@ -42,12 +52,9 @@ class ZeroPadding(Layer):
         return (*(size + before + after for size, before, after in sizes), shape[-1])
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
         padding = tuple(zip(self.before, self.after, strict=True))
         rank = len(padding)
-        layer = getattr(keras.layers, f"ZeroPadding{rank}D")
-        return layer(padding[0] if rank == 1 else padding, name=name)
+        return stock_layer(f"ZeroPadding{rank}D", padding=padding[0] if rank == 1 else padding, name=name)
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
@@ -75,9 +82,7 @@ class Flatten(Layer):
         return Channels.FLATTEN
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
-        return keras.layers.Flatten(name=name)
+        return stock_layer("Flatten", name=name)
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
@@ -102,6 +107,7 @@ class Reshape(Layer):
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         need_positive("reshape", shape=self.shape)
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -115,9 +121,7 @@ class Reshape(Layer):
         return Channels.KEEP if same and prod(self.shape[:-1]) == 1 else Channels.BARRIER
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        import keras
-
-        return keras.layers.Reshape(self.shape, name=name)
+        return stock_layer("Reshape", target_shape=self.shape, name=name)
 
     @classmethod
     def from_keras(cls, layer: keras.layers.Layer, *inputs: Shape) -> list[tuple[Layer, Weights]]:
