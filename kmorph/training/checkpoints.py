@@ -50,11 +50,12 @@ class Checkpoints:
         self._next = trained + max(CHECKPOINT_COST * took, min(trained, LONGEST_UNKEPT))
 
     def write_before_evaluation(self, step: Step, images: int) -> None:
-        """Hand out weights that the last evaluation has just recalibrated, if it could come too late.
+        """Hand out weights that the last evaluation has just recalibrated, if the deadline ended training.
 
-        An evaluation recalibrates anyway: all that this costs is copying and saving the weights.
+        Such an evaluation could come too late. It recalibrates anyway: all that this costs is copying and
+        saving the weights.
         """
-        if self._clock.deadline is not None and self._clock.trained >= LEAST_BEFORE_EVALUATION:
+        if self._clock.trained >= LEAST_BEFORE_EVALUATION and not self._clock.allows():
             self._hand_out(step, images, recalibrate=False)
 
     def _hand_out(self, step: Step, images: int, recalibrate: bool) -> None:

@@ -6,14 +6,16 @@ from math import exp
 
 from kmorph.training.race import FIRST_EVALUATION
 
-# Before an evaluation was measured. On a CPU, TensorFlow traces the two functions of an evaluation in 0.3 to
-# 0.7 times what the first training step takes, and a forward pass is 3 to 4 times as fast as a training step.
-COMPILING = 0.6
-FORWARD = 3.0
+# Time to compile the functions of an evaluation, relative to what the first training step takes. Measured on
+# CPUs: mostly 0.3 to 0.5 with TensorFlow, which traces two functions, and 0.1 to 0.25 with JAX, where
+# compiling gradients takes most; PyTorch compiles nothing. With these an evaluation took 0.5 to 0.9 times its
+# estimate, on an idle core and on a busy one.
+COMPILING = {"tensorflow": 0.6, "jax": 0.3, "torch": 0.2}
+FORWARD = 3.0  # speed of a forward pass relative to a training step's; 3 to 4 were measured
 WINDOW = (
     1.0  # seconds over which speed is measured: shorter ones mean little where devices work behind a queue
 )
-RECENT = 4.0  # seconds after which a measured speed counts 1/e
+RECENT = 3.0  # seconds after which a measured speed counts 1/e
 
 
 class Speed:
@@ -58,10 +60,13 @@ class EvaluationTime:
     ----------
     examples : int
         Examples of one evaluation, those for recalibration included.
+    backend : str, default="tensorflow"
+        Keras' backend.
     """
 
-    def __init__(self, examples: int) -> None:
+    def __init__(self, examples: int, backend: str = "tensorflow") -> None:
         self.examples = examples
+        self._share = COMPILING[backend]
         self.speed = Speed()
         self.last: float | None = None
         """Seconds of the last evaluation; None before the first."""
@@ -109,7 +114,7 @@ class EvaluationTime:
             if self._is_compiled:
                 return measured
         forward = self.examples / (FORWARD * self.speed.value) if self.speed.value else 0.0
-        return max(FIRST_EVALUATION, measured, COMPILING * self.compiling + forward)
+        return max(FIRST_EVALUATION, measured, self._share * self.compiling + forward)
 
     def _slowdown(self, before: float | None) -> float:
         """Factor, at least 1, by which training is slower than it was at the speed `before`."""

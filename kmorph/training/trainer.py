@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kmorph.graph import Graph
+from kmorph.training.backend import require_backend
 from kmorph.training.batches import CALIBRATION, Batches
 from kmorph.training.checkpoints import Checkpoints
 from kmorph.training.clock import Clock
@@ -98,7 +99,7 @@ def train(
         As `kmorph.training.distribute.pack_strategy` returned it: several devices train the model at once.
     checkpoint : callable, optional
         Called now and then with the graph as it is and the number of examples it was trained on: ever more
-        seldom, and once more before the last evaluation of a run with a deadline.
+        seldom, and once more before the last evaluation if the deadline ended training.
     clock : callable, default=time.time
         The time in seconds.
 
@@ -155,7 +156,7 @@ class _Run:
         self.data, self.plan = data, plan
         self.batches = Batches(data, plan.merge_validation, plan.seed)
         evaluated = len(data.x_val) + min(CALIBRATION, len(data.x))
-        self.clock = Clock(plan, EvaluationTime(evaluated), clock)
+        self.clock = Clock(plan, EvaluationTime(evaluated, require_backend()), clock)
         self.learner = Learner(graph, plan, self.batches.examples, make)
         self.evaluator = Evaluator(data, self.batches, self.learner.batch)
         self.checkpoints = Checkpoints(checkpoint, self.evaluator, self.clock)
