@@ -29,7 +29,7 @@ class TensorFlowStep:
     Parameters
     ----------
     graph, hyperparameters, seed
-        As for `kmorph.training.step.make_step`.
+        As for `kmorph.training.step_factory.make_step`.
     policy : str, optional
         Keras' name of the dtype policy in which `train` computes; None: the one that suits the device.
         Weights are float32, and so is all that is not training.

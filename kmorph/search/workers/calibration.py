@@ -59,7 +59,7 @@ def measure_power(pool: Pool, graph: Graph, n: int, time_limit: float | None) ->
 
 def training_speed(graph: Graph) -> float:
     """Examples per second of the training step on noise, compiling left out."""
-    from kmorph.training.step import make_step
+    from kmorph.training.step_factory import make_step
 
     settings = Hyperparameters()
     step = make_step(graph.initialize(0), settings, 0)
