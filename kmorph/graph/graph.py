@@ -18,6 +18,8 @@ from kmorph.graph.layers.base import MAX_SIZE
 if TYPE_CHECKING:
     import keras
 
+    from kmorph.files import UserPath
+
 FORMAT_VERSION = 1
 MOST_LAYERS = 10_000
 MOST_NUMBERS = 2**40  # in one node; a larger one is a mistake or an attack
@@ -288,7 +290,7 @@ class Graph:
             inputs.append(entry["inputs"])
         return cls(shape, layers, inputs)
 
-    def save(self, file: str | Path) -> Path:
+    def save(self, file: UserPath) -> Path:
         """Write structure and weights to one safetensors file.
 
         The file is written beside its place and then moved there, so no half-written file is ever read.
@@ -308,7 +310,7 @@ class Graph:
         return save_graph(self, file)
 
     @staticmethod
-    def load(file: str | Path, weights: bool = True) -> Graph:
+    def load(file: UserPath, weights: bool = True) -> Graph:
         """Read a graph that `save` wrote; never runs code from the file.
 
         Parameters
@@ -369,7 +371,7 @@ class Graph:
 
         return from_keras(model)
 
-    def draw(self, file: str | Path) -> Path:
+    def draw(self, file: UserPath) -> Path:
         """Draw the network with Graphviz; the suffix (svg, png, pdf, dot) decides the format.
 
         Returns
@@ -380,7 +382,8 @@ class Graph:
         Raises
         ------
         GraphError
-            If the suffix is unknown, or Graphviz' ``dot`` is missing; then the ``.dot`` file is written.
+            If the suffix is unknown, the file cannot be written, or Graphviz' ``dot`` is missing; then the
+            ``.dot`` file is written.
         """
         from kmorph.graph.draw import draw_graph
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +16,7 @@ from kmorph.data.images import check_images
 from kmorph.data.labels import LabelCodec
 from kmorph.data.split import stratified_split, validation_fraction
 from kmorph.errors import DataError, SearchError
+from kmorph.files import UserPath
 from kmorph.graph import Graph, Layer
 from kmorph.search.final import train_final
 from kmorph.search.loop import Search
@@ -49,7 +49,7 @@ class Estimator(Fitted):
     def __init__(
         self,
         *,
-        path: str | os.PathLike[str] | None = None,
+        path: UserPath | None = None,
         resume: bool = False,
         seed: int | None = None,
         verbose: bool = True,

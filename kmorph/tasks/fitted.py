@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ import sklearn.exceptions
 from sklearn.base import BaseEstimator
 
 from kmorph.data.labels import LabelCodec
-from kmorph.errors import KmorphError
+from kmorph.errors import KmorphError, SearchError
+from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
@@ -28,7 +28,7 @@ class NotFittedError(KmorphError, sklearn.exceptions.NotFittedError):
 class Fitted(BaseEstimator):
     """The part of an estimator that reads its search from disk."""
 
-    path: str | os.PathLike[str] | None
+    path: UserPath | None
     resume: bool
     path_: Path
 
@@ -48,7 +48,7 @@ class Fitted(BaseEstimator):
         if (
             self.resume
             and self.path is not None
-            and History.exists(Path(self.path).expanduser() / RunFolder.DATABASE)
+            and History.exists(absolute_path(self.path, SearchError) / RunFolder.DATABASE)
         ):
             return Searcher(self.path)
         raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(x, y) first")

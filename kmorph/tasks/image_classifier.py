@@ -13,6 +13,7 @@ from kmorph.data.checks import check_sample_weight
 from kmorph.data.images import check_images
 from kmorph.data.symmetry import is_mirror_symmetric
 from kmorph.errors import DataError
+from kmorph.files import UserPath
 from kmorph.graph import Layer, Normalize
 from kmorph.search.workers.calibration import measure_power
 from kmorph.search.workers.pool import Pool
@@ -236,7 +237,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         x = check_images(x, like=self._best()[0].input_shape)
         return np.asarray(extractor.predict(x, batch_size=PREDICTION_BATCH, verbose=0))
 
-    def export(self, target: str | Path, format: str = "keras") -> Path:
+    def export(self, target: UserPath, format: str = "keras") -> Path:
         """Write the best model in a form that needs no kmorph.
 
         Parameters
@@ -260,7 +261,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         load_backend()
         return export(self.best_graph, self._codec(self._searcher()).class_names, target, format)
 
-    def export_keras_model(self, file: str | Path) -> Path:
+    def export_keras_model(self, file: UserPath) -> Path:
         """Write the best model as a ``.keras`` file: raw images in, class probabilities out."""
         return self.export(file, "keras")
 
