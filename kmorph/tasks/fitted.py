@@ -12,6 +12,7 @@ from kmorph.data.labels import LabelCodec
 from kmorph.errors import KmorphError, SearchError
 from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
+from kmorph.locks import ForkSafeLock
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
 from kmorph.search.store.reader import Searcher
@@ -19,6 +20,10 @@ from kmorph.training.backend import load_backend
 
 if TYPE_CHECKING:
     import keras
+
+
+_models = ForkSafeLock()
+"""Held while an estimator builds its best model. It belongs to no estimator: those are copied and pickled."""
 
 
 class NotFittedError(KmorphError, sklearn.exceptions.NotFittedError):
@@ -83,6 +88,11 @@ class Fitted(BaseEstimator):
 
     def _best(self) -> tuple[Graph, keras.Model]:
         """The best graph and its compiled model, kept until the search changes on disk."""
+        # One thread builds the model, those that ask at the same time wait for it.
+        with _models.held():
+            return self._kept_or_built()
+
+    def _kept_or_built(self) -> tuple[Graph, keras.Model]:
         searcher = self._searcher()
         best = searcher.get_best_model_id()
         file = RunFolder.model_path(searcher.path, best)

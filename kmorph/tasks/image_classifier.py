@@ -223,7 +223,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         import keras
 
         graph, model = self._best()
-        check_count("layer", layer, least=0)
+        layer = check_count("layer", layer, least=0)
         if layer is None:
             layer = graph.inputs[-1][0] - 1
         if not 0 <= layer < len(graph.layers):  # below, if the last layer reads the images themselves
@@ -290,7 +290,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
 
     def _augmentation(self, x: np.ndarray, codes: np.ndarray) -> tuple[str, ...]:
         side = min(x.shape[1:3])
-        if self.augment is False or side < 3:
+        if not self.augment or side < 3:
             return ()
         kinds = ["shift"]
         if is_mirror_symmetric(x, codes):
