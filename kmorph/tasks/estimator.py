@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +16,7 @@ from kmorph.data.images import check_images
 from kmorph.data.labels import LabelCodec
 from kmorph.data.split import stratified_split, validation_fraction
 from kmorph.errors import DataError, SearchError
+from kmorph.files import UserPath
 from kmorph.graph import Graph, Layer
 from kmorph.search.final import train_final
 from kmorph.search.loop import Search
@@ -29,7 +29,7 @@ from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.planning import augmentation_for
 from kmorph.search.workers.pool import Pool, pool_for
 from kmorph.tasks import options
-from kmorph.tasks.arguments import check_arguments
+from kmorph.tasks.arguments import Arguments, check_arguments
 from kmorph.tasks.audience import Audience
 from kmorph.tasks.fitted import Fitted
 from kmorph.training.distribute import pack_strategy
@@ -49,7 +49,7 @@ class Estimator(Fitted):
     def __init__(
         self,
         *,
-        path: str | os.PathLike[str] | None = None,
+        path: UserPath | None = None,
         resume: bool = False,
         seed: int | None = None,
         verbose: bool = True,
@@ -145,14 +145,14 @@ class Estimator(Fitted):
             If the folder cannot be used, or not a single model could be trained.
         """
         begun = time.time()
-        sizes = check_arguments(self, time_limit)
+        arguments = check_arguments(self, time_limit)
         x = check_images(x)
         codec = LabelCodec.from_labels(y, n=len(x))
         codes = codec.encode(y)
         weights = check_sample_weight(sample_weight, len(x))
         held_out = None if validation_data is None else self._check_validation(validation_data, x, codec)
-        with self._pool() as pool:
-            self._search(x, codes, codec, weights, held_out, sizes, pool, time_limit, begun)
+        with self._pool(arguments) as pool:
+            self._search(x, codes, codec, weights, held_out, arguments, pool, begun)
         return self
 
     def _search(
@@ -162,38 +162,37 @@ class Estimator(Fitted):
         codec: LabelCodec,
         weights: np.ndarray | None,
         held_out: tuple[np.ndarray, np.ndarray] | None,
-        sizes: options.SearcherArgs,
+        arguments: Arguments,
         pool: Pool,
-        time_limit: float | None,
         begun: float,
     ) -> None:
         starts = options.choose_starts(
             self.starts,
-            self._default_starts(x, time_limit, pool) if self.starts is None else (),
+            self._default_starts(x, arguments.time_limit, pool) if self.starts is None else (),
             x.shape[1:],
             len(codec.classes),
             self._preprocessing(x),
-            sizes,
+            arguments.searcher_args,
         )
-        most = self.max_parameters
-        if self.max_disk is not None:
+        most = arguments.max_parameters
+        if arguments.max_disk is not None:
             arrays = (x, codes, weights, *(held_out or ()))
             size = sum(array.nbytes for array in arrays if array is not None)
-            starts, most = fit_disk(starts, most, self.max_disk, size)
+            starts, most = fit_disk(starts, most, arguments.max_disk, size)
         with RunFolder.open(self.path, self.resume) as folder, self._progress() as progress:
             if folder.moved_aside is not None:
                 progress.message(f"The earlier search was moved to {folder.moved_aside}")
             self._enter(folder.path)
-            with self._history(folder, x, codes, codec, progress) as history:
+            with self._history(folder, x, codes, codec, progress, arguments.seed) as history:
                 seed = history.get_meta("seed")
                 data = self._split(x, codes, weights, held_out, history)
-                settings = self._settings(data, starts, most, sizes.trainer_args, held_out is None, seed)
+                settings = self._settings(data, starts, most, arguments, held_out is None, seed)
                 with folder.translated_errors():
                     data.save(folder.scratch)
                 history.set_meta(PINNED, None)
                 history.set_meta("objective", self.objective)
-                search = Search(folder, history, folder.scratch, settings, progress, pool, self.workers)
-                search.run(time_limit, begun)
+                search = Search(folder, history, folder.scratch, settings, progress, pool, arguments.workers)
+                search.run(arguments.time_limit, begun)
 
     def final_fit(
         self,
@@ -236,7 +235,8 @@ class Estimator(Fitted):
         """
         begun = time.time()
         trainer = options.TrainerArgs.of(trainer_args)
-        sizes = check_arguments(self, time_limit)
+        arguments = check_arguments(self, time_limit)
+        time_limit = arguments.time_limit
         searcher = self._searcher()
         codec, shape = self._codec(searcher), tuple(searcher.meta("input_shape"))
         x = check_images(x_train, name="x_train", like=shape)
@@ -249,16 +249,16 @@ class Estimator(Fitted):
             self._enter(folder.path)
             with History.open(folder.database) as history:
                 data = self._split(x, codes, None, held_out, history)
-                if self.max_disk is not None:
+                if arguments.max_disk is not None:
                     models = Models.read(history.records(), folder.model_file)
-                    limit = DiskLimit(folder, models, self.max_disk)
+                    limit = DiskLimit(folder, models, arguments.max_disk)
                     limit.make_room(models.structures[best], data.nbytes, keep=[best])
                 with folder.translated_errors():
                     data.save(folder.scratch)
                 (record,) = [record for record in history.records() if record.model_id == best]
                 # What a model was trained on cannot tell when to stop.
                 merge = record.is_unmeasured and held_out is None and not retrain
-                hyperparameters = self._hyperparameters_of(record, trainer, sizes)
+                hyperparameters = self._hyperparameters_of(record, trainer, arguments.searcher_args)
                 if trainer.lr is None and not retrain:
                     hyperparameters = replace(
                         hyperparameters, learning_rate=WARM_LEARNING_RATE * hyperparameters.learning_rate
@@ -280,7 +280,7 @@ class Estimator(Fitted):
                     seed=history.get_meta("seed"),
                 )
                 strategy = pack_strategy(self.strategy)
-                with self._pool() as pool:
+                with self._pool(arguments) as pool:
                     train_final(
                         folder, history, record, folder.scratch, plan, retrain, progress, pool, strategy
                     )
@@ -293,10 +293,16 @@ class Estimator(Fitted):
         return held_x, codec.encode(data[1], n=len(held_x))
 
     def _history(
-        self, folder: RunFolder, x: np.ndarray, codes: np.ndarray, codec: LabelCodec, progress: Any
+        self,
+        folder: RunFolder,
+        x: np.ndarray,
+        codes: np.ndarray,
+        codec: LabelCodec,
+        progress: Any,
+        chosen_seed: int | None,
     ) -> History:
         """The folder's history, described by this task; an existing one must be of the same task."""
-        seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
+        seed = chosen_seed if chosen_seed is not None else int(np.random.default_rng().integers(2**31))
         meta = {
             "task": self._task,
             "objective": self.objective,
@@ -344,12 +350,13 @@ class Estimator(Fitted):
         data: Data,
         starts: tuple[tuple[str, Graph], ...],
         max_parameters: int | None,
-        trainer: options.TrainerArgs,
+        arguments: Arguments,
         own_split: bool,
         seed: int,
     ) -> Settings:
         from kmorph.morphs import Limits
 
+        trainer = arguments.searcher_args.trainer_args
         hyperparameters, space = options.choose_hyperparameters(self.hyperparameters, trainer, len(data.x))
         return Settings(
             starts=starts,
@@ -359,18 +366,18 @@ class Estimator(Fitted):
             hyperparameters=hyperparameters,
             space=space,
             augment=self._augmentation(data.x, data.y),
-            always_augment=self.augment is True,
-            limits=Limits(max_parameters=max_parameters, max_flops=self.max_flops),
+            always_augment=arguments.augment is True,
+            limits=Limits(max_parameters=max_parameters, max_flops=arguments.max_flops),
             kinds=options.choose_morphs(self.morphs),
-            max_models=self.max_models,
-            max_disk=self.max_disk,
+            max_models=arguments.max_models,
+            max_disk=arguments.max_disk,
             max_epochs=trainer.max_iter_num,
             patience=trainer.max_no_improvement_num,
-            min_loss_decrease=trainer.min_loss_dec or 0.0,
+            min_loss_decrease=trainer.min_loss_dec,
             # Validation data of the user's own stays apart; weights there are none for; and a loss, unlike
             # an accuracy, need not improve by settling, so that it has to be measured.
             merge_validation=own_split and data.weights is None and self.objective == "accuracy",
-            ensemble=self.ensemble,
+            ensemble=arguments.ensemble,
             seed=seed,
             strategy=pack_strategy(self.strategy),
         )
@@ -385,9 +392,9 @@ class Estimator(Fitted):
         fixed = {name: getattr(chosen, name) for name in given - set(space.dimensions)}
         return Hyperparameters.from_dict({**record.hyperparameters, **fixed})
 
-    def _pool(self) -> AbstractContextManager[Pool]:
+    def _pool(self, arguments: Arguments) -> AbstractContextManager[Pool]:
         """Where candidates are trained, for one call."""
-        return pool_for(self.executor, self.workers, pack_strategy(self.strategy))
+        return pool_for(self.executor, arguments.workers, pack_strategy(self.strategy))
 
     def _progress(self) -> Audience:
         return Audience(self.verbose, self.objective, self.callbacks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,10 @@ import sklearn.exceptions
 from sklearn.base import BaseEstimator
 
 from kmorph.data.labels import LabelCodec
-from kmorph.errors import KmorphError
+from kmorph.errors import KmorphError, SearchError
+from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
+from kmorph.locks import ForkSafeLock
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
 from kmorph.search.store.reader import Searcher
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     import keras
 
 
+_models = ForkSafeLock()
+"""Held while an estimator builds its best model. It belongs to no estimator: those are copied and pickled."""
+
+
 class NotFittedError(KmorphError, sklearn.exceptions.NotFittedError):
     """An estimator that is asked for what only `fit` can give it."""
 
@@ -28,7 +33,7 @@ class NotFittedError(KmorphError, sklearn.exceptions.NotFittedError):
 class Fitted(BaseEstimator):
     """The part of an estimator that reads its search from disk."""
 
-    path: str | os.PathLike[str] | None
+    path: UserPath | None
     resume: bool
     path_: Path
 
@@ -48,7 +53,7 @@ class Fitted(BaseEstimator):
         if (
             self.resume
             and self.path is not None
-            and History.exists(Path(self.path).expanduser() / RunFolder.DATABASE)
+            and History.exists(absolute_path(self.path, SearchError) / RunFolder.DATABASE)
         ):
             return Searcher(self.path)
         raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(x, y) first")
@@ -83,6 +88,11 @@ class Fitted(BaseEstimator):
 
     def _best(self) -> tuple[Graph, keras.Model]:
         """The best graph and its compiled model, kept until the search changes on disk."""
+        # One thread builds the model, those that ask at the same time wait for it.
+        with _models.held():
+            return self._kept_or_built()
+
+    def _kept_or_built(self) -> tuple[Graph, keras.Model]:
         searcher = self._searcher()
         best = searcher.get_best_model_id()
         file = RunFolder.model_path(searcher.path, best)

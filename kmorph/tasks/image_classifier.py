@@ -13,6 +13,7 @@ from kmorph.data.checks import check_sample_weight
 from kmorph.data.images import check_images
 from kmorph.data.symmetry import is_mirror_symmetric
 from kmorph.errors import DataError
+from kmorph.files import UserPath
 from kmorph.graph import Layer, Normalize
 from kmorph.graph.keras_bridge import functional, predict
 from kmorph.search.workers.calibration import measure_power
@@ -221,7 +222,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
             Raw images in, features out.
         """
         graph, model = self._best()
-        check_count("layer", layer, least=0)
+        layer = check_count("layer", layer, least=0)
         if layer is None:
             layer = graph.inputs[-1][0] - 1
         if not 0 <= layer < len(graph.layers):  # below, if the last layer reads the images themselves
@@ -235,7 +236,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         x = check_images(x, like=self._best()[0].input_shape)
         return predict(extractor, x, PREDICTION_BATCH)
 
-    def export(self, target: str | Path, format: str = "keras") -> Path:
+    def export(self, target: UserPath, format: str = "keras") -> Path:
         """Write the best model in a form that needs no kmorph.
 
         Parameters
@@ -259,7 +260,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         load_backend()
         return export(self.best_graph, self._codec(self._searcher()).class_names, target, format)
 
-    def export_keras_model(self, file: str | Path) -> Path:
+    def export_keras_model(self, file: UserPath) -> Path:
         """Write the best model as a ``.keras`` file: raw images in, class probabilities out."""
         return self.export(file, "keras")
 
@@ -288,7 +289,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
 
     def _augmentation(self, x: np.ndarray, codes: np.ndarray) -> tuple[str, ...]:
         side = min(x.shape[1:3])
-        if self.augment is False or side < 3:
+        if not self.augment or side < 3:
             return ()
         kinds = ["shift"]
         if is_mirror_symmetric(x, codes):

@@ -27,7 +27,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from kmorph.errors import GraphError, SearchError
-from kmorph.files import remove_temporary, replace_file
+from kmorph.files import UserPath, absolute_path, remove_temporary, replace_file
 from kmorph.search.store.history import History
 
 _DATABASE = "search.db"
@@ -73,12 +73,12 @@ class RunFolder:
         self._lock = lock
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | None = None, resume: bool = False) -> RunFolder:
+    def open(cls, path: UserPath | None = None, resume: bool = False) -> RunFolder:
         """Take the folder for a search, creating it where needed.
 
         Parameters
         ----------
-        path : str, os.PathLike or None, default=None
+        path : path-like or None, default=None
             The folder; ``~`` is the user's home. None: a new temporary folder, which is kept.
         resume : bool, default=False
             True: keep the search in the folder, if there is one, and go on with it. False: rename a folder
@@ -165,15 +165,19 @@ class RunFolder:
             self.scratch.mkdir(parents=True)
 
 
-def _absolute(path: str | os.PathLike[str] | None) -> Path:
+def _absolute(path: UserPath | None) -> Path:
     """Create the folder; its absolute path, links resolved so that a rename moves the folder itself."""
     if path is None:
-        with translated_errors(Path(tempfile.gettempdir())):
+        try:
             return Path(tempfile.mkdtemp(prefix="kmorph-")).resolve()
-    with translated_errors(path):
-        if not os.fspath(path):
-            raise SearchError("the path is empty: give the name of a folder, or None for a temporary one")
-        folder = Path(path).expanduser().resolve()
+        except OSError as error:
+            raise SearchError(
+                f"no temporary folder can be made for the search ({error.strerror or error}): give it a folder, "
+                "path=…, or name one that can be written in the environment variable TMPDIR"
+            ) from error
+    given = absolute_path(path, SearchError)
+    with translated_errors(given):
+        folder = given.resolve()
         if folder.exists() and not folder.is_dir():
             raise SearchError(f"{folder} is a file, a search needs a folder: choose another path")
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,7 +206,8 @@ def _locked(folder: Path) -> FileLock:
     owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
     try:
         # Also shows that the folder can be written; the lock alone does not, its file may have been there.
-        replace_file(folder / _OWNER, lambda file: file.write_text(owner, encoding="utf-8"))
+        with translated_errors(folder):
+            replace_file(folder / _OWNER, lambda file: file.write_text(owner, encoding="utf-8"))
     except BaseException:
         lock.release()
         raise
@@ -228,9 +233,11 @@ def _owner(folder: Path) -> str:
 
 def _move_aside(folder: Path, lock: FileLock) -> tuple[FileLock, Path]:
     """Rename a locked folder to the first free name, and lock a new one in its place."""
-    with translated_errors(folder):
+    try:
         here = Path.cwd()
-    if folder == here or folder in here.parents:
+    except OSError:  # it was removed, so that this folder is not above it
+        here = None
+    if here is not None and (folder == here or folder in here.parents):
         raise SearchError(
             f"{folder} holds a search and is the current folder, which is not renamed: choose a folder "
             f"below it, or go on with resume=True"
@@ -280,7 +287,7 @@ def translated_errors(folder: object) -> Iterator[None]:
         if not isinstance(error.__cause__, OSError):
             raise
         raise SearchError(f"the search in {folder} cannot go on: {error}") from error
-    # Beside OSError: no home for "~", a NUL in the path, not a path at all.
+    # Beside OSError: links that lead in a circle are a RuntimeError.
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SearchError(

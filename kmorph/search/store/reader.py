@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import warnings
-from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 from kmorph.errors import SearchError
+from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
+from kmorph.numeric import whole_number
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import PINNED, History
 from kmorph.search.store.ranking import best_record, discarded_seconds
@@ -31,8 +31,8 @@ class Searcher:
         If the folder holds no search, or it cannot be read.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+    def __init__(self, path: UserPath) -> None:
+        self.path = absolute_path(path, SearchError)
         self._database = self.path / RunFolder.DATABASE
         if not History.exists(self._database):
             raise SearchError(
@@ -119,9 +119,12 @@ class Searcher:
             has any.
         """
         records = {record.model_id: record for record in self.records()}
-        if not isinstance(model_id, Hashable) or model_id not in records:
+        number = None
+        with contextlib.suppress(TypeError):
+            number = whole_number(model_id)
+        if number is None or number not in records:
             raise SearchError(f"there is no model {model_id!r}; the ids are {_ranges(list(records))}")
-        return load_or_rebuild(self.path, records, model_id)
+        return load_or_rebuild(self.path, records, number)
 
     def load_best_model(self) -> Graph:
         """The graph of the best model, with its weights."""
@@ -131,7 +134,7 @@ class Searcher:
         return f"<Searcher {str(self.path)!r}: {len(self.records())} models>"
 
 
-def load_searcher(path: str | os.PathLike[str]) -> Searcher:
+def load_searcher(path: UserPath) -> Searcher:
     """Open a search from its path alone.
 
     Parameters

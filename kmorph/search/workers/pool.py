@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from kmorph.search.workers import worker
+from kmorph.search.workers.surroundings import startable
 from kmorph.training.backend import backend_name
 
 POLL = 0.2  # seconds between two looks at handles that cannot say when they are done
@@ -135,9 +136,10 @@ class WorkerProcesses:
 
     def submit(self, fn: Any, /, *args: Any) -> Future:
         """Hand a call to a worker, starting one if none is there."""
-        if self._pool is None:
-            self._pool = self._start()
-        future = self._pool.submit(fn, *args)
+        with startable():
+            if self._pool is None:
+                self._pool = self._start()
+            future = self._pool.submit(fn, *args)
         future.add_done_callback(self._note)
         return future
 
