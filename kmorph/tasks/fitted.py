@@ -142,6 +142,11 @@ class Fitted(BaseEstimator):
                 setattr(new, name, copy.deepcopy(self.__dict__[name]))
         return new
 
+    def __copy__(self) -> Fitted:
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        return new
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Fitted:
         new = type(self).__new__(type(self))
         memo[id(self)] = new
