@@ -39,10 +39,12 @@ class ImageClassifier(ClassifierMixin, Estimator):
     Parameters
     ----------
     path : path-like, optional
-        Folder of the search; None: a new temporary folder, told and kept as `path_`.
+        Folder of the search; None: a new temporary folder, which is kept and is `path_`.
     resume : bool, default=False
         True: go on with the search in `path`, or start one if there is none. False: a folder that holds a
-        search is renamed aside (``path.1``, …); nothing is overwritten.
+        search is renamed aside (``path.1``, …), or if that search is still at work, the new one begins in the
+        first free one of these; nothing is overwritten. A fitted estimator keeps to its own search, wherever
+        that was renamed to.
     seed : int, optional
         One seed for everything.
     verbose : bool, default=True
@@ -75,7 +77,9 @@ class ImageClassifier(ClassifierMixin, Estimator):
     workers : int, default=1
         Models trained at once.
     executor : concurrent.futures.Executor, optional
-        Where models are trained; None: processes of our own, which a crash cannot take down with it.
+        Where models are trained; None: processes of our own, which a crash cannot take down with it. Clones
+        and copies of the estimator use the same executor, strategy and callbacks. A pickle leaves out those
+        that cannot be pickled, as executors with threads; fitting after unpickling then warns.
     callbacks : sequence of callable, default=()
         Called with each record.
     searcher_args : dict, optional
@@ -96,7 +100,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
     Attributes
     ----------
     path_ : pathlib.Path
-        Folder of the search.
+        Folder in which the search is now.
     classes_ : ndarray of shape (classes,)
         The labels, in the order of the columns of `predict_proba`.
 
