@@ -1,4 +1,4 @@
-"""Paths as users give them, and files that are either whole or absent, whatever happens while they are written."""
+"""Paths as users give them, and files that are whole or absent, whatever happens while they are written."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def load_structure(file: UserPath) -> tuple[Graph, bool]:
 
 @contextlib.contextmanager
 def _opened(file: UserPath) -> Iterator[tuple[Any, Graph, bool]]:
-    """Open a file: it, the graph in its header, and whether there are weights; all errors are `GraphError`."""
+    """Open a file: it, the graph in its header, and whether there are weights; errors are `GraphError`."""
     from safetensors import SafetensorError, safe_open
 
     from kmorph.graph.graph import Graph

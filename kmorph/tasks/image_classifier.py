@@ -61,7 +61,9 @@ class ImageClassifier(ClassifierMixin, Estimator):
     starts : sequence, optional
         Where the search begins: names (``"resnet"``, ``"cnn"``, ``"densenet"``, ``"mlp"``), names with
         sizes (``("resnet", {"stem_stride": 1, "resolution": 14})``), graphs, Keras models (trained ones
-        keep their weights), or functions like those in `kmorph.starts`.
+        keep their weights), or functions like those in `kmorph.starts`. A softmax at the end of a network is
+        removed, for the search trains on logits, and exported models have one; ends in other probabilities,
+        such as sigmoid, are refused, all others are taken as scores.
     morphs : sequence, optional
         How networks may grow, by name (``"Widen"``, …) or class; None: every way.
     hyperparameters : dict, optional

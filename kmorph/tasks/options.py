@@ -174,13 +174,14 @@ def choose_starts(
     defaults : sequence of str or (str, dict)
         Starts used if `chosen` is None.
     input_shape, outputs, preprocessing
-        Passed to each start. Graphs and Keras models are taken as they are, but for a softmax at their end.
+        Passed to each start. Graphs and Keras models are taken as they are, but for a softmax at their end
+        (see `kmorph.tasks.outputs`).
     sizes : SearcherArgs
 
     Raises
     ------
     DataError
-        If a start is unknown or does not fit the data.
+        If a start is unknown, does not fit the data, or ends in probabilities other than softmax.
     """
     if isinstance(chosen, str) or not isinstance(chosen, Sequence | None):
         raise DataError(f"starts must be None or a list, such as ['resnet', 'cnn'], got {chosen!r}")

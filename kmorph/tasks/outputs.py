@@ -1,10 +1,10 @@
 """Ends of users' own networks: searches train on logits, and many networks end in probabilities.
 
-Softmax, at the very end or before steps that leave its values as they are, is removed together with those steps;
-exported models get it back. Other probabilities are refused, for trained as logits they could not become certain:
-softmax of numbers between 0 and 1 is never far from uniform. Any other end is taken as scores, ``relu`` included,
-and so are logarithms of probabilities, whose softmax is the probabilities again; ``log_softmax`` at the very end is
-removed as well, which changes nothing.
+Softmax, at the very end or before steps that leave its values as they are, is removed together with those
+steps; exported models get it back. Other probabilities are refused: softmax of numbers between 0 and 1 is never
+far from uniform, so that such a network could not become certain. Any other end is taken as scores, ``relu``
+included, and so are logarithms of probabilities, whose softmax is the probabilities again; ``log_softmax`` at the
+very end is removed as well, which changes nothing.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def with_logits(graph: Graph, name: str) -> Graph:
     builder = GraphBuilder.from_graph(graph)
     end = graph.inputs[node - 1][0]
     for layer in reversed(shaping):
-        end = builder.add(layer, end)
+        end = builder.add(layer, end, weights={} if graph.has_weights else None)
     return builder.build(end)
 
 
@@ -133,7 +133,7 @@ def _is_softmax(graph: Graph, node: int) -> bool:
 
 
 def _keeps_values(graph: Graph, node: int, ending: str) -> bool:
-    """Return whether a node has the values of its only input, probabilities or logarithms, in the same order."""
+    """Return whether a node has the values of its only input, (logarithms of) probabilities, in their order."""
     layer, sources = graph.layers[node - 1], graph.inputs[node - 1]
     if len(sources) != 1:
         return False
@@ -147,9 +147,10 @@ def _keeps_values(graph: Graph, node: int, ending: str) -> bool:
     if isinstance(layer, Rescale):
         return layer.scale == 1 and layer.offset == 0
     if isinstance(layer, Opaque) and layer.class_name == "Clip" and ending != LOG_SOFTMAX:
-        low, high = (_settings(layer).get(name) for name in ("x_min", "x_max"))
-        numbers = all(isinstance(bound, int | float) for bound in (low, high))
-        return numbers and low <= CLIPPED and high >= 1 - CLIPPED
+        low, high = (_settings(layer).get(bound) for bound in ("x_min", "x_max"))
+        if not isinstance(low, int | float) or not isinstance(high, int | float):
+            return False
+        return low <= CLIPPED and high >= 1 - CLIPPED
     return isinstance(layer, Dropout) or (isinstance(layer, Opaque) and layer.class_name in IDENTITIES)
 
 
@@ -160,12 +161,12 @@ def _settings(layer: Opaque) -> dict[str, Any]:
 def _advice(name: str, function: str) -> str:
     if "sigmoid" in function:
         return (
-            f"start {name!r} ends in {function}, in a separate probability for each output, but every example has "
+            f"start {name!r} ends in {function}, in a separate probability for each output. Every example has "
             "one of the classes, and searches train on logits: end the network in a layer with one output for "
             "each class, two for two classes, and no activation"
         )
     return (
-        f"start {name!r} ends in probabilities, {function} with steps after it that change them, which cannot be "
-        "turned into the logits that searches train on: leave out the softmax and what comes after it, exported "
-        "models get a softmax again"
+        f"start {name!r} ends in probabilities that are not just a softmax ({function}, and steps that change "
+        "its values), but searches train on logits: leave out the softmax and what comes after it; exported "
+        "models have a softmax again"
     )

@@ -1,4 +1,4 @@
-"""Standard streams while libraries are loaded: native messages are dropped, and closed streams stood in for."""
+"""Standard streams while libraries are loaded: native messages are dropped, closed streams stood in for."""
 
 from __future__ import annotations
 

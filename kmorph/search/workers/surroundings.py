@@ -13,8 +13,8 @@ from kmorph.training.quiet import open_streams
 def startable() -> Iterator[None]:
     """Let processes be started meanwhile, also from a removed folder or with closed standard streams.
 
-    A new process asks for the current folder and flushes the streams first; it fails where it cannot. Both are
-    put back afterwards, so that relative paths and prints behave as before.
+    Starting a process reads the current folder and flushes the streams, and fails where that is impossible.
+    Both are put back afterwards, so that relative paths and prints behave as before.
     """
     with contextlib.ExitStack() as put_back:
         if not _has_current_folder():
