@@ -27,7 +27,8 @@ from kmorph.search.store.history import PINNED, History
 from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.planning import augmentation_for
-from kmorph.search.workers.pool import Pool, pool_for
+from kmorph.search.workers.leases import pool_for
+from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
 from kmorph.tasks.arguments import check_arguments
 from kmorph.tasks.audience import Audience

@@ -83,12 +83,12 @@ class Fitted(BaseEstimator):
 
     def _best(self) -> tuple[Graph, keras.Model]:
         """The best graph and its compiled model, kept until the search changes on disk."""
+        load_backend()  # also refuses one that cannot work in a forked process
         searcher = self._searcher()
         best = searcher.get_best_model_id()
         file = RunFolder.model_path(searcher.path, best)
         key = (file, file.stat().st_mtime_ns)
         if getattr(self, "_loaded", (None,))[0] != key:
-            load_backend()
             graph = searcher.load_model_by_id(best)
             self._loaded = (key, graph, graph.to_keras())
         return self._loaded[1], self._loaded[2]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kmorph.errors import BackendError
+from kmorph.training.forks import require_not_inherited
 
 BACKENDS = ("tensorflow", "jax", "torch")
 """Keras' backends that kmorph trains with; each is the name of its package, too."""
@@ -69,11 +70,6 @@ def _is_installed(name: str) -> bool:
     return spec is not None and spec.origin is not None  # a folder of that name has none
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def load_backend(threads: int | None = None, devices: bool = True) -> str:
     """Import Keras and its backend quietly, and start its devices; GPU memory is taken as it is needed.
 
@@ -96,9 +92,10 @@ def load_backend(threads: int | None = None, devices: bool = True) -> str:
     Raises
     ------
     BackendError
-        See `require_backend`.
+        See `require_backend` and `kmorph.training.forks.require_not_inherited`.
     """
     name = require_backend()
+    require_not_inherited(name)
     if name in sys.modules and "keras" in sys.modules:
         return name
     with without_native_messages():
