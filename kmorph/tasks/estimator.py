@@ -23,7 +23,8 @@ from kmorph.search.store.models import Models
 from kmorph.search.store.reader import Searcher
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.planning import final_plan
-from kmorph.search.workers.pool import Pool, pool_for
+from kmorph.search.workers.leases import pool_for
+from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
 from kmorph.tasks.arguments import Arguments, check_arguments
 from kmorph.tasks.audience import Audience

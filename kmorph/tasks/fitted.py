@@ -115,6 +115,7 @@ class Fitted(BaseEstimator):
 
     def _best(self) -> tuple[Graph, keras.Model]:
         """The best graph and its Keras model, kept until the search changes on disk."""
+        load_backend()  # refuses a forked process in which it cannot work, too
         searcher = self._searcher()
         version = searcher.best_version()
         loaded = self._kept(version)
@@ -122,7 +123,6 @@ class Fitted(BaseEstimator):
             with _building.held():
                 loaded = self._kept(version)
                 if loaded is None:
-                    load_backend()
                     graph = searcher.load_model_by_id(version.model_id)
                     loaded = graph, graph.to_keras()
                     self._loaded = (version, loaded)

@@ -15,6 +15,7 @@ from typing import Any
 
 from kmorph.errors import BackendError
 from kmorph.locks import ForkSafeLock
+from kmorph.training.forks import require_not_inherited
 from kmorph.training.quiet import open_streams, without_native_messages
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -86,11 +87,6 @@ def _is_installed(name: str) -> bool:
     return spec is not None and spec.origin is not None  # a folder of that name has none
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def load_backend(threads: int | None = None, devices: bool = True) -> str:
     """Import Keras and its backend quietly, and start its devices; GPU memory is taken as it is needed.
 
@@ -113,9 +109,10 @@ def load_backend(threads: int | None = None, devices: bool = True) -> str:
     Raises
     ------
     BackendError
-        See `require_backend`.
+        See `require_backend` and `kmorph.training.forks.require_not_inherited`.
     """
     name = require_backend()
+    require_not_inherited(name)
     if _is_loaded(name) and _is_loaded("keras"):
         return name
     if _abandoned:

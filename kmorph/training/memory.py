@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,17 +39,30 @@ def released() -> Iterator[None]:
 
     Compiled functions and their variables refer to each other in circles; they are large but few, so Python's
     collector would come too late. And TensorFlow never forgets the gradient function of a use of
-    `tf.custom_gradient`, as in swish, nor the graph that it was traced in.
+    `tf.custom_gradient`, as in swish, nor the graph that it was traced in. Where several threads train, the last
+    one that ends releases what belongs to all.
     """
-    before = set(_gradients())
+    with _lock:
+        if not _users:
+            _kept.clear()
+            _kept.update(_gradients())
+        _users.append(threading.get_ident())
     try:
         yield
     finally:
-        gradients = _gradients()
-        for name in set(gradients) - before:
-            if name.startswith("CustomGradient"):
-                del gradients[name]
+        with _lock:
+            _users.pop()
+            if not _users:
+                gradients = _gradients()
+                for name in set(gradients) - _kept:
+                    if name.startswith("CustomGradient"):
+                        del gradients[name]
         gc.collect()
+
+
+_lock = threading.Lock()
+_users: list[int] = []  # threads that train; the gradients registered before the first of them are kept
+_kept: set[str] = set()
 
 
 def _gradients() -> dict[str, Any]:

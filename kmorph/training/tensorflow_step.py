@@ -10,7 +10,8 @@ import numpy as np
 from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.training.augment import augment
-from kmorph.training.backend import MOST_PARTS, cores
+from kmorph.training.backend import MOST_PARTS
+from kmorph.training.cores import cores
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import computing_in, fitting_policy
 from kmorph.training.step import CLIP_NORM, MOMENTUM, momentum_of, padded_batches

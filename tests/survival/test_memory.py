@@ -16,7 +16,8 @@ from kmorph.morphs.base import activations
 from kmorph.search.candidate import Result
 from kmorph.search.strategy.bounds import SHRINK, Bounds
 from kmorph.search.strategy.propose import propose
-from kmorph.search.workers.pool import InlineExecutor, WorkerProcesses
+from kmorph.search.workers.pool import InlineExecutor
+from kmorph.search.workers.processes import WorkerProcesses
 from kmorph.starts import mlp
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address spaces are limited on Linux")
