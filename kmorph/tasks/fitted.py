@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     import keras
 
 
-_models = ForkSafeLock()
-"""Held while an estimator builds its best model. It belongs to no estimator: those are copied and pickled."""
+using_models = ForkSafeLock()
+"""Held while an estimator builds its best model, and while that predicts.
+
+Under JAX, Keras empties a model's variables while it predicts, and so those of a model that shares them.
+The lock belongs to no estimator, because estimators are copied and pickled.
+"""
 
 
 class NotFittedError(KmorphError, sklearn.exceptions.NotFittedError):
@@ -89,7 +93,7 @@ class Fitted(BaseEstimator):
     def _best(self) -> tuple[Graph, keras.Model]:
         """The best graph and its compiled model, kept until the search changes on disk."""
         # One thread builds the model, those that ask at the same time wait for it.
-        with _models.held():
+        with using_models.held():
             return self._kept_or_built()
 
     def _kept_or_built(self) -> tuple[Graph, keras.Model]:

@@ -18,6 +18,7 @@ from kmorph.graph import Layer, Normalize
 from kmorph.search.workers.calibration import measure_power
 from kmorph.search.workers.pool import Pool
 from kmorph.tasks.estimator import Estimator
+from kmorph.tasks.fitted import using_models
 from kmorph.tasks.options import check_count
 from kmorph.tasks.sizes import sized_starts
 from kmorph.training.backend import load_backend
@@ -136,7 +137,8 @@ class ImageClassifier(ClassifierMixin, Estimator):
         """
         graph, model = self._best()
         x = check_images(x, like=graph.input_shape)
-        logits = np.asarray(model.predict(x, batch_size=PREDICTION_BATCH, verbose=0), np.float64)
+        with using_models.held():
+            logits = np.asarray(model.predict(x, batch_size=PREDICTION_BATCH, verbose=0), np.float64)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
 
@@ -237,7 +239,8 @@ class ImageClassifier(ClassifierMixin, Estimator):
         """Features of images: what the last layer reads, shape (n, features)."""
         extractor = self.feature_extractor()
         x = check_images(x, like=self._best()[0].input_shape)
-        return np.asarray(extractor.predict(x, batch_size=PREDICTION_BATCH, verbose=0))
+        with using_models.held():
+            return np.asarray(extractor.predict(x, batch_size=PREDICTION_BATCH, verbose=0))
 
     def export(self, target: UserPath, format: str = "keras") -> Path:
         """Write the best model in a form that needs no kmorph.
