@@ -1,10 +1,10 @@
 """Ends of users' own networks: searches train on logits, and many networks end in probabilities.
 
 Softmax, at the very end or before steps that leave its values as they are, is removed together with those
-steps; exported models get it back. Other probabilities are refused: softmax of numbers between 0 and 1 is never
-far from uniform, so that such a network could not become certain. Any other end is taken as scores, ``relu``
-included, and so are logarithms of probabilities, whose softmax is the probabilities again; ``log_softmax`` at the
-very end is removed as well, which changes nothing.
+steps; exported models get it back. Other probabilities are refused: softmax of numbers between 0 and 1 is
+never far from uniform, so that such a network could not become certain. Any other end is taken as scores,
+``relu`` included, and so are logarithms of probabilities, whose softmax is the probabilities again;
+``log_softmax`` at the very end is removed as well, which changes nothing.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _is_softmax(graph: Graph, node: int) -> bool:
 
 
 def _keeps_values(graph: Graph, node: int, ending: str) -> bool:
-    """Return whether a node has the values of its only input, (logarithms of) probabilities, in their order."""
+    """Return whether a node has the values of its only input, probabilities or their logarithms."""
     layer, sources = graph.layers[node - 1], graph.inputs[node - 1]
     if len(sources) != 1:
         return False
@@ -161,12 +161,12 @@ def _settings(layer: Opaque) -> dict[str, Any]:
 def _advice(name: str, function: str) -> str:
     if "sigmoid" in function:
         return (
-            f"start {name!r} ends in {function}, in a separate probability for each output. Every example has "
-            "one of the classes, and searches train on logits: end the network in a layer with one output for "
-            "each class, two for two classes, and no activation"
+            f"start {name!r} ends in {function}, in a separate probability for each output. Every example "
+            "has one of the classes, and searches train on logits: end the network in a layer with one "
+            "output for each class, two for two classes, and no activation"
         )
     return (
-        f"start {name!r} ends in probabilities that are not just a softmax ({function}, and steps that change "
-        "its values), but searches train on logits: leave out the softmax and what comes after it; exported "
-        "models have a softmax again"
+        f"start {name!r} ends in probabilities that are not just a softmax ({function}, and steps that "
+        "change its values), but searches train on logits: leave out the softmax and what comes after it; "
+        "exported models have a softmax again"
     )

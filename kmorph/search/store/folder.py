@@ -190,8 +190,8 @@ def _absolute(path: UserPath | None) -> Path:
             return Path(tempfile.mkdtemp(prefix="kmorph-")).resolve()
         except OSError as error:
             raise SearchError(
-                f"no temporary folder can be made for the search ({error.strerror or error}): choose a folder "
-                "with path=…, or name one that can be written in the environment variable TMPDIR"
+                f"no temporary folder can be made for the search ({error.strerror or error}): choose a "
+                "folder with path=…, or name one that can be written in the environment variable TMPDIR"
             ) from error
     given = absolute_path(path, SearchError)
     with translated_errors(given):
