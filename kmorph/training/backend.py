@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kmorph.errors import BackendError
-from kmorph.training.forks import require_not_inherited
+from kmorph.training.forks import check_inherited
 
 BACKENDS = ("tensorflow", "jax", "torch")
 """Keras' backends that kmorph trains with; each is the name of its package, too."""
@@ -92,10 +92,10 @@ def load_backend(threads: int | None = None, devices: bool = True) -> str:
     Raises
     ------
     BackendError
-        See `require_backend` and `kmorph.training.forks.require_not_inherited`.
+        See `require_backend` and `kmorph.training.forks.check_inherited`.
     """
     name = require_backend()
-    require_not_inherited(name)
+    check_inherited(name)
     if name in sys.modules and "keras" in sys.modules:
         return name
     with without_native_messages():
