@@ -41,8 +41,8 @@ def is_mirror_symmetric(x: np.ndarray, codes: np.ndarray) -> bool:
 def _nearest(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """Index of the nearest known image of each, by Euclidean distance.
 
-    NumPy's products also work in a forked process; those of scikit-learn wait there for OpenMP's threads, which
-    stayed in the parent.
+    NumPy's products also work in a forked process; scikit-learn waits there for OpenMP's threads, which exist
+    in the parent alone.
     """
     known, asked = known.reshape(len(known), -1), asked.reshape(len(asked), -1)
     return np.argmin((known**2).sum(axis=1) - 2 * asked @ known.T, axis=1)

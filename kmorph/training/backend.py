@@ -15,7 +15,7 @@ from typing import Any
 
 from kmorph.errors import BackendError
 from kmorph.locks import ForkSafeLock
-from kmorph.training.forks import require_not_inherited
+from kmorph.training.forks import check_inherited
 from kmorph.training.quiet import open_streams, without_native_messages
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -109,10 +109,10 @@ def load_backend(threads: int | None = None, devices: bool = True) -> str:
     Raises
     ------
     BackendError
-        See `require_backend` and `kmorph.training.forks.require_not_inherited`.
+        See `require_backend` and `kmorph.training.forks.check_inherited`.
     """
     name = require_backend()
-    require_not_inherited(name)
+    check_inherited(name)
     if _is_loaded(name) and _is_loaded("keras"):
         return name
     if _abandoned:

@@ -1,7 +1,7 @@
-"""Backends in a forked process: what its parent had started does not work there.
+"""Backends in a forked process, where the threads that its parent had started do not exist.
 
-TensorFlow's and JAX's threads do not exist in a forked child, which would wait for them for ever. A backend
-that was imported before the fork, but had computed nothing, starts in the child as usual.
+TensorFlow and JAX would wait for them for ever, once they had computed something in the parent. So would
+PyTorch's libraries, unless they compute in a single thread.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from kmorph.errors import BackendError
 _inherited: set[str] = set()
 
 
-def require_not_inherited(name: str) -> None:
-    """Refuse a backend that this process' parent had started before it forked this process.
+def check_inherited(name: str) -> None:
+    """Make a backend that the parent of this forked process had started work here, or refuse it.
+
+    Does nothing in processes that were not forked, and to a backend that the parent had only imported.
 
     Parameters
     ----------
@@ -25,14 +27,18 @@ def require_not_inherited(name: str) -> None:
     Raises
     ------
     BackendError
-        With what to do instead.
+        With advice. PyTorch is not refused, but computes in one thread from now on.
     """
-    if name in _inherited:
-        raise BackendError(
-            f"this process was forked from one in which {name} was running already, and {name} would wait here "
-            f'for ever for its threads: start processes with multiprocessing.get_context("spawn"), or train and '
-            f"predict in the parent, or in forked processes alone"
-        )
+    if name not in _inherited:
+        return
+    if name == "torch":
+        sys.modules[name].set_num_threads(1)
+        return
+    raise BackendError(
+        f"this process was forked from one in which {name} was running already, and would wait for ever for "
+        f'threads that {name} has there: start processes with multiprocessing.get_context("spawn"), or train '
+        f"and predict in the parent, or in forked processes alone"
+    )
 
 
 def _is_tensorflow_started() -> bool:
@@ -46,7 +52,11 @@ def _is_jax_started() -> bool:
     return module is not None and bool(getattr(module, "_backends", True))
 
 
-_STARTED = {"tensorflow": _is_tensorflow_started, "jax": _is_jax_started}
+def _is_torch_imported() -> bool:
+    return "torch" in sys.modules  # nothing says whether its libraries have started threads
+
+
+_STARTED = {"tensorflow": _is_tensorflow_started, "jax": _is_jax_started, "torch": _is_torch_imported}
 
 
 def _look() -> None:

@@ -20,6 +20,7 @@ class Leases:
 
     Simultaneous searches have processes of their own, so that none ends, or waits for, what another trains.
     A search gets those that an earlier one left, if they are of the same kind: Keras is loaded there already.
+    New ones have their share of the cores, as many searches as there are at that moment.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class Leases:
     def renew(self) -> None:
         """Begin anew, as a forked child does: pools and lock are its parent's."""
         self._lock = threading.Lock()
+        self._active = 0
         self._idle: list[WorkerProcesses] = []  # the one used last stands last
 
     @contextmanager
@@ -48,23 +50,28 @@ class Leases:
             self._take_back(processes)
 
     def _take(self, workers: int, strategy: str | bytes | None) -> WorkerProcesses:
-        backend = backend_name()
+        kind = (workers, strategy, backend_name())
         with self._lock:
-            for processes in reversed(self._idle):
-                if (processes.workers, processes.strategy, processes.backend) == (workers, strategy, backend):
-                    self._idle.remove(processes)
-                    return processes
-        return WorkerProcesses(workers, strategy)
+            self._active += 1
+            alike = [p for p in self._idle if (p.workers, p.strategy, p.backend) == kind]
+            if alike:
+                # Rather one with fewer threads, of a time with more searches, than one that is not ready.
+                chosen = min(reversed(alike), key=lambda processes: processes.searches)
+                self._idle.remove(chosen)
+                return chosen
+            return WorkerProcesses(workers, strategy, searches=self._active)
 
     def _take_back(self, processes: WorkerProcesses) -> None:
-        if not processes.is_idle:  # what still runs there is of no use to anybody
-            processes.kill()
-            return
         with self._lock:
-            self._idle.append(processes)
-            surplus, self._idle = self._idle[:-MOST_IDLE], self._idle[-MOST_IDLE:]
-        for old in surplus:
-            old.kill()
+            self._active -= 1
+            surplus = processes
+            if processes.is_idle:  # otherwise, what still runs there is of no use to anybody
+                self._idle.append(processes)
+                if len(self._idle) <= MOST_IDLE:
+                    return
+                surplus = max(self._idle, key=lambda processes: processes.searches)
+                self._idle.remove(surplus)
+        surplus.kill()
 
 
 _leases = Leases()

@@ -19,7 +19,7 @@ from kmorph.search.workers import worker
 from kmorph.search.workers.pool import Handle, InlineExecutor, wait_for_any
 from kmorph.search.workers.surroundings import startable
 from kmorph.training.backend import backend_name
-from kmorph.training.forks import require_not_inherited
+from kmorph.training.forks import check_inherited
 
 EXIT_PRIORITY = 100  # before multiprocessing joins its children, and before it closes their queues (10)
 
@@ -38,10 +38,13 @@ class WorkerProcesses:
         Number of processes.
     strategy : str or bytes, optional
         How several devices train a model there (see `kmorph.training.distribute`).
+    searches : int, default=1
+        How many searches share this machine's cores: as many times fewer threads has each worker.
     """
 
-    def __init__(self, workers: int = 1, strategy: str | bytes | None = None) -> None:
-        self.workers, self.strategy, self.backend = workers, strategy, backend_name()
+    def __init__(self, workers: int = 1, strategy: str | bytes | None = None, searches: int = 1) -> None:
+        self.workers, self.strategy, self.searches = workers, strategy, searches
+        self.backend = backend_name()
         self.power: float | None = None
         self._forget()
         _instances.add(self)
@@ -130,7 +133,7 @@ class WorkerProcesses:
             max_workers=self.workers,
             timeout=None,
             initializer=worker.prepare,
-            initargs=(os.getpid(), self.workers, self.strategy is None),
+            initargs=(os.getpid(), self.workers * self.searches, self.strategy is None),
             env=environment,
         )
         # A child of multiprocessing joins its own children when it ends, after finalizers like this one.
@@ -151,7 +154,7 @@ def _executor_without_processes(error: Exception) -> InlineExecutor:
     """Return an executor that trains in this process, with a warning; `error` is why there is no other."""
     reason = f"no worker process can be started here ({type(error).__name__}: {error})"
     try:
-        require_not_inherited(backend_name())
+        check_inherited(backend_name())
     except BackendError as hindrance:
         raise SearchError(
             f"{reason}, and networks cannot be trained in this process instead: {hindrance}; or pass an "
@@ -167,12 +170,18 @@ def _executor_without_processes(error: Exception) -> InlineExecutor:
 
 @cache
 def _end_before_loky() -> None:
-    """Kill all workers when the interpreter ends, before loky asks them to end and waits for each.
+    """Kill idle workers when the interpreter ends, before loky asks them to end and waits for each.
 
     One that hangs would hold up the program's end. Loky's hook is there once it has started a process; the
-    hook registered last is called first.
+    hook registered last is called first. Calls under way are left to end: a thread may wait for them.
     """
-    threading._register_atexit(lambda: [processes.kill() for processes in list(_instances)])  # type: ignore
+    threading._register_atexit(_kill_idle)  # type: ignore[attr-defined]
+
+
+def _kill_idle() -> None:
+    for processes in list(_instances):
+        if processes.is_idle:
+            processes.kill()
 
 
 _instances: weakref.WeakSet[WorkerProcesses] = weakref.WeakSet()
