@@ -39,8 +39,8 @@ def released() -> Iterator[None]:
 
     Compiled functions and their variables refer to each other in circles; they are large but few, so Python's
     collector would come too late. And TensorFlow never forgets the gradient function of a use of
-    `tf.custom_gradient`, as in swish, nor the graph that it was traced in. Where several threads train, the last
-    one that ends releases what belongs to all.
+    `tf.custom_gradient`, as in swish, nor the graph that it was traced in. Where several threads train, the
+    last one that ends releases what belongs to all.
     """
     with _lock:
         if not _users:

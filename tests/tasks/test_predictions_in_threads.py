@@ -1,4 +1,4 @@
-"""The first requests of a service come at once: Keras and the model are loaded by threads that do not wait."""
+"""The first requests of a service come at once: threads load Keras and the model without waiting."""
 
 import os
 import shutil

@@ -92,7 +92,7 @@ class Schedule:
         return None if self.deadline is None else self.deadline - self.clock()
 
     def is_spent(self) -> bool:
-        """Return whether too little time is left for a candidate: less than what one costs beside training."""
+        """Return whether less time is left than a candidate costs beside its training."""
         left = self.time_left()
         return left is not None and left <= self._overhead
 
