@@ -1,4 +1,4 @@
-"""The first requests of a service come at once: Keras and the model are loaded by threads that do not wait."""
+"""First requests of a service come at once: Keras and the model are loaded by threads that do not wait."""
 
 import os
 import shutil
