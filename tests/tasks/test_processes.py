@@ -12,6 +12,7 @@ import pytest
 
 from kmorph import ImageClassifier
 from kmorph.search.candidate import Job
+from kmorph.training.backend import load_backend
 
 posix = pytest.mark.skipif(os.name == "nt", reason="processes of POSIX")
 
@@ -218,10 +219,10 @@ def data():
     return x.astype(np.uint8), y
 
 
-def classifier(folder, executor, models=None, **options):
+def classifier(folder, executor, models=None, epochs=3, **options):
     return ImageClassifier(
         path=folder / "run", verbose=False, seed=0, max_models=models, executor=executor,
-        starts=[("mlp", {"width": 8})], searcher_args={"trainer_args": {"max_iter_num": 3}}, **options,
+        starts=[("mlp", {"width": 8})], searcher_args={"trainer_args": {"max_iter_num": epochs}}, **options,
     )  # fmt: skip
 
 
@@ -241,12 +242,18 @@ def test_an_executor_that_trains_nothing_ends_on_time(tmp_path, kind):
     assert executor.jobs <= 10
 
 
+@pytest.fixture
+def loaded():
+    """Training in threads is to be tested, not loading."""
+    load_backend()
+
+
 @pytest.mark.parametrize("kind", [Twice, Orphaning])
-def test_jobs_that_run_beside_the_search_spoil_no_model(tmp_path, kind):
+def test_jobs_that_run_beside_the_search_spoil_no_model(tmp_path, loaded, kind):
     executor = kind()
     x, y = data()
     two = [("mlp", {"width": 8}), ("mlp", {"width": 16})]
-    clf = classifier(tmp_path, executor, models=2).set_params(starts=two)
+    clf = classifier(tmp_path, executor, models=2, epochs=60).set_params(starts=two)
     clf.fit(x, y)
     for entry in clf.history:
         graph = clf.load_searcher().load_model_by_id(entry["model_id"])
@@ -257,10 +264,10 @@ def test_jobs_that_run_beside_the_search_spoil_no_model(tmp_path, kind):
     assert clf.evaluate(x, y) > 0.9 and not list((tmp_path / "run").glob(".kmorph-scratch/*"))
 
 
-def test_threads_of_one_process_train_side_by_side(tmp_path):
+def test_threads_of_one_process_train_side_by_side(tmp_path, loaded):
     x, y = data()
     with ThreadPoolExecutor(2) as executor:
-        clf = classifier(tmp_path, executor, models=4, workers=2)
+        clf = classifier(tmp_path, executor, models=4, epochs=60, workers=2)
         clf.fit(x, y)
     assert len(clf.history) == 4 and not clf.failures and clf.evaluate(x, y) > 0.9
 

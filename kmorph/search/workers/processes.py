@@ -61,6 +61,9 @@ class WorkerProcesses:
     @property
     def is_idle(self) -> bool:
         """Whether processes are there, and none of them has anything to do."""
+        for call in list(self._calls):
+            if call.done():  # its callback comes a little later
+                self._note(call)
         return self._pool is not None and not self._calls
 
     def submit(self, fn: Any, /, *args: Any) -> Future:

@@ -97,5 +97,5 @@ def test_nothing_that_is_only_trained_on_has_a_rival(dispatcher, executor, folde
     parent = ModelRecord(model_id=4, state="done", hyperparameters=plan.hyperparameters.to_dict())
     np.save(folder.logits_file(4), np.zeros((10, 3)))
     dispatcher.send(Candidate(parent, (), graph, "on", "stable", plan, 1), [])
-    dispatcher.send(Candidate(parent, ({"kind": "x"},), graph, "settle", "decay", plan, 1), [])
+    dispatcher.send(Candidate(parent, ({"kind": "x"},), graph, "settle", "decay", Plan(phase="decay"), 1), [])
     assert [job.plan.rival for job in executor.sent] == [None, None]
