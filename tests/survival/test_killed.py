@@ -71,6 +71,7 @@ def read(folder):
 
 
 @posix
+@pytest.mark.timeout(900)
 def test_killed_at_ten_instants(tmp_path):
     assert kill_and_resume(tmp_path / "run", 10, 0) == {True, False}
 
