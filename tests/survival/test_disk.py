@@ -173,7 +173,7 @@ def small_disk(tmp_path):
 def test_a_full_disk_ends_it_and_leaves_what_was_found(small_disk):
     options = {**QUICK, "starts": [CNN]}
     run = Run(small_disk / "run", {**options, "max_models": 200}, log=small_disk.parent / "run.log")
-    assert run.wait(200) == 1
+    assert run.wait(500) == 1
     last = run.errors.strip().splitlines()[-1]
     assert last.startswith("kmorph.errors.SearchError") and "space" in last
     found = check(small_disk / "run")
