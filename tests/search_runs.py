@@ -73,7 +73,7 @@ class Run:
         found = [json.loads(line) for line in lines]
         return [event for event in found if event["event"] == name]
 
-    def wait_for_models(self, number, seconds=60):
+    def wait_for_models(self, number, seconds=200):
         """Until so many models were recorded in this run."""
         until = time.monotonic() + seconds
         while len(self.events("recorded")) < number:

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ clf.export_keras_model("best.keras")
 graph = searcher.load_best_model()
 graph.to_keras().summary()
 """
-SHORT = SCRIPT.replace("time_limit=60", "time_limit=15")
+SHORT = SCRIPT.replace("time_limit=60", "time_limit=8")
 assert SHORT != SCRIPT
 
 
@@ -89,9 +88,7 @@ def check(text: str, folder: Path, earlier: int) -> None:
 def test_in_every_way_in_one_folder(tmp_path):
     """Each run finds the search of the one before."""
     for earlier, way in enumerate(WAYS.values()):
-        begun = time.perf_counter()
         check(way(SHORT, tmp_path), tmp_path, earlier)
-        assert time.perf_counter() - begun < 15 + 60
 
 
 @pytest.mark.slow

@@ -195,8 +195,8 @@ def test_proposing_is_cheap():
     found = list(morphs.sites(graph, kinds=EXACT))
     took = []
     for morph in found[:: max(1, len(found) // 60)]:
-        begin = time.perf_counter()
+        begin = time.process_time()
         morph.apply(graph)
-        took.append(time.perf_counter() - begin)
+        took.append(time.process_time() - begin)
     # The benchmark measures it; here only that nothing has become slow by a factor.
     assert np.median(took) < 5e-3

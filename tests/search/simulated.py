@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import exp, inf
 from pathlib import Path
@@ -15,6 +16,7 @@ from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.record import FailureRecord, ModelRecord
 from kmorph.search.strategy.proposal import Proposal, Situation
+from kmorph.training.race import RACE
 
 BEGINNING = 1_000_000.0  # of simulated time
 
@@ -61,6 +63,8 @@ class SimulatedPool:
         Seconds of each job beside its training.
     fate : callable (number of the job, job) -> Result, None or inf
         A result for a candidate that does not come out as usual; infinity: it never comes back.
+    loses : callable (job) -> bool
+        True for a child that loses its race: it is stopped after a third of its time.
     """
 
     clock: Clock
@@ -68,6 +72,7 @@ class SimulatedPool:
     speed: float = 1000.0
     overhead: float = 2.0
     fate: object = None
+    loses: Callable[[Job], bool] = lambda job: False
     can_kill: bool = True
     is_ready: bool = True
     power: float | None = None
@@ -92,12 +97,14 @@ class SimulatedPool:
             inf if plan.seconds_left is None else max(0.0, plan.seconds_left - self.overhead),
             epochs * self.n_train / self.speed,
         )
+        lost = self.loses(job)
+        seconds *= RACE if lost else 1.0
         images = int(seconds * self.speed)
         trained = Path(job.output_file).with_suffix(".trained.safetensors")
         trained.touch()
         noise = np.random.default_rng(plan.seed).normal(scale=0.01)
         loss = 0.1 + 2.0 * (1 + (plan.images_before + images) / self.n_train) ** -0.3 * exp(noise)
-        loss *= 0.9 if plan.phase == "decay" else 1.0
+        loss *= 0.9 if plan.phase == "decay" else 2.0 if lost else 1.0
         logits = np.zeros((2, 3), np.float32)
         np.save(logits_beside(trained), logits)
         return SimulatedHandle(
@@ -110,6 +117,7 @@ class SimulatedPool:
                 seconds=seconds + self.overhead,
                 images_per_second=self.speed,
                 hyperparameters=plan.hyperparameters.to_dict(),
+                stopped="it lost" if lost else None,
                 file=str(trained),
             ),
         )
@@ -175,7 +183,13 @@ class Simulated:
 
 
 def simulate(
-    path: Path, settings: Settings, time_limit: float | None = None, proposer=random_child, workers=1, **pool
+    path: Path,
+    settings: Settings,
+    time_limit: float | None = None,
+    proposer=random_child,
+    workers=1,
+    earlier: Simulated | None = None,
+    **pool,
 ) -> Simulated:
     """Run a search whose workers and clock are simulated.
 
@@ -183,12 +197,14 @@ def simulate(
     ----------
     path : Path
         Folder for the few files that a search moves about.
+    earlier : Simulated, optional
+        A search in the same folder that goes on.
     pool
         Of `SimulatedPool`.
     """
-    clock, history, events = Clock(), MemoryHistory(), []
+    clock, history, events = Clock(), earlier.history if earlier else MemoryHistory(), []
     workers_pool = SimulatedPool(clock, settings.n_train, **pool)
-    with RunFolder.open(path) as folder:
+    with RunFolder.open(path, resume=earlier is not None) as folder:
         search = Search(
             folder, history, folder.scratch, settings, events.append, workers_pool, workers, proposer, clock
         )

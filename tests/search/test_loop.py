@@ -1,7 +1,6 @@
 """Real searches: they grow, keep their bounds, go on, and survive what happens to a worker."""
 
 import os
-import shutil
 import signal
 import time
 from dataclasses import replace
@@ -35,6 +34,10 @@ from kmorph.search.workers.processes import WorkerProcesses
 from kmorph.starts import cnn, resnet
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters
+
+# Seconds that no machine needs, however busy: a search under this limit does what it does under a clock, but
+# ends by its number of models and of epochs.
+AMPLE = 10_000.0
 
 
 class Recorder:
@@ -125,15 +128,16 @@ def test_it_grows_children_with_their_parents_weights_and_settles(tmp_path, digi
 
 
 def test_under_a_time_limit_the_last_training_is_on_all_data(tmp_path, digits, workers):
-    chosen = settings(merge_validation=True, max_epochs=2)
-    last = search(tmp_path, digits, workers, chosen, time_limit=30).recorded[-1]
+    chosen = settings(merge_validation=True, max_epochs=2, max_models=3)
+    last = search(tmp_path, digits, workers, chosen, time_limit=AMPLE).recorded[-1]
     assert last.phase == "decay" and last.change.endswith("validation data too")
     assert last.is_unmeasured and last.metrics == {} and last.metric_value is None
     assert last.images_seen == pytest.approx(last.epochs * (len(digits.x) + len(digits.x_val)))
     assert load_searcher(tmp_path).get_best_model_id() == last.model_id
     # Its metric is missing, not bad: the search goes on from those that have one.
-    more = search(tmp_path, digits, workers, chosen, time_limit=15, resume=True).recorded
-    assert more and all(record.parent_id != last.model_id for record in more)
+    chosen = replace(chosen, max_models=5)
+    more = search(tmp_path, digits, workers, chosen, time_limit=AMPLE, resume=True).recorded
+    assert len(more) == 2 and all(record.parent_id != last.model_id for record in more)
 
 
 def test_a_child_that_loses_is_stopped_and_the_record_says_so(tmp_path, digits, monkeypatch):
@@ -149,38 +153,26 @@ def test_a_child_that_loses_is_stopped_and_the_record_says_so(tmp_path, digits, 
         )
 
     space = Space({"learning_rate": Range(0.01, 5.0, log=True)})
-    chosen = settings(max_epochs=None, space=space, kinds=(Widen,))
-    listener = search(tmp_path, digits, InlineExecutor(), chosen, time_limit=26, proposer=spoil)
+    chosen = settings(max_epochs=12, max_models=4, space=space, kinds=(Widen,))
+    listener = search(tmp_path, digits, InlineExecutor(), chosen, time_limit=AMPLE, proposer=spoil)
     stopped = [record for record in listener.recorded if record.state == "stopped"]
     assert stopped and all("above its parent's" in record.reason and record.loss for record in stopped)
     whole = [r for r in listener.recorded if r.state == "done" and r.phase == "stable"]
     assert max(r.epochs for r in stopped) < min(r.epochs for r in whole)
     settled = listener.recorded[-1]
     assert settled.phase == "decay" and settled.parent_id not in {record.model_id for record in stopped}
-    assert 0 < load_searcher(tmp_path).discarded_share < 0.3
+    assert load_searcher(tmp_path).discarded_share > 0
 
 
-@pytest.mark.slow
-def test_what_earlier_runs_discarded_does_not_count(tmp_path, digits):
-    search(tmp_path, digits, InlineExecutor(), settings(max_models=2))
-    with History.open(tmp_path / RunFolder.DATABASE) as history:
-        first, _ = history.records()
-        shutil.copy(RunFolder.model_path(tmp_path, 0), RunFolder.model_path(tmp_path, 2))
-        history.add(replace(first, model_id=2, loss=9.0, seconds=1e5))
-    more = search(tmp_path, digits, InlineExecutor(), settings(), time_limit=25, resume=True)
-    assert sum(record.phase == "stable" for record in more.recorded) >= 2
+TWO_STARTS = (("cnn", cnn((8, 8, 1), 10, width=8)), ("resnet", resnet((8, 8, 1), 10, width=8)))
 
 
 def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digits, workers):
-    two = (("cnn", cnn((8, 8, 1), 10, width=8)), ("resnet", resnet((8, 8, 1), 10, width=8)))
-    chosen = settings(starts=two, merge_validation=True, ensemble=True, max_epochs=None)
-    listener = search(tmp_path, digits, workers, chosen, time_limit=30)
+    chosen = settings(starts=TWO_STARTS, merge_validation=True, ensemble=True, max_epochs=2, max_models=5)
+    listener = search(tmp_path, digits, workers, chosen, time_limit=AMPLE)
     settled = [record for record in listener.recorded if record.phase == "decay"]
     mean = listener.recorded[-1]
     assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean == listener.best
-    # Equal parts of what was left; the last has, besides, what the others needed less than they might have.
-    *parts, rest = [record.seconds for record in settled]
-    assert max(parts) < 1.5 * min(parts) and min(parts) / 1.5 < rest < 2 * max(parts)
     searcher = load_searcher(tmp_path)
     graphs = [searcher.load_model_by_id(record.model_id) for record in (*settled, mean)]
     # Last layers become one dense layer with one bias, unless a network grew a skip to its output.
@@ -190,17 +182,14 @@ def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digi
     outputs = [graph.to_keras()(digits.x_val, training=False) for graph in graphs]
     np.testing.assert_allclose(np.mean(outputs[:-1], axis=0), outputs[-1], rtol=1e-3, atol=1e-4)
     # A later search goes on from what was trained, not from the mean.
-    more = search(tmp_path, digits, workers, chosen, time_limit=12, resume=True)
+    chosen = replace(chosen, max_models=len(listener.recorded) + 1, ensemble=False)
+    more = search(tmp_path, digits, workers, chosen, time_limit=AMPLE, resume=True)
     assert more.recorded and all(record.parent_id != mean.model_id for record in more.recorded)
 
 
-@pytest.mark.slow
 def test_with_validation_examples_kept_apart_the_mean_is_measured(tmp_path, digits, workers):
-    two = (("cnn", cnn((8, 8, 1), 10, width=8)), ("resnet", resnet((8, 8, 1), 10, width=8)))
-    began = time.time()
-    chosen = settings(starts=two, ensemble=True, max_epochs=None)
-    listener = search(tmp_path, digits, workers, chosen, time_limit=35)
-    assert time.time() - began < 38
+    chosen = settings(starts=TWO_STARTS, ensemble=True, max_epochs=2, max_models=5)
+    listener = search(tmp_path, digits, workers, chosen, time_limit=AMPLE)
     mean = listener.recorded[-1]
     settled = [record for record in listener.recorded if record.phase == "decay"]
     assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean.images_seen == 0
@@ -213,7 +202,7 @@ def test_with_validation_examples_kept_apart_the_mean_is_measured(tmp_path, digi
 def test_two_workers_settle_too(tmp_path, digits):
     two = WorkerProcesses(2)
     try:
-        listener = search(tmp_path, digits, two, settings(max_epochs=None), time_limit=40, n_workers=2)
+        listener = search(tmp_path, digits, two, settings(max_models=5), time_limit=AMPLE, n_workers=2)
     finally:
         two.kill()
     phases = [record.phase for record in listener.recorded]
@@ -227,10 +216,10 @@ def test_a_mean_keeps_the_limits(tmp_path, digits, workers):
         starts=(("cnn", start),),
         merge_validation=True,
         ensemble=True,
-        max_epochs=None,
+        max_models=4,
         limits=Limits(max_parameters=int(1.5 * start.n_parameters)),
     )
-    listener = search(tmp_path, digits, workers, chosen, time_limit=26)
+    listener = search(tmp_path, digits, workers, chosen, time_limit=AMPLE)
     assert all(record.n_parameters <= 1.5 * start.n_parameters for record in listener.recorded)
     assert [record.phase for record in listener.recorded][-1] == "decay"
 
@@ -277,6 +266,7 @@ def test_limits_and_kinds_are_kept(tmp_path, digits):
     assert {morph["kind"] for record in listener.recorded for morph in record.morphs} <= {"widen"}
 
 
+@pytest.mark.wall
 def test_a_time_limit_is_kept_in_a_worker(tmp_path, digits, workers):
     search(tmp_path / "warm", digits, workers, settings(max_epochs=None), time_limit=5)
     begun = time.time()
@@ -311,22 +301,33 @@ def test_a_worker_that_is_killed_costs_one_candidate(tmp_path, digits, workers):
 
 
 class SettlingKiller(Killer):
-    """Kills the worker in the first settling, after its first checkpoint."""
+    """Kills the worker in the first settling, after its first checkpoint; ends the second one when it has
+    trained for some epochs."""
 
     phase = None
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
 
     def candidate_started(self, event):
         super().candidate_started(event)
         self.phase = event.phase
 
     def candidate_progress(self, event):
-        if self.phase == "decay" and event.progress > 0.35:
-            super().candidate_progress(event)
+        if self.phase != "decay":
+            return
+        if not self.killed:
+            if any("checkpoint" in file.read_text() for file in self.folder.rglob("*.jsonl")):
+                super().candidate_progress(event)
+        elif event.images > 20 * 600:
+            next(self.folder.rglob("*.jsonl")).with_name("stop").touch()
 
 
 def test_settling_goes_on_from_a_checkpoint_if_the_worker_dies(tmp_path, digits, workers, caplog):
-    killer = SettlingKiller()
-    search(tmp_path, digits, workers, settings(max_epochs=None), listener=killer, time_limit=40)
+    killer = SettlingKiller(tmp_path)
+    chosen = settings(max_epochs=None, max_models=2)
+    search(tmp_path, digits, workers, chosen, listener=killer, time_limit=240)
     assert killer.killed == 1 and "worker died" in killer.failed[0].reason
     *_, first, again = [change for change in killer.started if change.startswith("settle")]
     assert first == again

@@ -23,6 +23,8 @@ from kmorph.search.events import (
 )
 from kmorph.search.loop import MOST_FAILURES
 from kmorph.search.settings import Settings
+from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.ranking import discarded_seconds
 from kmorph.search.strategy.propose import SurrogateProposer
 from kmorph.search.strategy.schedule import GROWTH_EPOCHS
 
@@ -170,6 +172,32 @@ def test_a_worker_that_dies_while_settling_is_given_the_model_again(tmp_path):
     last = found.history.models[-1]
     assert died and last.phase == "decay" and len(found.history.failed) == 1
     assert found.pool.jobs[-1].graph_file == died[0].graph_file
+
+
+def test_little_time_goes_to_children_that_lose(tmp_path):
+    found = simulate(tmp_path, settings(), 1800.0, loses=lambda job: bool(job.morphs))
+    models = found.history.models
+    stopped = [record for record in models if record.state == "stopped"]
+    assert len(stopped) >= 3 and models[-1].phase == "decay"
+    assert models[-1].parent_id not in {record.model_id for record in stopped}
+    spent = sum(record.seconds for record in models)
+    assert 0.05 < discarded_seconds(models, models[-1]) / spent < 0.3
+
+
+def test_what_earlier_runs_discarded_does_not_count(tmp_path):
+    earlier = simulate(tmp_path, settings(max_models=2, max_epochs=1))
+    first = earlier.history.models[0]
+    MLP.initialize(0).save(RunFolder.model_path(tmp_path, 2))
+    earlier.history.add(replace(first, model_id=2, loss=9.0, seconds=1e5))
+    assert phases(simulate(tmp_path, settings(), 600.0, earlier=earlier))[3:].count("stable") >= 2
+
+
+def test_a_cap_on_epochs_leaves_time_for_a_second_model(tmp_path):
+    """Without a cap the first one would have all of so short a time."""
+    found = simulate(tmp_path, settings(max_epochs=2), 18.0)
+    assert phases(found) == ["stable", "decay"]
+    assert all(record.epochs <= 2 for record in found.history.models)
+    assert phases(simulate(tmp_path / "without", settings(), 18.0)) == ["decay"]
 
 
 def test_two_workers_share_the_time_and_settle_once(tmp_path):

@@ -15,6 +15,8 @@ from search_runs import digits
 
 from kmorph import ImageClassifier
 
+pytestmark = pytest.mark.wall
+
 SCRIPT = """
 import json, sys, time
 from sklearn.datasets import load_digits

@@ -173,7 +173,7 @@ def small_disk(tmp_path):
 def test_a_full_disk_ends_it_and_leaves_what_was_found(small_disk):
     options = {**QUICK, "starts": [CNN]}
     run = Run(small_disk / "run", {**options, "max_models": 200}, log=small_disk.parent / "run.log")
-    assert run.wait(200) == 1
+    assert run.wait(500) == 1
     last = run.errors.strip().splitlines()[-1]
     assert last.startswith("kmorph.errors.SearchError") and "space" in last
     found = check(small_disk / "run")
@@ -182,7 +182,7 @@ def test_a_full_disk_ends_it_and_leaves_what_was_found(small_disk):
     subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
     options["max_models"] = len(found) + 2
     more = Run(small_disk / "run", options, log=small_disk.parent / "more.log")
-    assert more.wait(120) == 0, more.errors
+    assert more.wait(250) == 0, more.errors
     assert len(check(small_disk / "run")) == len(found) + 2
 
 
@@ -193,11 +193,11 @@ def test_a_worker_that_cannot_write_ends_the_search_with_the_reason(tmp_path):
     run.wait_for_models(2)
     (worker,) = [process for process in run.workers() if process.memory_info().rss > 2e8]
     worker.rlimit(psutil.RLIMIT_FSIZE, (20_000, 20_000))
-    assert run.wait(60) == 1
+    assert run.wait(250) == 1
     last = run.errors.strip().splitlines()[-1]
     assert "SearchError" in last and "cannot go on" in last and "resume=True" in last
     assert len(check(tmp_path / "run")) >= 2
-    gone([worker], 5)
+    gone([worker], 60)
 
 
 @pytest.fixture(scope="module")

@@ -133,6 +133,7 @@ def test_final_fit_makes_the_best_model_better_and_everyone_sees_it(digits, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.wall
 def test_under_a_time_limit_all_data_is_trained_on_unless_some_is_kept_apart(digits, tmp_path):
     x, y, x_test, y_test = digits
     clf = ImageClassifier(path=tmp_path / "all", seed=0, starts=["cnn"], **QUICK).fit(x, y, time_limit=30)

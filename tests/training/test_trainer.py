@@ -71,6 +71,7 @@ def test_validation_examples_are_trained_on_if_merged(digits):
         train(small(), replace(data, weights=np.ones(len(data.x))), Plan(merge_validation=True))
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize("seconds", [0.5, 3.0])
 def test_time_to_train_is_kept(digits, seconds):
     begun = time.time()
@@ -79,6 +80,7 @@ def test_time_to_train_is_kept(digits, seconds):
     assert time.time() - begun < seconds + 8  # building, compiling and evaluating come on top
 
 
+@pytest.mark.wall
 def test_the_deadline_is_kept_in_the_middle_of_an_epoch(digits):
     repeated = Data(np.repeat(digits.x, 200, 0), np.repeat(digits.y, 200), digits.x_val, digits.y_val)
     deadline = time.time() + 6

@@ -16,7 +16,7 @@ from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.planning import Planner
-from kmorph.search.strategy.schedule import Schedule
+from kmorph.search.strategy.schedule import EVALUATION, Schedule
 from kmorph.search.strategy.settling import SETTLE_EVERY, Settling
 from kmorph.training.examples import Data
 
@@ -162,6 +162,24 @@ def test_merged_models_are_averaged_without_being_measured(folder):
     mean = ending.settling.unmeasured_mean(folder)
     assert mean.phase == "ensemble" and len(mean.members) == 2
     assert "mean of models 2, 3" in mean.change
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_those_that_are_settled_have_equal_parts_of_the_time(folder, merge):
+    ending = Ending(folder, time_limit=4000.0, ensemble=True, merge_validation=merge)
+    ending.add(0.5, logits=good_at([0, 1]))
+    ending.add(0.6, logits=good_at([1, 2]))
+    ending.clock.now += 2500
+    overhead = 3.0
+    first = ending.next()
+    ending.clock.now += first.plan.seconds + overhead
+    second = ending.next()
+    if merge:  # the mean is not measured, and takes no time
+        assert second.plan.seconds == ending.schedule.time_left() == first.plan.seconds + overhead
+        return
+    assert second.plan.seconds == pytest.approx(first.plan.seconds)
+    ending.clock.now += second.plan.seconds + overhead
+    assert ending.schedule.time_left() == pytest.approx(EVALUATION * overhead)
 
 
 def test_a_mean_keeps_the_limits_of_the_user(folder):
