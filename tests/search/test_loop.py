@@ -264,7 +264,7 @@ def test_a_mean_keeps_the_limits(tmp_path, digits, workers):
 
 def test_hyperparameters_vary_within_their_space(tmp_path, digits):
     space = Space({"learning_rate": Range(0.01, 0.2, log=True), "batch_size": Choice((16, 32))})
-    chosen = settings(space=space, max_models=8, hyperparameters=Hyperparameters(batch_size=32))
+    chosen = settings(space=space, max_models=6, hyperparameters=Hyperparameters(batch_size=32))
     listener = search(tmp_path, digits, InlineExecutor(), chosen)
     used = [record.hyperparameters for record in listener.recorded]
     assert all(0.01 <= values["learning_rate"] <= 0.2 and values["batch_size"] in (16, 32) for values in used)
