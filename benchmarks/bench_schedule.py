@@ -19,7 +19,8 @@ from _report import about_this_run
 
 from kmorph import starts
 from kmorph.graph import Normalize
-from kmorph.training.backend import cores, load_backend
+from kmorph.training.backend import load_backend
+from kmorph.training.cores import cores
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.trainer import train

@@ -28,7 +28,8 @@ from hand_written import compiled_step
 
 from kmorph import starts
 from kmorph.graph import Graph, Normalize
-from kmorph.training.backend import cores, load_backend
+from kmorph.training.backend import load_backend
+from kmorph.training.cores import cores
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.trainer import train

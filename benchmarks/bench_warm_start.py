@@ -25,7 +25,8 @@ from _report import about_this_run
 
 from kmorph import morphs, starts
 from kmorph.graph import Graph, Normalize
-from kmorph.training.backend import cores, load_backend
+from kmorph.training.backend import load_backend
+from kmorph.training.cores import cores
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.trainer import Outcome, train

@@ -18,7 +18,8 @@ import numpy as np
 from _report import about_this_run
 from bench_training_step import BATCH, make_data, networks
 
-from kmorph.training.backend import cores, load_backend
+from kmorph.training.backend import load_backend
+from kmorph.training.cores import cores
 from kmorph.training.plan import Hyperparameters
 
 

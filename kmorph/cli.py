@@ -12,6 +12,7 @@ import typer
 
 from kmorph._version import __version__
 from kmorph.errors import GraphError, KmorphError
+from kmorph.files import user_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +73,7 @@ def demo(
     from kmorph.report.progress import is_live
     from kmorph.tasks import ImageClassifier
 
+    out = user_path(out)
     (x, y), (x_test, y_test) = _digits(seed)
     print(f"{len(x):,} images of digits to search on, {len(x_test):,} held back for the test", flush=True)
     classifier = ImageClassifier(path=out, seed=seed, verbose=True)
@@ -106,7 +108,8 @@ def _print_table(classifier: ImageClassifier) -> None:
 
     rows = sorted(classifier.history + classifier.failures, key=lambda row: row["created"])
     table = models_table(rows, classifier.get_best_model_id())
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    Console(width=None if is_terminal else 100).print(table)
 
 
 def _save(classifier: ImageClassifier, out: Path) -> None:

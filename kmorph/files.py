@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whatever happens while they are written."""
+"""Paths as users give them, and files that are whole or absent, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -7,11 +7,73 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
-from kmorph.errors import SearchError
+from kmorph.errors import DataError, KmorphError
+
+UserPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+"""A path as a user may give it."""
 
 TEMPORARY_PREFIX = ".kmorph-tmp-"
 """How the names of unfinished files begin; what a killed process leaves is found, and removed, by it."""
+
+
+def user_path(path: UserPath, error: type[KmorphError] = DataError) -> Path:
+    """Convert a path that a user gave.
+
+    Parameters
+    ----------
+    path : str, bytes or os.PathLike
+        ``~`` and ``~name`` at its beginning are replaced by a home folder. A file's name that begins with
+        ``~``, such as ``~backup``, stays as it is where nobody has that name.
+    error : type, default=DataError
+        Class of the error raised.
+
+    Returns
+    -------
+    pathlib.Path
+        Relative paths stay relative. Bytes that are no text in the file system's encoding are kept.
+
+    Raises
+    ------
+    KmorphError
+        Of class `error`: `path` is empty, contains a NUL character, is no path at all, or begins with a home
+        folder that is not known.
+    """
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise error(f"a path must be a string or a pathlib.Path, got {path!r}") from None
+    if not text:
+        raise error("the path is empty: give the name of a file or folder")
+    if "\0" in text:
+        raise error(f"the path {text!r} contains a NUL character, which no name of a file can: remove it")
+    expanded = os.path.expanduser(text)
+    parts = Path(text).parts
+    if expanded == text and (parts[:1] == ("~",) or (text.startswith("~") and len(parts) > 1)):
+        raise error(
+            f"the path {text!r} begins with a home folder that is not known here ({parts[0]}): set the "
+            "environment variable HOME, or give the path in full"
+        )
+    return Path(expanded)
+
+
+def absolute_path(path: UserPath, error: type[KmorphError] = DataError) -> Path:
+    """Convert a path as `user_path` does, and make it absolute.
+
+    Raises
+    ------
+    KmorphError
+        As `user_path`; also if the path is relative and the current folder does not exist any more.
+    """
+    found = user_path(path, error)
+    try:
+        return found.absolute()
+    except OSError as cause:
+        raise error(
+            f"the path {str(found)!r} is relative, and the current folder cannot be found "
+            f"({cause.strerror or cause}): give an absolute path"
+        ) from cause
 
 
 def replace_file(path: str | os.PathLike[str], writer: Callable[[Path], object]) -> Path:
@@ -32,26 +94,21 @@ def replace_file(path: str | os.PathLike[str], writer: Callable[[Path], object])
 
     Raises
     ------
-    SearchError
-        The file cannot be written (disk full, no permission, folder gone). The old file, if any, is
-        untouched. What `writer` raises other than `OSError` passes through, and leaves the old file as well.
+    OSError
+        The file cannot be written (disk full, no permission, folder gone). What `writer` raises passes
+        through. The old file, if any, is untouched in both cases.
     """
     path = Path(path)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{path.suffix}")
     try:
         writer(temporary)
         # Without fsync a power cut after the rename could leave the new name with an empty content.
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException as error:
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError):
-            raise SearchError(
-                f"cannot write {path}: {error.strerror or error}. Free some disk space or check the "
-                f"permissions of {path.parent}; what was there before is unchanged"
-            ) from error
         raise
     _sync_folder(path.parent)
     return path

@@ -23,19 +23,26 @@ def is_mirror_symmetric(x: np.ndarray, codes: np.ndarray) -> bool:
     -------
     bool
     """
-    from sklearn.neighbors import KNeighborsClassifier
-
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.permutation(len(x))[:EXAMPLES])
     step = [max(1, size // 16) for size in x.shape[1:3]]
-    some = np.asarray(x[chosen][:, :: step[0], :: step[1]], np.float32)
+    some = np.asarray(x[chosen][:, :: step[0], :: step[1]], np.float64)
     half = len(some) // 2
     if half < 10:
         return False
-    known, asked = some[:half], some[half:]
-    neighbours = KNeighborsClassifier(n_neighbors=1).fit(known.reshape(half, -1), codes[chosen[:half]])
+    known, asked, labels = some[:half], some[half:], codes[chosen]
     right = [
-        np.mean(neighbours.predict(images.reshape(len(images), -1)) == codes[chosen[half:]])
+        np.mean(labels[:half][_nearest(known, images)] == labels[half:])
         for images in (asked, asked[:, :, ::-1])
     ]
     return bool(right[1] >= KEPT * right[0])
+
+
+def _nearest(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Index of the nearest known image of each, by Euclidean distance.
+
+    NumPy's products also work in a forked process; scikit-learn waits there for OpenMP's threads, which exist
+    in the parent alone.
+    """
+    known, asked = known.reshape(len(known), -1), asked.reshape(len(asked), -1)
+    return np.argmin((known**2).sum(axis=1) - 2 * asked @ known.T, axis=1)

@@ -6,7 +6,6 @@ Every function returns ``((x, y), (x_test, y_test))``: images uint8 ``(n, h, w, 
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +14,14 @@ import numpy as np
 from kmorph.datasets.cifar import Split, read_cifar10
 from kmorph.datasets.idx import read_idx
 from kmorph.errors import DataError
+from kmorph.files import UserPath, user_path
 
 __all__ = ["load_cifar10", "load_fashion_mnist", "load_mnist", "read_idx"]
-
-Folder = str | os.PathLike[str]
 
 FASHION_MNIST_PACKAGE = Path("/usr/share/datasets/fashion-mnist")
 
 
-def load_fashion_mnist(folder: Folder | None = None) -> tuple[Split, Split]:
+def load_fashion_mnist(folder: UserPath | None = None) -> tuple[Split, Split]:
     """Load Fashion-MNIST: 60,000 and 10,000 grey images of clothes in ten classes.
 
     Parameters
@@ -44,7 +42,7 @@ def load_fashion_mnist(folder: Folder | None = None) -> tuple[Split, Split]:
         If the data cannot be had, or the files are damaged.
     """
     if folder is not None:
-        return _read_idx_folder(Path(folder))
+        return _read_idx_folder(user_path(folder))
     if FASHION_MNIST_PACKAGE.is_dir():
         return _read_idx_folder(FASHION_MNIST_PACKAGE)
     try:
@@ -59,7 +57,7 @@ def load_fashion_mnist(folder: Folder | None = None) -> tuple[Split, Split]:
         ) from error
 
 
-def load_mnist(folder: Folder | None = None) -> tuple[Split, Split]:
+def load_mnist(folder: UserPath | None = None) -> tuple[Split, Split]:
     """Load MNIST: 60,000 and 10,000 grey images of handwritten digits.
 
     Parameters
@@ -81,7 +79,7 @@ def load_mnist(folder: Folder | None = None) -> tuple[Split, Split]:
     return _from_folder_or_keras(folder, _read_idx_folder, "mnist", "MNIST", "the four IDX files")
 
 
-def load_cifar10(folder: Folder | None = None) -> tuple[Split, Split]:
+def load_cifar10(folder: UserPath | None = None) -> tuple[Split, Split]:
     """Load CIFAR-10: 50,000 and 10,000 colour images in ten classes.
 
     Parameters
@@ -105,10 +103,10 @@ def load_cifar10(folder: Folder | None = None) -> tuple[Split, Split]:
 
 
 def _from_folder_or_keras(
-    folder: Folder | None, read: Callable[[Path], tuple[Split, Split]], name: str, title: str, files: str
+    folder: UserPath | None, read: Callable[[Path], tuple[Split, Split]], name: str, title: str, files: str
 ) -> tuple[Split, Split]:
     if folder is not None:
-        return read(Path(folder))
+        return read(user_path(folder))
     try:
         return _from_keras(name)
     except Exception as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kmorph.datasets.plain_pickle import read_plain_pickle
 from kmorph.errors import DataError
+from kmorph.files import UserPath, user_path
 
 _IMAGE_BYTES = 3 * 32 * 32
 _RECORD_BYTES = 1 + _IMAGE_BYTES
@@ -21,7 +22,7 @@ _MAX_BYTES = 256 << 20
 Split = tuple[np.ndarray, np.ndarray]
 
 
-def read_cifar10(folder: str | Path) -> tuple[Split, Split]:
+def read_cifar10(folder: UserPath) -> tuple[Split, Split]:
     """Read CIFAR-10 from a folder.
 
     Parameters
@@ -41,7 +42,7 @@ def read_cifar10(folder: str | Path) -> tuple[Split, Split]:
     DataError
         If files are missing or damaged, or hold anything but plain data. No code in them is run.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     for place in (folder / name for name in _FOLDERS):
         if (place / f"{_TEST}.bin").is_file():
             return _read_all(place, ".bin")

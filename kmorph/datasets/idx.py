@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from kmorph.errors import DataError
+from kmorph.files import UserPath, user_path
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_AXES = 8
@@ -24,7 +24,7 @@ _MAX_BYTES = 4 << 30
 _CHUNK = 16 << 20
 
 
-def read_idx(file: str | os.PathLike[str]) -> np.ndarray:
+def read_idx(file: UserPath) -> np.ndarray:
     """Read one IDX file.
 
     Parameters
@@ -43,7 +43,7 @@ def read_idx(file: str | os.PathLike[str]) -> np.ndarray:
         If the file cannot be read, its header is not an IDX header, or its length is not what the header
         promises.
     """
-    path = Path(file)
+    path = user_path(file)
     try:
         with open(path, "rb") as stream:
             compressed = stream.read(2) == b"\x1f\x8b"

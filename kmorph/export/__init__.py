@@ -9,9 +9,10 @@ from kmorph.errors import ExportError
 from kmorph.export.keras_file import write_keras
 from kmorph.export.saved_model import write_saved_model
 from kmorph.export.wrap import wrap_classifier
+from kmorph.files import UserPath
 from kmorph.graph import Graph
 
-FORMATS: dict[str, Callable[[Graph, Sequence[str], str | Path], Path]] = {
+FORMATS: dict[str, Callable[[Graph, Sequence[str], UserPath], Path]] = {
     "keras": write_keras,
     "saved_model": write_saved_model,
 }
@@ -19,7 +20,7 @@ FORMATS: dict[str, Callable[[Graph, Sequence[str], str | Path], Path]] = {
 __all__ = ["FORMATS", "export", "wrap_classifier", "write_keras", "write_saved_model"]
 
 
-def export(graph: Graph, classes: Sequence[str], target: str | Path, format: str = "keras") -> Path:
+def export(graph: Graph, classes: Sequence[str], target: UserPath, format: str = "keras") -> Path:
     """Write a classifier to disk.
 
     Parameters

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from kmorph.errors import ExportError
 from kmorph.export.wrap import checked_names, wrap_classifier
+from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
 
 
-def write_keras(graph: Graph, classes: Sequence[str], file: str | Path) -> Path:
+def write_keras(graph: Graph, classes: Sequence[str], file: UserPath) -> Path:
     """Write a classifier as one ``.keras`` file.
 
     ``keras.models.load_model(file, safe_mode=True)`` opens it where kmorph is not installed. The model takes
@@ -37,7 +38,7 @@ def write_keras(graph: Graph, classes: Sequence[str], file: str | Path) -> Path:
     ExportError
         If the suffix is another, the file cannot be written, or the graph cannot be exported.
     """
-    file = Path(file)
+    file = user_path(file, ExportError)
     if file.suffix != ".keras":
         raise ExportError(
             f"{file.name!r} must end in .keras, for example {file.with_suffix('.keras').name!r}"

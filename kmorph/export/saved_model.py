@@ -10,13 +10,14 @@ from typing import Any
 
 from kmorph.errors import ExportError
 from kmorph.export.wrap import checked_names, wrap_classifier
+from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
 from kmorph.training.backend import backend_name
 
 MOST_TRIES = 100
 
 
-def write_saved_model(graph: Graph, class_names: Sequence[str], target: str | Path) -> Path:
+def write_saved_model(graph: Graph, class_names: Sequence[str], target: UserPath) -> Path:
     """Write a classifier as ``target/<version>/``, the layout that TF Serving watches.
 
     The version is one above the highest that is there, 1 in a new folder. It is written under another name
@@ -58,7 +59,13 @@ def write_saved_model(graph: Graph, class_names: Sequence[str], target: str | Pa
             "graph in a process with KERAS_BACKEND=tensorflow, with TensorFlow installed, or write a .keras "
             "file"
         )
-    target = Path(target)
+    target = user_path(target, ExportError)
+    try:
+        str(target).encode()
+    except UnicodeEncodeError as error:
+        raise ExportError(
+            f"TensorFlow cannot write to {str(target)!r}: the path is not text in UTF-8; choose another place"
+        ) from error
     if target.exists() and not target.is_dir():
         raise ExportError(f"cannot write to {target}: it is a file; name a folder")
     names = checked_names(graph, class_names)

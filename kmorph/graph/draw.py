@@ -8,6 +8,7 @@ from shutil import which
 from typing import TYPE_CHECKING
 
 from kmorph.errors import GraphError
+from kmorph.files import UserPath, user_path
 from kmorph.graph.layers import Add, BatchNorm, Concat, Conv, Dense, Multiply
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "png", "pdf", "dot")
 
 
-def draw_graph(graph: Graph, file: str | Path) -> Path:
+def draw_graph(graph: Graph, file: UserPath) -> Path:
     """Draw a graph; see `Graph.draw`."""
     import pydot
 
-    file = Path(file)
+    file = user_path(file, GraphError)
     suffix = file.suffix.lstrip(".").lower()
     if suffix not in FORMATS:
         raise GraphError(f"cannot draw to {file.name!r}: the suffix must be one of {', '.join(FORMATS)}")
@@ -38,12 +39,10 @@ def draw_graph(graph: Graph, file: str | Path) -> Path:
         for node in graph.inputs[i]:
             dot.add_edge(pydot.Edge(f"n{node}", f"n{i + 1}", label=_quoted(_times(graph.node_shapes[node]))))
     if suffix == "dot":
-        file.write_text(dot.to_string(), encoding="utf-8")
-        return file
+        return _written(file, dot.to_string())
     program = which("dot")
     if program is None:
-        source = file.with_suffix(".dot")
-        source.write_text(dot.to_string(), encoding="utf-8")
+        source = _written(file.with_suffix(".dot"), dot.to_string())
         raise GraphError(
             f"Graphviz' program dot is missing, so {source} was written instead of {file.name}. Install it "
             "with `apt-get install graphviz`, `brew install graphviz` or from graphviz.org, then draw again"
@@ -53,6 +52,14 @@ def draw_graph(graph: Graph, file: str | Path) -> Path:
     )
     if done.returncode:
         raise GraphError(f"Graphviz could not draw {file}: {done.stderr.decode(errors='replace').strip()}")
+    return file
+
+
+def _written(file: Path, text: str) -> Path:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise GraphError(f"cannot write {file}: {error.strerror or error}; choose another place") from error
     return file
 
 

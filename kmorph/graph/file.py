@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kmorph.errors import GraphError
+from kmorph.files import UserPath, replace_file, user_path
 
 if TYPE_CHECKING:
     from kmorph.graph.graph import Graph
@@ -23,36 +23,33 @@ LONGEST_REASON = 500  # characters: a hostile file must not write its million nu
 LARGEST_HEADER = 16 * 2**20  # bytes; ten thousand layers need about two megabytes
 
 
-def save_graph(graph: Graph, file: str | Path) -> Path:
+def save_graph(graph: Graph, file: UserPath) -> Path:
     """Write a graph; see `Graph.save`."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    file = Path(file)
+    file = user_path(file, GraphError)
     arrays = {}
     if graph.has_weights:
         arrays = {f"{i}/{name}": np.ascontiguousarray(array) for (i, name), array in graph.weights.items()}
     structure = json.dumps({**graph.to_json(), "has_weights": graph.has_weights}, separators=(",", ":"))
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(6)}.tmp")
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(arrays, temporary, metadata={HEADER_KEY: structure})
+        except SafetensorError as error:
+            # It is no OSError, but has the system's number in its text.
+            if number := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+            raise
+
     try:
-        save_file(arrays, temporary, metadata={HEADER_KEY: structure})
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        # safetensors has an error of its own, with the system's number in its text.
-        if number := isinstance(error, SafetensorError) and re.search(r"os error (\d+)", str(error)):
-            cause = OSError(int(number[1]), os.strerror(int(number[1])))
-            raise GraphError(f"cannot write {file}: {cause.strerror}") from cause
-        if isinstance(error, OSError):
-            raise GraphError(f"cannot write {file}: {error.strerror or error}") from error
-        raise
-    return file
+        return replace_file(file, write)
+    except OSError as error:
+        raise GraphError(f"cannot write {file}: {error.strerror or error}") from error
 
 
-def load_graph(file: str | Path, weights: bool = True) -> Graph:
+def load_graph(file: UserPath, weights: bool = True) -> Graph:
     """Read a graph; see `Graph.load`."""
     with _opened(file) as (opened, graph, has_weights):
         if not weights or not has_weights:
@@ -64,7 +61,7 @@ def load_graph(file: str | Path, weights: bool = True) -> Graph:
         return graph.with_weights(arrays)
 
 
-def load_structure(file: str | Path) -> tuple[Graph, bool]:
+def load_structure(file: UserPath) -> tuple[Graph, bool]:
     """Read a graph without its weights, and whether the file has some.
 
     Raises
@@ -77,13 +74,13 @@ def load_structure(file: str | Path) -> tuple[Graph, bool]:
 
 
 @contextlib.contextmanager
-def _opened(file: str | Path) -> Iterator[tuple[Any, Graph, bool]]:
-    """An open file, the graph in its header, and whether there are weights; errors are told."""
+def _opened(file: UserPath) -> Iterator[tuple[Any, Graph, bool]]:
+    """Open a file: it, the graph in its header, and whether there are weights; errors are `GraphError`."""
     from safetensors import SafetensorError, safe_open
 
     from kmorph.graph.graph import Graph
 
-    file = Path(file)
+    file = user_path(file, GraphError)
     try:
         with open(file, "rb") as stream:
             header = int.from_bytes(stream.read(8), "little")

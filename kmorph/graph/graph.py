@@ -19,6 +19,8 @@ from kmorph.numeric import plain_floats
 if TYPE_CHECKING:
     import keras
 
+    from kmorph.files import UserPath
+
 FORMAT_VERSION = 1
 MOST_LAYERS = 10_000
 MOST_NUMBERS = 2**40  # in one node; a larger one is a mistake or an attack
@@ -289,7 +291,7 @@ class Graph:
             inputs.append(entry["inputs"])
         return cls(shape, layers, inputs)
 
-    def save(self, file: str | Path) -> Path:
+    def save(self, file: UserPath) -> Path:
         """Write structure and weights to one safetensors file.
 
         The file is written beside its place and then moved there, so no half-written file is ever read.
@@ -309,7 +311,7 @@ class Graph:
         return save_graph(self, file)
 
     @staticmethod
-    def load(file: str | Path, weights: bool = True) -> Graph:
+    def load(file: UserPath, weights: bool = True) -> Graph:
         """Read a graph that `save` wrote; never runs code from the file.
 
         Parameters
@@ -371,7 +373,7 @@ class Graph:
 
         return from_keras(model)
 
-    def draw(self, file: str | Path) -> Path:
+    def draw(self, file: UserPath) -> Path:
         """Draw the network with Graphviz; the suffix (svg, png, pdf, dot) decides the format.
 
         Returns
@@ -382,7 +384,8 @@ class Graph:
         Raises
         ------
         GraphError
-            If the suffix is unknown, or Graphviz' ``dot`` is missing; then the ``.dot`` file is written.
+            If the suffix is unknown, the file cannot be written, or Graphviz' ``dot`` is missing; then the
+            ``.dot`` file is written.
         """
         from kmorph.graph.draw import draw_graph
 

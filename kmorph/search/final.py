@@ -53,7 +53,7 @@ def train_final(
     Returns
     -------
     ModelRecord
-        What the history now says of the model.
+        The model's record as it is in the history now.
 
     Raises
     ------
@@ -86,10 +86,10 @@ def train_final(
         return record
     if interrupt is not None and (retrain or result is None or result.reason is not None):
         raise interrupt  # new weights that were trained for a while do not take the place of good ones
-    assert result is not None
-    if result.reason is not None:
+    if result is None or result.reason is not None:
+        reason = "no worker answered" if result is None else result.reason
         raise SearchError(
-            f"the final fit of model {record.model_id} failed, the model is as it was: {result.reason}"
+            f"the final fit of model {record.model_id} failed, the model is as it was: {reason}"
         )
     metrics = {} if plan.merge_validation else result.metrics or {}
     before = (0, 0.0) if retrain else (record.lineage_images, record.lineage_seconds)
@@ -123,7 +123,7 @@ def train_final(
 def _trained(
     jobs: Jobs[ModelRecord], record: ModelRecord, job: Job
 ) -> tuple[Result | None, KeyboardInterrupt | SystemExit | None]:
-    """Train, and return the result (None if there is none) and the interrupt that ended it, if one did."""
+    """The result of a job, None if it gave none; and the interrupt that ended it, if one did."""
     interrupt = None
     try:
         with terminable():

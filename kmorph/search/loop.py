@@ -180,10 +180,9 @@ class _Loop:
         limit = self.schedule.max_models
         if limit is not None and len(self.models) + len(self.jobs) >= limit:
             return True
-        left = self.schedule.time_left()
         # The first model is trained however little time there is.
         is_first = not (self.models or self.jobs or self.recorder.failed_starts)
-        return left is not None and left <= 0 and not is_first
+        return self.schedule.is_spent() and not is_first
 
     def _must_wait(self) -> bool:
         """Return whether the next model to settle depends on candidates that still train."""

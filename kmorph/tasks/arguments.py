@@ -2,67 +2,116 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from kmorph.errors import DataError
 from kmorph.tasks import options
 from kmorph.training.backend import require_backend
 from kmorph.training.distribute import pack_strategy
 
-if TYPE_CHECKING:
-    from kmorph.tasks.estimator import Estimator
+
+class Given(Protocol):
+    """The arguments as an estimator's constructor stored them, unchecked."""
+
+    seed: Any
+    objective: Any
+    max_models: Any
+    max_parameters: Any
+    max_flops: Any
+    max_disk: Any
+    augment: Any
+    morphs: Any
+    loss: Any
+    optimizer: Any
+    hyperparameters: Any
+    ensemble: Any
+    workers: Any
+    executor: Any
+    strategy: Any
+    callbacks: Any
+    searcher_args: Any
 
 
-def check_arguments(estimator: Estimator, time_limit: float | None) -> options.SearcherArgs:
-    """Refuse arguments of an estimator that cannot be used, before anything else is done.
+@dataclass(frozen=True)
+class Arguments:
+    """Arguments that can be used, numbers as Python's own.
 
     Parameters
     ----------
-    estimator : Estimator
+    time_limit : float or None
+        Seconds.
+    seed, max_models, max_parameters, max_flops, max_disk : int or None
+    workers : int
+    augment, ensemble : bool or "auto"
+    searcher_args : SearcherArgs
+    """
+
+    time_limit: float | None
+    seed: int | None
+    max_models: int | None
+    max_parameters: int | None
+    max_flops: int | None
+    max_disk: int | None
+    workers: int
+    augment: bool | str
+    ensemble: bool | str
+    searcher_args: options.SearcherArgs
+
+
+def check_arguments(given: Given, time_limit: Any) -> Arguments:
+    """Check the arguments of an estimator before anything else is done.
+
+    Parameters
+    ----------
+    given : Estimator
     time_limit : float or None
         Seconds, as `fit` was given it.
 
     Returns
     -------
-    SearcherArgs
+    Arguments
 
     Raises
     ------
     DataError
-        Telling what was given and what is expected.
+        If one of them cannot be used; the message says what was given and what is expected.
     """
-    options.check_number("time_limit", time_limit, above=True)
-    options.check_count("seed", estimator.seed, least=0)
-    for name in ("max_models", "max_parameters", "max_flops", "max_disk"):
-        options.check_count(name, getattr(estimator, name))
-    options.check_count("workers", estimator.workers)
-    if estimator.workers is None:
+    if given.workers is None:
         raise DataError("workers must be a whole number from 1, got None")
-    if estimator.augment not in (True, False, "auto"):
-        raise DataError(f'augment must be True, False or "auto", got {estimator.augment!r}')
-    if estimator.ensemble not in (True, False, "auto"):
-        raise DataError(f'ensemble must be True, False or "auto", got {estimator.ensemble!r}')
-    if estimator.objective not in ("accuracy", "loss"):
-        raise DataError(f'objective must be "accuracy" or "loss", got {estimator.objective!r}')
-    options.refuse_unsupported(
-        loss=(estimator.loss, lambda v: v is None, "another loss than cross-entropy is not supported yet"),
-        optimizer=(
-            estimator.optimizer,
-            lambda v: v is None,
-            "another optimizer is not supported yet; hyperparameters={'learning_rate': …} sets its step",
-        ),
+    counts = {
+        name: options.check_count(name, getattr(given, name))
+        for name in ("max_models", "max_parameters", "max_flops", "max_disk")
+    }
+    checked = Arguments(
+        time_limit=options.check_number("time_limit", time_limit, above=True),
+        seed=options.check_count("seed", given.seed, least=0),
+        workers=options.check_count("workers", given.workers) or 1,
+        augment=options.check_flag("augment", given.augment),
+        ensemble=options.check_flag("ensemble", given.ensemble),
+        searcher_args=options.SearcherArgs.of(given.searcher_args),
+        **counts,
     )
-    if not isinstance(estimator.callbacks, list | tuple) or not all(map(callable, estimator.callbacks)):
+    if given.objective not in ("accuracy", "loss"):
+        raise DataError(f'objective must be "accuracy" or "loss", got {given.objective!r}')
+    if given.loss is not None:
+        raise DataError(f"loss={given.loss!r}: another loss than cross-entropy is not supported yet")
+    if given.optimizer is not None:
+        raise DataError(
+            f"optimizer={given.optimizer!r}: another optimizer is not supported yet; "
+            "hyperparameters={'learning_rate': …} sets its step"
+        )
+    if not isinstance(given.callbacks, list | tuple) or not all(map(callable, given.callbacks)):
         raise DataError(
             f"callbacks must be a list of functions that take a record, a dict as in `history`; got "
-            f"{estimator.callbacks!r}. Callbacks of Keras are not called: many models are trained, in other "
+            f"{given.callbacks!r}. Callbacks of Keras are not called: many models are trained, in other "
             "processes"
         )
-    if estimator.executor is not None and not hasattr(estimator.executor, "submit"):
-        raise DataError(f"executor must be a concurrent.futures.Executor, got {estimator.executor!r}")
-    pack_strategy(estimator.strategy)
-    if estimator.executor is None:
+    if given.executor is not None and not hasattr(given.executor, "submit"):
+        raise DataError(f"executor must be a concurrent.futures.Executor, got {given.executor!r}")
+    pack_strategy(given.strategy)
+    if given.executor is None:
         require_backend()
-    options.choose_morphs(estimator.morphs)
-    options.choose_hyperparameters(estimator.hyperparameters, options.TrainerArgs())
-    return options.SearcherArgs.of(estimator.searcher_args)
+    options.choose_morphs(given.morphs)
+    options.choose_hyperparameters(given.hyperparameters, options.TrainerArgs())
+    return checked

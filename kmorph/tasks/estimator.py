@@ -1,22 +1,17 @@
-"""What all estimators share: arguments, fitting in a folder, looking at a search, taking models away."""
+"""The base of all estimators: arguments, `fit` and `final_fit`."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kmorph.data.checks import check_sample_weight, fingerprint
 from kmorph.data.images import check_images
-from kmorph.data.labels import LabelCodec
-from kmorph.data.split import stratified_split, validation_fraction
-from kmorph.errors import DataError, SearchError
+from kmorph.errors import DataError
+from kmorph.files import UserPath
 from kmorph.graph import Graph, Layer
 from kmorph.search.final import train_final
 from kmorph.search.loop import Search
@@ -25,20 +20,20 @@ from kmorph.search.store.disk import DiskLimit, fit_disk
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import PINNED, History
 from kmorph.search.store.models import Models
+from kmorph.search.store.reader import Searcher
 from kmorph.search.store.record import ModelRecord
-from kmorph.search.strategy.planning import augmentation_for
-from kmorph.search.workers.pool import Pool, pool_for
+from kmorph.search.strategy.planning import final_plan
+from kmorph.search.workers.leases import pool_for
+from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
-from kmorph.tasks.arguments import check_arguments
+from kmorph.tasks.arguments import Arguments, check_arguments
 from kmorph.tasks.audience import Audience
 from kmorph.tasks.fitted import Fitted
+from kmorph.tasks.fitting import Examples, check_validation, open_history
+from kmorph.tasks.pickling import warn_of_left_out
 from kmorph.training.distribute import pack_strategy
 from kmorph.training.examples import Data
-from kmorph.training.plan import Hyperparameters, Plan
-
-FINAL_EPOCHS = 200  # most epochs of `final_fit`, if nothing else is said
-FINAL_PATIENCE = 30
-WARM_LEARNING_RATE = 0.2  # share of the learning rate at which a trained model is trained on
+from kmorph.training.plan import Hyperparameters
 
 
 class Estimator(Fitted):
@@ -49,7 +44,7 @@ class Estimator(Fitted):
     def __init__(
         self,
         *,
-        path: str | os.PathLike[str] | None = None,
+        path: UserPath | None = None,
         resume: bool = False,
         seed: int | None = None,
         verbose: bool = True,
@@ -145,55 +140,29 @@ class Estimator(Fitted):
             If the folder cannot be used, or not a single model could be trained.
         """
         begun = time.time()
-        sizes = check_arguments(self, time_limit)
-        x = check_images(x)
-        codec = LabelCodec.from_labels(y, n=len(x))
-        codes = codec.encode(y)
-        weights = check_sample_weight(sample_weight, len(x))
-        held_out = None if validation_data is None else self._check_validation(validation_data, x, codec)
-        with self._pool() as pool:
-            self._search(x, codes, codec, weights, held_out, sizes, pool, time_limit, begun)
+        warn_of_left_out(self)
+        arguments = check_arguments(self, time_limit)
+        examples = Examples.of(x, y, validation_data, sample_weight)
+        with self._pool(arguments) as pool:
+            starts, max_parameters = self._starts(examples, arguments, pool)
+            with RunFolder.open(self.path, self.resume) as folder, self._progress() as progress:
+                _announce(folder, progress)
+                with open_history(
+                    folder, examples, self._task, self.objective, arguments.seed, progress
+                ) as history:
+                    self._belong_to(Searcher(folder.path))
+                    data = examples.split(history)
+                    with folder.translated_errors():
+                        data.save(folder.scratch)
+                    history.set_meta(PINNED, None)
+                    history.set_meta("objective", self.objective)
+                    own_split, seed = examples.held_out is None, history.get_meta("seed")
+                    settings = self._settings(data, starts, max_parameters, arguments, own_split, seed)
+                    search = Search(
+                        folder, history, folder.scratch, settings, progress, pool, arguments.workers
+                    )
+                    search.run(arguments.time_limit, begun)
         return self
-
-    def _search(
-        self,
-        x: np.ndarray,
-        codes: np.ndarray,
-        codec: LabelCodec,
-        weights: np.ndarray | None,
-        held_out: tuple[np.ndarray, np.ndarray] | None,
-        sizes: options.SearcherArgs,
-        pool: Pool,
-        time_limit: float | None,
-        begun: float,
-    ) -> None:
-        starts = options.choose_starts(
-            self.starts,
-            self._default_starts(x, time_limit, pool) if self.starts is None else (),
-            x.shape[1:],
-            len(codec.classes),
-            self._preprocessing(x),
-            sizes,
-        )
-        most = self.max_parameters
-        if self.max_disk is not None:
-            arrays = (x, codes, weights, *(held_out or ()))
-            size = sum(array.nbytes for array in arrays if array is not None)
-            starts, most = fit_disk(starts, most, self.max_disk, size)
-        with RunFolder.open(self.path, self.resume) as folder, self._progress() as progress:
-            if folder.moved_aside is not None:
-                progress.message(f"The earlier search was moved to {folder.moved_aside}")
-            self._enter(folder.path)
-            with self._history(folder, x, codes, codec, progress) as history:
-                seed = history.get_meta("seed")
-                data = self._split(x, codes, weights, held_out, history)
-                settings = self._settings(data, starts, most, sizes.trainer_args, held_out is None, seed)
-                with folder.translated_errors():
-                    data.save(folder.scratch)
-                history.set_meta(PINNED, None)
-                history.set_meta("objective", self.objective)
-                search = Search(folder, history, folder.scratch, settings, progress, pool, self.workers)
-                search.run(time_limit, begun)
 
     def final_fit(
         self,
@@ -235,121 +204,81 @@ class Estimator(Fitted):
             warning, and the model stays as it was.
         """
         begun = time.time()
+        warn_of_left_out(self)
         trainer = options.TrainerArgs.of(trainer_args)
-        sizes = check_arguments(self, time_limit)
+        arguments = check_arguments(self, time_limit)
+        time_limit = arguments.time_limit
         searcher = self._searcher()
         codec, shape = self._codec(searcher), tuple(searcher.meta("input_shape"))
         x = check_images(x_train, name="x_train", like=shape)
         codes = codec.encode(y_train, n=len(x))
         if (x_test is None) != (y_test is None):
             raise DataError("x_test and y_test belong together: give both, or neither")
-        held_out = None if x_test is None else self._check_validation((x_test, y_test), x, codec)
+        held_out = None if x_test is None else check_validation((x_test, y_test), x, codec)
+        examples = Examples(x, codes, codec, held_out=held_out)
         best = searcher.get_best_model_id()
-        with RunFolder.open(searcher.path, resume=True) as folder, self._progress() as progress:
-            self._enter(folder.path)
+        with searcher.home.lock() as folder, self._progress() as progress:
+            self._belong_to(searcher)
             with History.open(folder.database) as history:
-                data = self._split(x, codes, None, held_out, history)
-                if self.max_disk is not None:
+                data = examples.split(history)
+                if arguments.max_disk is not None:
                     models = Models.read(history.records(), folder.model_file)
-                    limit = DiskLimit(folder, models, self.max_disk)
+                    limit = DiskLimit(folder, models, arguments.max_disk)
                     limit.make_room(models.structures[best], data.nbytes, keep=[best])
                 with folder.translated_errors():
                     data.save(folder.scratch)
                 (record,) = [record for record in history.records() if record.model_id == best]
-                # What a model was trained on cannot tell when to stop.
-                merge = record.is_unmeasured and held_out is None and not retrain
-                hyperparameters = self._hyperparameters_of(record, trainer, sizes)
-                if trainer.lr is None and not retrain:
-                    hyperparameters = replace(
-                        hyperparameters, learning_rate=WARM_LEARNING_RATE * hyperparameters.learning_rate
-                    )
-                epochs = trainer.max_iter_num or (FINAL_PATIENCE if merge else FINAL_EPOCHS)
-                plan = Plan(
-                    phase="final",
-                    seconds_left=None if time_limit is None else begun + time_limit - time.time(),
-                    seconds=None if time_limit is None else max(1.0, begun + time_limit - time.time()),
-                    max_epochs=epochs,
-                    patience=None if merge else trainer.max_no_improvement_num or FINAL_PATIENCE,
-                    min_loss_decrease=trainer.min_loss_dec,
-                    keep_best=not merge,
-                    merge_validation=merge,
-                    hyperparameters=replace(
-                        hyperparameters,
-                        augment=augmentation_for(self._augmentation(data.x, data.y), epochs),
-                    ),
+                plan = final_plan(
+                    record,
+                    self._hyperparameters_of(record, trainer, arguments.searcher_args),
+                    self._augmentation(data.x, data.y),
                     seed=history.get_meta("seed"),
+                    seconds=None if time_limit is None else begun + time_limit - time.time(),
+                    has_validation=held_out is not None,
+                    retrain=retrain,
+                    learning_rate_given=trainer.lr is not None,
+                    max_epochs=trainer.max_iter_num,
+                    patience=trainer.max_no_improvement_num,
+                    min_loss_decrease=trainer.min_loss_dec,
                 )
                 strategy = pack_strategy(self.strategy)
-                with self._pool() as pool:
+                with self._pool(arguments) as pool:
                     train_final(
                         folder, history, record, folder.scratch, plan, retrain, progress, pool, strategy
                     )
         return self
 
-    def _check_validation(self, data: Any, x: np.ndarray, codec: LabelCodec) -> tuple[np.ndarray, np.ndarray]:
-        if not isinstance(data, tuple | list) or len(data) != 2:
-            raise DataError("validation_data must be a pair (x, y)")
-        held_x = check_images(data[0], name="validation x", like=x.shape[1:])
-        return held_x, codec.encode(data[1], n=len(held_x))
+    # Steps of fitting.
 
-    def _history(
-        self, folder: RunFolder, x: np.ndarray, codes: np.ndarray, codec: LabelCodec, progress: Any
-    ) -> History:
-        """The folder's history, described by this task; an existing one must be of the same task."""
-        seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
-        meta = {
-            "task": self._task,
-            "objective": self.objective,
-            "labels": codec.to_json(),
-            "input_shape": list(x.shape[1:]),
-            "seed": seed,
-            "split_fraction": validation_fraction(len(x)),
-            "data": fingerprint(x, codes),
-        }
-        if not folder.holds_search:
-            return History.create(folder.database, meta)
-        history = History.open(folder.database)
-        try:
-            for key in ("task", "labels", "input_shape"):
-                if history.get_meta(key) != meta[key]:
-                    raise SearchError(
-                        f"the search in {folder.path} was made for other data (its {key} is "
-                        f"{history.get_meta(key)!r}, now {meta[key]!r}): use another path, or resume=False"
-                    )
-            if history.get_meta("data") != meta["data"]:
-                progress.message(
-                    "The data is not what this search began with: earlier metrics may not compare"
-                )
-        except BaseException:
-            history.close()
-            raise
-        return history
-
-    def _split(
-        self,
-        x: np.ndarray,
-        codes: np.ndarray,
-        weights: np.ndarray | None,
-        held_out: tuple[np.ndarray, np.ndarray] | None,
-        history: History,
-    ) -> Data:
-        if held_out is not None:
-            return Data(x, codes, *held_out, weights=weights)
-        train, held = stratified_split(codes, history.get_meta("split_fraction"), history.get_meta("seed"))
-        chosen = None if weights is None else weights[train]
-        return Data(x[train], codes[train], x[held], codes[held], weights=chosen)
+    def _starts(
+        self, examples: Examples, arguments: Arguments, pool: Pool
+    ) -> tuple[tuple[tuple[str, Graph], ...], int | None]:
+        """Starts, and the most parameters of a model; `max_disk` bounds both."""
+        x = examples.x
+        starts = options.choose_starts(
+            self.starts,
+            self._default_starts(x, arguments.time_limit, pool) if self.starts is None else (),
+            x.shape[1:],
+            len(examples.codec.classes),
+            self._preprocessing(x),
+            arguments.searcher_args,
+        )
+        if arguments.max_disk is None:
+            return starts, arguments.max_parameters
+        return fit_disk(starts, arguments.max_parameters, arguments.max_disk, examples.nbytes)
 
     def _settings(
         self,
         data: Data,
         starts: tuple[tuple[str, Graph], ...],
         max_parameters: int | None,
-        trainer: options.TrainerArgs,
+        arguments: Arguments,
         own_split: bool,
         seed: int,
     ) -> Settings:
         from kmorph.morphs import Limits
 
+        trainer = arguments.searcher_args.trainer_args
         hyperparameters, space = options.choose_hyperparameters(self.hyperparameters, trainer, len(data.x))
         return Settings(
             starts=starts,
@@ -359,18 +288,18 @@ class Estimator(Fitted):
             hyperparameters=hyperparameters,
             space=space,
             augment=self._augmentation(data.x, data.y),
-            always_augment=self.augment is True,
-            limits=Limits(max_parameters=max_parameters, max_flops=self.max_flops),
+            always_augment=arguments.augment is True,
+            limits=Limits(max_parameters=max_parameters, max_flops=arguments.max_flops),
             kinds=options.choose_morphs(self.morphs),
-            max_models=self.max_models,
-            max_disk=self.max_disk,
+            max_models=arguments.max_models,
+            max_disk=arguments.max_disk,
             max_epochs=trainer.max_iter_num,
             patience=trainer.max_no_improvement_num,
-            min_loss_decrease=trainer.min_loss_dec or 0.0,
+            min_loss_decrease=trainer.min_loss_dec,
             # Validation data of the user's own stays apart; weights there are none for; and a loss, unlike
             # an accuracy, need not improve by settling, so that it has to be measured.
             merge_validation=own_split and data.weights is None and self.objective == "accuracy",
-            ensemble=self.ensemble,
+            ensemble=arguments.ensemble,
             seed=seed,
             strategy=pack_strategy(self.strategy),
         )
@@ -385,13 +314,17 @@ class Estimator(Fitted):
         fixed = {name: getattr(chosen, name) for name in given - set(space.dimensions)}
         return Hyperparameters.from_dict({**record.hyperparameters, **fixed})
 
-    def _pool(self) -> AbstractContextManager[Pool]:
+    def _pool(self, arguments: Arguments) -> AbstractContextManager[Pool]:
         """Where candidates are trained, for one call."""
-        return pool_for(self.executor, self.workers, pack_strategy(self.strategy))
+        return pool_for(self.executor, arguments.workers, pack_strategy(self.strategy))
 
     def _progress(self) -> Audience:
         return Audience(self.verbose, self.objective, self.callbacks)
 
-    def _enter(self, path: Path) -> None:
-        self.path_ = path
-        self.__dict__.pop("_loaded", None)
+
+def _announce(folder: RunFolder, progress: Audience) -> None:
+    """Show where the search is, if that is not simply the folder that was asked for."""
+    if folder.moved_aside is not None:
+        progress.message(f"The earlier search was moved to {folder.moved_aside}")
+    if folder.instead_of is not None:
+        progress.message(f"Another search is at work in {folder.instead_of}: this one is in {folder.path}")

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import os
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sklearn.exceptions
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from kmorph.data.labels import LabelCodec
-from kmorph.errors import KmorphError
+from kmorph.errors import KmorphError, SearchError
+from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
+from kmorph.locks import ForkSafeLock
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
-from kmorph.search.store.reader import Searcher
+from kmorph.search.store.reader import ModelVersion, Searcher
+from kmorph.tasks.pickling import kept_in_pickle
 from kmorph.training.backend import load_backend
 
 if TYPE_CHECKING:
     import keras
+
+SHARED = ("executor", "strategy", "callbacks")
+"""Arguments that clones and copies use too, instead of copies of them: they stand for a running process."""
+
+
+_building = ForkSafeLock()
+"""Held while an estimator builds its best model. It belongs to no estimator: those are copied and pickled."""
 
 
 class NotFittedError(KmorphError, sklearn.exceptions.NotFittedError):
@@ -26,11 +36,14 @@ class NotFittedError(KmorphError, sklearn.exceptions.NotFittedError):
 
 
 class Fitted(BaseEstimator):
-    """The part of an estimator that reads its search from disk."""
+    """The part of an estimator that reads its search from disk.
 
-    path: str | os.PathLike[str] | None
+    An estimator belongs to a search, the one that it fitted last, and follows that when its folder is renamed
+    aside. Before it is fitted, one with ``resume=True`` belongs to the search it first finds in `path`.
+    """
+
+    path: UserPath | None
     resume: bool
-    path_: Path
 
     def load_searcher(self) -> Searcher:
         """The search on disk: its history and its models.
@@ -42,16 +55,35 @@ class Fitted(BaseEstimator):
         """
         return self._searcher()
 
+    @property
+    def path_(self) -> Path:
+        """Folder in which the estimator's search is now."""
+        return self._searcher().path
+
     def _searcher(self) -> Searcher:
-        if hasattr(self, "path_"):
-            return Searcher(self.path_)
-        if (
-            self.resume
-            and self.path is not None
-            and History.exists(Path(self.path).expanduser() / RunFolder.DATABASE)
-        ):
-            return Searcher(self.path)
+        fitted: Searcher | None = self.__dict__.get("_fitted")
+        if fitted is not None:
+            return fitted
+        path, found = self.__dict__.get("_found", (None, None))
+        if self.resume and self.path is not None:
+            if found is not None and path == self.path:
+                return found
+            if History.exists(absolute_path(self.path, SearchError) / RunFolder.DATABASE):
+                self._found = (self.path, Searcher(self.path))
+                return self._found[1]
         raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(x, y) first")
+
+    def _belong_to(self, searcher: Searcher) -> None:
+        """Read from this search from now on."""
+        self._fitted = searcher
+        self.__dict__.pop("_loaded", None)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        try:
+            self._searcher()
+        except (NotFittedError, SearchError):
+            return False
+        return True
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -82,17 +114,51 @@ class Fitted(BaseEstimator):
         return LabelCodec.from_json(searcher.meta("labels"))
 
     def _best(self) -> tuple[Graph, keras.Model]:
-        """The best graph and its compiled model, kept until the search changes on disk."""
+        """The best graph and its Keras model, kept until the search changes on disk."""
+        load_backend()  # refuses a forked process in which it cannot work, too
         searcher = self._searcher()
-        best = searcher.get_best_model_id()
-        file = RunFolder.model_path(searcher.path, best)
-        key = (file, file.stat().st_mtime_ns)
-        if getattr(self, "_loaded", (None,))[0] != key:
-            load_backend()
-            graph = searcher.load_model_by_id(best)
-            self._loaded = (key, graph, graph.to_keras())
-        return self._loaded[1], self._loaded[2]
+        version = searcher.best_version()
+        loaded = self._kept(version)
+        if loaded is None:
+            with _building.held():
+                loaded = self._kept(version)
+                if loaded is None:
+                    graph = searcher.load_model_by_id(version.model_id)
+                    loaded = graph, graph.to_keras()
+                    self._loaded = (version, loaded)
+        return loaded
+
+    def _kept(self, version: ModelVersion) -> tuple[Graph, keras.Model] | None:
+        """The model that was built last, if it is this one."""
+        kept, loaded = self.__dict__.get("_loaded", (None, None))
+        return loaded if kept == version else None
+
+    # Copies.
+
+    def __sklearn_clone__(self) -> Fitted:
+        arguments = {
+            name: value if name in SHARED else clone(value, safe=False)
+            for name, value in self.get_params(deep=False).items()
+        }
+        new = type(self)(**arguments)
+        for name in ("_metadata_request", "_sklearn_output_config"):  # what scikit-learn's own clones keep
+            if name in self.__dict__:
+                setattr(new, name, copy.deepcopy(self.__dict__[name]))
+        return new
+
+    def __copy__(self) -> Fitted:
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Fitted:
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        for name, value in self.__dict__.items():
+            if name != "_loaded":
+                new.__dict__[name] = value if name in SHARED else copy.deepcopy(value, memo)
+        return new
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_loaded"}
+        state = {name: value for name, value in super().__getstate__().items() if name != "_loaded"}
+        return kept_in_pickle(self, state, self.get_params(deep=False))

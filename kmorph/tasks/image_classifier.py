@@ -13,6 +13,7 @@ from kmorph.data.checks import check_sample_weight
 from kmorph.data.images import check_images
 from kmorph.data.symmetry import is_mirror_symmetric
 from kmorph.errors import DataError
+from kmorph.files import UserPath
 from kmorph.graph import Layer, Normalize
 from kmorph.graph.keras_bridge import functional, predict
 from kmorph.search.workers.calibration import measure_power
@@ -38,10 +39,12 @@ class ImageClassifier(ClassifierMixin, Estimator):
     Parameters
     ----------
     path : path-like, optional
-        Folder of the search; None: a new temporary folder, told and kept as `path_`.
+        Folder of the search; None: a new temporary folder, which is kept and is `path_`.
     resume : bool, default=False
         True: go on with the search in `path`, or start one if there is none. False: a folder that holds a
-        search is renamed aside (``path.1``, …); nothing is overwritten.
+        search is renamed aside (``path.1``, …), or if that search is still at work, the new one begins in the
+        first free one of these; nothing is overwritten. A fitted estimator keeps to its own search, wherever
+        that was renamed to.
     seed : int, optional
         One seed for everything.
     verbose : bool, default=True
@@ -58,7 +61,9 @@ class ImageClassifier(ClassifierMixin, Estimator):
     starts : sequence, optional
         Where the search begins: names (``"resnet"``, ``"cnn"``, ``"densenet"``, ``"mlp"``), names with
         sizes (``("resnet", {"stem_stride": 1, "resolution": 14})``), graphs, Keras models (trained ones
-        keep their weights), or functions like those in `kmorph.starts`.
+        keep their weights), or functions like those in `kmorph.starts`. A softmax at the end of a network is
+        removed, for the search trains on logits, and exported models have one; ends in other probabilities,
+        such as sigmoid, are refused, all others are taken as scores.
     morphs : sequence, optional
         How networks may grow, by name (``"Widen"``, …) or class; None: every way.
     hyperparameters : dict, optional
@@ -74,7 +79,9 @@ class ImageClassifier(ClassifierMixin, Estimator):
     workers : int, default=1
         Models trained at once.
     executor : concurrent.futures.Executor, optional
-        Where models are trained; None: processes of our own, which a crash cannot take down with it.
+        Where models are trained; None: processes of our own, which a crash cannot take down with it. Clones
+        and copies of the estimator use the same executor, strategy and callbacks. A pickle leaves out those
+        that cannot be pickled, as executors with threads; fitting after unpickling then warns.
     callbacks : sequence of callable, default=()
         Called with each record.
     searcher_args : dict, optional
@@ -95,7 +102,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
     Attributes
     ----------
     path_ : pathlib.Path
-        Folder of the search.
+        Folder in which the search is now.
     classes_ : ndarray of shape (classes,)
         The labels, in the order of the columns of `predict_proba`.
 
@@ -221,7 +228,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
             Raw images in, features out.
         """
         graph, model = self._best()
-        check_count("layer", layer, least=0)
+        layer = check_count("layer", layer, least=0)
         if layer is None:
             layer = graph.inputs[-1][0] - 1
         if not 0 <= layer < len(graph.layers):  # below, if the last layer reads the images themselves
@@ -235,7 +242,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         x = check_images(x, like=self._best()[0].input_shape)
         return predict(extractor, x, PREDICTION_BATCH)
 
-    def export(self, target: str | Path, format: str = "keras") -> Path:
+    def export(self, target: UserPath, format: str = "keras") -> Path:
         """Write the best model in a form that needs no kmorph.
 
         Parameters
@@ -259,7 +266,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         load_backend()
         return export(self.best_graph, self._codec(self._searcher()).class_names, target, format)
 
-    def export_keras_model(self, file: str | Path) -> Path:
+    def export_keras_model(self, file: UserPath) -> Path:
         """Write the best model as a ``.keras`` file: raw images in, class probabilities out."""
         return self.export(file, "keras")
 
@@ -288,7 +295,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
 
     def _augmentation(self, x: np.ndarray, codes: np.ndarray) -> tuple[str, ...]:
         side = min(x.shape[1:3])
-        if self.augment is False or side < 3:
+        if not self.augment or side < 3:
             return ()
         kinds = ["shift"]
         if is_mirror_symmetric(x, codes):

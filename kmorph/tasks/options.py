@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from kmorph import starts as known_starts
 from kmorph.errors import DataError
-from kmorph.graph import Activation, Graph, GraphBuilder, Layer
+from kmorph.graph import Graph, Layer
+from kmorph.numeric import real_number, whole_number
 from kmorph.search.space import Choice, Range, Space
+from kmorph.tasks.outputs import with_logits
 from kmorph.training.plan import Hyperparameters
 
 TRAINER_ARGS = ("max_iter_num", "max_no_improvement_num", "min_loss_dec", "lr")
@@ -48,11 +54,13 @@ class TrainerArgs:
             If a key is unknown or a value out of range.
         """
         _check_keys("trainer_args", values, TRAINER_ARGS)
+        values = dict(values or {})
         for name in ("max_iter_num", "max_no_improvement_num"):
-            check_count(f"trainer_args[{name!r}]", (values or {}).get(name))
+            values[name] = check_count(f"trainer_args[{name!r}]", values.get(name))
         for name in ("min_loss_dec", "lr"):
-            check_number(f"trainer_args[{name!r}]", (values or {}).get(name), above=name == "lr")
-        return cls(**(values or {}))
+            values[name] = check_number(f"trainer_args[{name!r}]", values.get(name), above=name == "lr")
+        values["min_loss_dec"] = values["min_loss_dec"] or 0.0
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -85,8 +93,8 @@ class SearcherArgs:
         _check_keys("searcher_args", values, SEARCHER_ARGS)
         values = dict(values or {})
         for name in ("default_model_len", "default_model_width"):
-            check_count(f"searcher_args[{name!r}]", values.get(name))
-        check_number("searcher_args['t_min']", values.get("t_min"))
+            values[name] = check_count(f"searcher_args[{name!r}]", values.get(name))
+        values["t_min"] = check_number("searcher_args['t_min']", values.get("t_min"))
         return cls(**{**values, "trainer_args": TrainerArgs.of(values.get("trainer_args"))})
 
 
@@ -98,19 +106,54 @@ def _check_keys(name: str, values: Any, known: Sequence[str]) -> None:
         raise DataError(f"{name}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
 
 
-def check_count(name: str, value: Any, least: int = 1) -> None:
-    """Check that a value is None or a whole number of at least `least`."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise DataError(f"{name} must be None or a whole number from {least}, got {value!r}")
+def check_count(name: str, value: Any, least: int = 1) -> int | None:
+    """Convert None, or a whole number of at least `least`, to None or an int.
 
-
-def check_number(name: str, value: Any, above: bool = False) -> None:
-    """Check that a value is None or a finite number, of at least (or `above`) zero."""
+    Raises
+    ------
+    DataError
+        If `value`, the argument called `name`, is anything else.
+    """
     if value is None:
-        return
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and value == value
-    if not fits or value < 0 or value == float("inf") or (above and value == 0):
-        raise DataError(f"{name} must be None or a number {'above' if above else 'from'} 0, got {value!r}")
+        return None
+    with contextlib.suppress(TypeError):
+        number = whole_number(value)
+        if number >= least:
+            return number
+    raise DataError(f"{name} must be None or a whole number from {least}, got {value!r}")
+
+
+def check_number(name: str, value: Any, above: bool = False) -> float | None:
+    """Convert None, or a finite number of at least (or `above`) zero, to None or a Python number.
+
+    Raises
+    ------
+    DataError
+        If `value`, the argument called `name`, is anything else.
+    """
+    if value is None:
+        return None
+    # Fractions and whole numbers may be too large for a float.
+    with contextlib.suppress(TypeError, OverflowError):
+        number = real_number(value)
+        if math.isfinite(number) and (number > 0 or (number == 0 and not above)):
+            return number
+    raise DataError(f"{name} must be None or a number {'above' if above else 'from'} 0, got {value!r}")
+
+
+def check_flag(name: str, value: Any) -> bool | str:
+    """Convert True or False to a bool; ``"auto"`` stays.
+
+    Raises
+    ------
+    DataError
+        If `value`, the argument called `name`, is anything else.
+    """
+    if isinstance(value, str) and value == "auto":
+        return value
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise DataError(f'{name} must be True, False or "auto", got {value!r}')
 
 
 def choose_starts(
@@ -131,13 +174,14 @@ def choose_starts(
     defaults : sequence of str or (str, dict)
         Starts used if `chosen` is None.
     input_shape, outputs, preprocessing
-        Passed to each start. Graphs and Keras models are taken as they are, but for a softmax at their end.
+        Passed to each start. Graphs and Keras models are taken as they are, but for a softmax at their end
+        (see `kmorph.tasks.outputs`).
     sizes : SearcherArgs
 
     Raises
     ------
     DataError
-        If a start is unknown or does not fit the data.
+        If a start is unknown, does not fit the data, or ends in probabilities other than softmax.
     """
     if isinstance(chosen, str) or not isinstance(chosen, Sequence | None):
         raise DataError(f"starts must be None or a list, such as ['resnet', 'cnn'], got {chosen!r}")
@@ -150,10 +194,8 @@ def choose_starts(
         common["width"] = sizes.default_model_width
     result = []
     for i, start in enumerate(chosen or defaults):
-        if isinstance(start, Graph):
-            name, graph = f"own network {i}", _without_softmax(start)
-        elif hasattr(start, "layers"):
-            name, graph = start.name, _without_softmax(Graph.from_keras(start))
+        if isinstance(start, Graph) or hasattr(start, "layers"):
+            name, graph = getattr(start, "name", f"own network {i}"), start
         else:
             name, maker, size = _maker(start)
             # What the user says of all starts goes before our own sizes, not before those of one start.
@@ -162,6 +204,7 @@ def choose_starts(
                 graph = maker(input_shape, outputs, preprocessing=preprocessing, **size)
             except TypeError as error:
                 raise DataError(f"start {name!r} cannot be made: {error}") from error
+        graph = with_logits(_as_graph(graph, name), name)
         if graph.input_shape != input_shape or graph.output_shape != (outputs,):
             raise DataError(
                 f"start {name!r} turns {graph.input_shape} into {graph.output_shape}, but the data needs "
@@ -182,18 +225,26 @@ def _maker(start: Any) -> tuple[str, Callable[..., Graph], dict[str, Any]]:
             "a start must be a name, a pair of name and dict, a graph, a Keras model or a function, "
             f"got {start!r}"
         )
+    size = {key: _plain_number(value) for key, value in size.items()}
     name = getattr(maker, "__name__", "start")
     if size:
         name += " (" + ", ".join(f"{key}={value}" for key, value in size.items()) + ")"
     return name, maker, size
 
 
-def _without_softmax(graph: Graph) -> Graph:
-    """Searches train on logits: a softmax at the end is left out, the exported model gets it back."""
-    last = graph.layers[-1]
-    if not (isinstance(last, Activation) and last.function == "softmax") or len(graph.layers) == 1:
-        return graph
-    return GraphBuilder.from_graph(graph).build(graph.inputs[-1][0])
+def _as_graph(network: Any, name: str) -> Graph:
+    if isinstance(network, Graph):
+        return network
+    if hasattr(network, "layers"):
+        return Graph.from_keras(network)
+    raise DataError(f"start {name!r} must be a graph or a Keras model, got {type(network).__name__}")
+
+
+def _plain_number(value: Any) -> Any:
+    """A number of NumPy's as Python's; anything else as it is."""
+    with contextlib.suppress(TypeError):
+        return real_number(value)
+    return value
 
 
 MANY = 20_000  # training examples from which a batch is larger
@@ -232,11 +283,10 @@ def choose_hyperparameters(values: Any, trainer: TrainerArgs, n: int = 0) -> tup
     for name, value in (values or {}).items():
         if isinstance(value, tuple):
             dimensions[name] = _range(name, value)
-        elif isinstance(value, list):
-            dimensions[name] = _choice(name, value)
+        elif isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim == 1):
+            dimensions[name] = _choice(name, list(value))
         elif value is not None:
-            _check_hyperparameter(name, value)
-            fixed[name] = value
+            fixed[name] = _check_hyperparameter(name, value)
     space = Space(dimensions)
     batch = fixed.get("batch_size", LARGE_BATCH if n >= MANY else defaults.batch_size)
     low, high = SCALED
@@ -245,37 +295,35 @@ def choose_hyperparameters(values: Any, trainer: TrainerArgs, n: int = 0) -> tup
     return space.nearest(dataclasses.replace(defaults, **chosen)), space
 
 
-def _check_hyperparameter(name: str, value: Any) -> None:
-    told = f"hyperparameters[{name!r}]"
+def _check_hyperparameter(name: str, value: Any) -> Any:
+    """Convert one value of a hyperparameter to a Python number."""
+    argument = f"hyperparameters[{name!r}]"
     if value is None:
-        raise DataError(f"{told}: None is no value to choose")
+        raise DataError(f"{argument}: None is no value to choose")
     if name == "batch_size":
-        check_count(told, value)
-    check_number(told, value, above=name in ("learning_rate", "batch_size"))
-    if name == "label_smoothing" and value >= 1:
-        raise DataError(f"{told} must be below 1, got {value!r}")
+        return check_count(argument, value)
+    number = check_number(argument, value, above=name == "learning_rate")
+    if name == "label_smoothing" and number is not None and number >= 1:
+        raise DataError(f"{argument} must be below 1, got {value!r}")
+    return number
 
 
 def _range(name: str, value: tuple[Any, ...]) -> Range:
-    told = f"hyperparameters[{name!r}]"
+    argument = f"hyperparameters[{name!r}]"
     if len(value) not in (2, 3) or value[2:] not in ((), ("log",)):
-        raise DataError(f'{told}: a range is (low, high) or (low, high, "log"), got {value!r}')
-    low, high = value[:2]
-    _check_hyperparameter(name, low)
-    _check_hyperparameter(name, high)
+        raise DataError(f'{argument}: a range is (low, high) or (low, high, "log"), got {value!r}')
+    low, high = (_check_hyperparameter(name, bound) for bound in value[:2])
     if low >= high:
-        raise DataError(f"{told}: low must be below high, got {value!r}")
+        raise DataError(f"{argument}: low must be below high, got {value!r}")
     if len(value) == 3 and low == 0:
-        raise DataError(f"{told}: a logarithmic range cannot begin at 0; give its smallest value above 0")
+        raise DataError(f"{argument}: a logarithmic range cannot begin at 0; give its smallest value above 0")
     return Range(low, high, log=len(value) == 3, whole=name == "batch_size")
 
 
 def _choice(name: str, values: list[Any]) -> Choice:
     if not values:
         raise DataError(f"hyperparameters[{name!r}] is an empty list; give values to choose from")
-    for value in values:
-        _check_hyperparameter(name, value)
-    return Choice(tuple(values))
+    return Choice(tuple(_check_hyperparameter(name, value) for value in values))
 
 
 def choose_morphs(chosen: Any) -> tuple[type, ...] | None:
@@ -298,15 +346,3 @@ def choose_morphs(chosen: Any) -> tuple[type, ...] | None:
     if unknown:
         raise DataError(f"unknown morph {unknown[0]!r}; known are {', '.join(by_name)}")
     return tuple(by_name[name] for name in names)
-
-
-def refuse_unsupported(**arguments: tuple[Any, Callable[[Any], bool], str]) -> None:
-    """Say at once what this version cannot do, rather than ignore it.
-
-    Raises
-    ------
-    DataError
-    """
-    for name, (value, is_supported, what) in arguments.items():
-        if not is_supported(value):
-            raise DataError(f"{name}={value!r}: {what}")

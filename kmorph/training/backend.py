@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from kmorph.errors import BackendError
+from kmorph.locks import ForkSafeLock
+from kmorph.training.forks import check_inherited
+from kmorph.training.quiet import open_streams, without_native_messages
 
 BACKENDS = ("tensorflow", "jax", "torch")
 """Keras' backends that kmorph trains with; each is the name of its package, too."""
@@ -22,18 +26,32 @@ MOST_PARTS = 4  # operations, or parts of a batch, that TensorFlow computes side
 
 def backend_name() -> str:
     """Keras' backend: what a loaded Keras uses, else what it is going to use once it is loaded."""
-    if "keras" in sys.modules:
+    if _is_loaded("keras"):
         import keras
 
         return keras.config.backend()
     if os.environ.get("KERAS_BACKEND"):
         return os.environ["KERAS_BACKEND"]
-    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     try:
-        name = json.loads((folder / "keras.json").read_text(encoding="utf-8"))["backend"]
+        name = json.loads((_keras_home() / "keras.json").read_text(encoding="utf-8"))["backend"]
     except (OSError, ValueError, LookupError, TypeError):
         return BACKENDS[0]
     return str(name)
+
+
+def _keras_home() -> Path:
+    """The folder of Keras' settings, found as Keras finds it: without a home folder it is another one."""
+    folder = os.environ.get("KERAS_HOME")
+    if not folder:
+        home = os.path.expanduser("~")
+        folder = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    return Path(os.path.expanduser(folder))
+
+
+def _is_loaded(name: str) -> bool:
+    """Return whether a module is imported to its end; another thread may have only begun."""
+    module = sys.modules.get(name)
+    return module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False)
 
 
 def require_backend() -> str:
@@ -69,11 +87,6 @@ def _is_installed(name: str) -> bool:
     return spec is not None and spec.origin is not None  # a folder of that name has none
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def load_backend(threads: int | None = None, devices: bool = True) -> str:
     """Import Keras and its backend quietly, and start its devices; GPU memory is taken as it is needed.
 
@@ -96,16 +109,50 @@ def load_backend(threads: int | None = None, devices: bool = True) -> str:
     Raises
     ------
     BackendError
-        See `require_backend`.
+        See `require_backend` and `kmorph.training.forks.check_inherited`.
     """
     name = require_backend()
-    if name in sys.modules and "keras" in sys.modules:
+    check_inherited(name)
+    if _is_loaded(name) and _is_loaded("keras"):
         return name
-    with without_native_messages():
+    if _abandoned:
+        raise BackendError(
+            "this process was forked while another thread loaded Keras, whose loading nobody completes here: "
+            "load it before processes are forked (import keras), or start them with the method spawn"
+        )
+    with _loading.held(), _noted(), open_streams(), without_native_messages():
         if name not in sys.modules:
             LOADERS[name](threads, devices)
+        # What another thread has begun to import, without the lock, is waited for.
+        import_module(name)
         import_module("keras")
     return name
+
+
+_loading = ForkSafeLock()
+_loader: int | None = None  # the thread that loads a backend
+_abandoned = False  # whether this process was forked while another thread of its parent did so
+
+
+@contextlib.contextmanager
+def _noted() -> Iterator[None]:
+    """Note that this thread loads a backend."""
+    global _loader
+    before, _loader = _loader, threading.get_ident()
+    try:
+        yield
+    finally:
+        _loader = before
+
+
+def _forked() -> None:
+    global _abandoned, _loader
+    _abandoned = _abandoned or _loader not in (None, threading.get_ident())
+    _loader = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _load_tensorflow(threads: int | None, devices: bool) -> None:
@@ -152,25 +199,3 @@ LOADERS: dict[str, Callable[[int | None, bool], None]] = {
     "jax": _load_jax,
     "torch": _load_torch,
 }
-
-
-@contextlib.contextmanager
-def without_native_messages() -> Iterator[None]:
-    """Drop what native code writes to standard error meanwhile.
-
-    TensorFlow's libraries write before they look at ``TF_CPP_MIN_LOG_LEVEL``.
-    """
-    try:
-        sys.stderr.flush()
-        kept = os.dup(2)
-    except (OSError, ValueError, AttributeError):
-        yield  # no standard error that could be redirected, as under some servers
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)

@@ -24,7 +24,7 @@ class JaxStep:
     Parameters
     ----------
     graph, hyperparameters, seed
-        As for `kmorph.training.step.make_step`.
+        As for `kmorph.training.step_factory.make_step`.
     """
 
     def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:

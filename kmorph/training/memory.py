@@ -1,15 +1,16 @@
-"""Telling that a device or the machine ran out of memory, and giving back what training took."""
+"""Detect out-of-memory errors, and release what a training run left behind."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 CLASSES = ("ResourceExhaustedError", "OutOfMemoryError")  # of TensorFlow, of PyTorch
-# How the frameworks, XLA, CUDA's libraries and C++ say it in errors of general classes.
+# Words of the frameworks, XLA, CUDA's libraries and C++ for it, in errors of general classes.
 PHRASES = (
     "out of memory",
     "resource_exhausted",
@@ -22,7 +23,7 @@ PHRASES = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, in the words of any backend."""
+    """Return whether an error of any backend means that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ in CLASSES:
         return True
     # The frameworks' own errors do not all derive from RuntimeError; users' ValueErrors do not count.
@@ -34,21 +35,34 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def released() -> Iterator[None]:
-    """Give back what was compiled meanwhile, once it is not used any more.
+    """Release what was compiled inside the block, once it is not used any more.
 
-    Compiled functions and their variables refer to each other in circles; they are large but few, so that
-    Python would look for them too late. And TensorFlow keeps the gradient function of every use of
-    `tf.custom_gradient`, as in swish, for ever, and with it the graph that it was traced in.
+    Compiled functions and their variables refer to each other in circles; they are large but few, so Python's
+    collector would come too late. And TensorFlow never forgets the gradient function of a use of
+    `tf.custom_gradient`, as in swish, nor the graph that it was traced in. Where several threads train, the
+    last one that ends releases what belongs to all.
     """
-    before = set(_gradients())
+    with _lock:
+        if not _users:
+            _kept.clear()
+            _kept.update(_gradients())
+        _users.append(threading.get_ident())
     try:
         yield
     finally:
-        gradients = _gradients()
-        for name in set(gradients) - before:
-            if name.startswith("CustomGradient"):
-                del gradients[name]
+        with _lock:
+            _users.pop()
+            if not _users:
+                gradients = _gradients()
+                for name in set(gradients) - _kept:
+                    if name.startswith("CustomGradient"):
+                        del gradients[name]
         gc.collect()
+
+
+_lock = threading.Lock()
+_users: list[int] = []  # threads that train; the gradients registered before the first of them are kept
+_kept: set[str] = set()
 
 
 def _gradients() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What predictions are judged by."""
+"""Metrics of predictions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import numpy as np
 
 
 def cross_entropies(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each example: logits (n, classes), class numbers (n,); float32, shape (n,)."""
+    """Cross-entropy of each example, float32 of shape (n,).
+
+    Parameters
+    ----------
+    logits : ndarray, shape (n, classes)
+    y : ndarray of int, shape (n,)
+        Class numbers.
+    """
     logits = logits.astype(np.float64)
     top = logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
@@ -14,6 +21,13 @@ def cross_entropies(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def classification_metrics(logits: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Cross-entropy and accuracy of logits, shape (n, classes), against class numbers, shape (n,)."""
+    """Mean cross-entropy (``loss``) and ``accuracy``.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (n, classes)
+    y : ndarray of int, shape (n,)
+        Class numbers.
+    """
     loss = float(np.mean(cross_entropies(logits, y), dtype=np.float64))
     return {"loss": loss, "accuracy": float(np.mean(logits.argmax(axis=1) == y))}

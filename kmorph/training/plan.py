@@ -1,4 +1,4 @@
-"""What a candidate's training may spend, and how it goes about it."""
+"""Plan of a candidate's training: its limits, its schedule and its hyperparameters."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a candidate is trained, and with which schedule of the learning rate.
+    """Limits of a candidate's training and its schedule of the learning rate.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ class Plan:
         In the stable phase the learning rate is constant after a short warm-up; in the others it falls
         linearly to zero.
     seconds_left : float or None, default=None
-        Seconds, from when the plan is carried out, until training must have stopped and been evaluated. A
-        plan holds no moment, for clocks of machines differ.
+        Seconds from the call of `train` until the model must be trained and evaluated. A plan holds no
+        moment, because clocks of machines differ.
     seconds : float or None, default=None
         Time to train, measured from the first step.
     max_epochs : int or None, default=None
@@ -65,8 +65,8 @@ class Plan:
         Whether the weights with the lowest validation loss are kept, those before training included,
         rather than the last.
     merge_validation : bool, default=False
-        Whether validation examples are trained on as well. What is measured on them afterwards is no
-        estimate any more; it is only good for noticing that training failed.
+        Whether validation examples are trained on as well. Metrics on them are then no estimate any more;
+        they only show whether training failed.
     images_before : int, default=0
         Examples that the weights were trained on before; their average goes on from there.
     plain_end : float, default=0.0

@@ -13,14 +13,14 @@ BEHIND = 2.0
 """Standard errors of the mean difference by which a child must be worse to be stopped."""
 
 LEAST_RACE = 5.0
-"""Least training time that is worth a race, as a multiple of what an evaluation takes: a race costs one."""
+"""Least training time for which a race pays, as a multiple of the time of an evaluation: a race costs one."""
 
 FIRST_EVALUATION = 0.7
-"""Seconds that an evaluation is expected to take, compiling included, before one was measured."""
+"""Least seconds that an evaluation is expected to take, compiling included, before one was measured."""
 
 
 def shortfall(logits: np.ndarray, rival: np.ndarray, y: np.ndarray) -> str | None:
-    """Why a child should be stopped, if its parent is better by more than chance though trained for less.
+    """Return the reason to stop a child whose parent, trained for less, is better by more than chance.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a training step offers, and the choice of the one for Keras' backend."""
+"""The protocol of training steps, and the constants and helpers that the steps of all backends share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from kmorph.graph import Graph
-from kmorph.training.backend import load_backend
-from kmorph.training.plan import Hyperparameters
 
 MOMENTUM = 0.9  # Nesterov's
 CLIP_NORM = 5.0  # most that the gradients' norm, all weights together, may be
@@ -25,7 +23,8 @@ class Step(Protocol):
     All steps do the same arithmetic: cross-entropy with smoothed labels; gradients clipped by their global
     norm to `CLIP_NORM`; the pull of weight decay added to those of kernels, that is of weights with more
     than one axis; Nesterov momentum `MOMENTUM`, in which the learning rate is part of what accumulates. They
-    differ in their random numbers (augmentation, dropout) and in rounding. `make_step` makes them.
+    differ in their random numbers (augmentation, dropout) and in rounding.
+    `kmorph.training.step_factory.make_step` makes them.
 
     References
     ----------
@@ -73,38 +72,9 @@ class Step(Protocol):
         ...
 
 
-def make_step(graph: Graph, hyperparameters: Hyperparameters, seed: int) -> Step:
-    """The step for Keras' backend, which is loaded if need be.
-
-    Parameters
-    ----------
-    graph : Graph
-        With weights; its output holds logits, shape ``(classes,)``.
-    hyperparameters : Hyperparameters
-    seed : int
-
-    Raises
-    ------
-    BackendError
-        If the backend is not installed, or there is no step for it.
-    """
-    backend = load_backend()
-    if backend == "jax":
-        from kmorph.training.jax_step import JaxStep
-
-        return JaxStep(graph, hyperparameters, seed)
-    if backend == "torch":
-        from kmorph.training.torch_step import TorchStep
-
-        return TorchStep(graph, hyperparameters, seed)
-    from kmorph.training.tensorflow_step import TensorFlowStep
-
-    return TensorFlowStep(graph, hyperparameters, seed)
-
-
 @contextlib.contextmanager
 def momentum_of(norms: list[Any]) -> Iterator[None]:
-    """Let the momentum of Keras' batch norms be set to anything meanwhile; afterwards it is as before."""
+    """Restore the momentum of Keras' batch norms when the block ends."""
     held = [layer.momentum for layer in norms]
     try:
         yield

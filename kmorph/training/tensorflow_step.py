@@ -10,7 +10,8 @@ import numpy as np
 from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.training.augment import augment
-from kmorph.training.backend import MOST_PARTS, cores
+from kmorph.training.backend import MOST_PARTS
+from kmorph.training.cores import cores
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import computing_in, fitting_policy
 from kmorph.training.step import CLIP_NORM, MOMENTUM, momentum_of, padded_batches
@@ -29,7 +30,7 @@ class TensorFlowStep:
     Parameters
     ----------
     graph, hyperparameters, seed
-        As for `kmorph.training.step.make_step`.
+        As for `kmorph.training.step_factory.make_step`.
     policy : str, optional
         Keras' name of the dtype policy in which `train` computes; None: the one that suits the device.
         Weights are float32, and so is all that is not training.

@@ -21,7 +21,7 @@ class TorchStep:
     Parameters
     ----------
     graph, hyperparameters, seed
-        As for `kmorph.training.step.make_step`.
+        As for `kmorph.training.step_factory.make_step`.
     """
 
     def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:

@@ -30,7 +30,8 @@ from kmorph.search.store.history import History
 from kmorph.search.store.ranking import is_worse
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.propose import SurrogateProposer
-from kmorph.search.workers.pool import ExecutorPool, InlineExecutor, WorkerProcesses
+from kmorph.search.workers.pool import ExecutorPool, InlineExecutor
+from kmorph.search.workers.processes import WorkerProcesses
 from kmorph.starts import cnn, resnet
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters

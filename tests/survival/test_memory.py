@@ -1,5 +1,6 @@
 """Candidates too large for the worker's memory are recorded as such, and what comes next is smaller."""
 
+import contextlib
 import logging
 import sys
 from dataclasses import replace
@@ -16,7 +17,8 @@ from kmorph.morphs.base import activations
 from kmorph.search.candidate import Result
 from kmorph.search.strategy.bounds import SHRINK, Bounds
 from kmorph.search.strategy.propose import propose
-from kmorph.search.workers.pool import InlineExecutor, WorkerProcesses
+from kmorph.search.workers.pool import InlineExecutor
+from kmorph.search.workers.processes import WorkerProcesses
 from kmorph.starts import mlp
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address spaces are limited on Linux")
@@ -56,7 +58,7 @@ def test_a_child_too_large_for_the_worker_lowers_the_bound(tmp_path, monkeypatch
             worker.rlimit(psutil.RLIMIT_AS, (most, most))
 
     growing = Growing(2**20 - 1)
-    monkeypatch.setattr("kmorph.tasks.estimator.shared_workers", lambda *some: workers)
+    monkeypatch.setattr("kmorph.tasks.estimator.pool_for", lambda *some: contextlib.nullcontext(workers))
     monkeypatch.setattr("kmorph.tasks.estimator.Search", _with_proposer(growing))
     clf = ImageClassifier(
         path=tmp_path / "run", verbose=False, seed=0, max_models=5, callbacks=[limit],

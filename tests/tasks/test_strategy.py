@@ -11,7 +11,6 @@ from sklearn.datasets import load_digits
 
 from kmorph import ImageClassifier
 from kmorph.errors import SearchError
-from kmorph.search.workers.pool import shared_workers
 
 # The worker's devices are set up by the strategy function, before TensorFlow starts there.
 SCRIPT = """
@@ -75,10 +74,3 @@ def test_a_function_that_fails_is_told_of(tmp_path):
     clf = ImageClassifier(path=tmp_path / "run", verbose=False, max_models=1, strategy=lambda: 3)
     with pytest.raises(SearchError, match="strategy function must build a tf.distribute"):
         clf.fit(x[:100].reshape(-1, 8, 8), y[:100])
-
-
-def test_workers_are_shared_by_equal_strategies_alone():
-    assert shared_workers(3) is shared_workers(3)
-    assert shared_workers(3, "mirrored") is not shared_workers(3)
-    first = shared_workers(3, b"one")
-    assert shared_workers(3, b"two") is first and first.strategy == b"two"

@@ -15,7 +15,7 @@ from kmorph.graph import Normalize
 from kmorph.training.backend import load_backend
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
-from kmorph.training.step import make_step
+from kmorph.training.step_factory import make_step
 from kmorph.training.trainer import train
 
 X, Y = load_digits(return_X_y=True)

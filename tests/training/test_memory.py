@@ -96,7 +96,7 @@ def test_an_evaluation_takes_smaller_batches_without_training_anew(step, digits)
 
 
 def test_training_goes_on_where_there_is_no_memory_for_a_checkpoint(step, digits, monkeypatch):
-    monkeypatch.setattr("kmorph.training.trainer.FIRST_CHECKPOINT", 0.0)
+    monkeypatch.setattr("kmorph.training.checkpoints.FIRST_CHECKPOINT", 0.0)
     kept, calls = [], []
     whole = SmallStep.recalibrate
 
@@ -109,7 +109,7 @@ def test_training_goes_on_where_there_is_no_memory_for_a_checkpoint(step, digits
     monkeypatch.setattr(SmallStep, "recalibrate", recalibrate)
     step()
     plan = Plan(max_epochs=30, hyperparameters=Hyperparameters(batch_size=64))
-    monkeypatch.setattr("kmorph.training.trainer.CHECKPOINT_COST", 0.0)
+    monkeypatch.setattr("kmorph.training.checkpoints.CHECKPOINT_COST", 0.0)
     outcome = train(small(), digits, plan, checkpoint=lambda graph, images: kept.append(images))
     assert len(kept) == 1 and 0 < kept[0] < outcome.images
     assert outcome.hyperparameters.batch_size == 64 and outcome.metrics["accuracy"] > 0.9

@@ -13,9 +13,10 @@ from kmorph.training.batches import Batches
 from kmorph.training.examples import Data
 from kmorph.training.metrics import classification_metrics
 from kmorph.training.plan import Hyperparameters, Plan
-from kmorph.training.step import make_step
+from kmorph.training.rates import average_decay
+from kmorph.training.step_factory import make_step
 from kmorph.training.tensorflow_step import TensorFlowStep, parts_of
-from kmorph.training.trainer import Stopped, _Run, train
+from kmorph.training.trainer import Stopped, train
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +137,14 @@ def test_a_child_that_lost_to_its_parent_is_stopped(digits, tmp_path):
     assert warm.stopped is None and warm.images > 2 * spoilt.images
 
 
-def test_the_average_of_warm_weights_goes_on(digits):
-    first = train(small(), digits, Plan(max_epochs=8))
-    plan = Plan(seconds=1e-6, max_epochs=1)
-    run = _Run(TensorFlowStep(first.graph, plan.hyperparameters, 0), digits, plan)
-    assert run._keep(0) == 0  # fresh weights are forgotten at once
-    warm = _Run(run.step, digits, replace(plan, images_before=first.images))
-    assert 0.8 < warm._keep(0) < warm._keep(1000) <= 0.98
+def test_the_average_of_warm_weights_goes_on(digits, monkeypatch):
+    decays = []
+    monkeypatch.setattr(TensorFlowStep, "average", lambda step, keep: decays.append(keep))
+    for before in (0, 8 * 1400):
+        train(small(), digits, Plan(max_epochs=1, images_before=before))
+    fresh, warm = decays[: len(decays) // 2], decays[len(decays) // 2 :]
+    assert fresh[0] == 0  # fresh weights are forgotten at once
+    assert 0.8 < warm[0] < warm[-1] < average_decay(1000) <= 0.98
 
 
 @pytest.mark.parametrize("batch", [64, 66])

@@ -45,6 +45,7 @@ class Add(Merging):
 
     Examples
     --------
+    >>> from kmorph.graph import Add
     >>> Add().output_shape((8, 8, 3), (1, 1, 3))
     (8, 8, 3)
     """
@@ -59,6 +60,7 @@ class Multiply(Merging):
 
     Examples
     --------
+    >>> from kmorph.graph import Multiply
     >>> Multiply().output_shape((8, 8, 3), (1, 1, 3))
     (8, 8, 3)
     """

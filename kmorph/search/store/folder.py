@@ -27,7 +27,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from kmorph.errors import GraphError, SearchError
-from kmorph.files import remove_temporary, replace_file
+from kmorph.files import UserPath, absolute_path, remove_temporary, replace_file
 from kmorph.search.store.history import History
 
 _DATABASE = "search.db"
@@ -36,6 +36,10 @@ _SCRATCH = ".kmorph-scratch"  # no name that a user's own folder has: it is empt
 _LOCK = "search.lock"
 _OWNER = "search.owner.json"
 _MODEL_SUFFIX = ".safetensors"
+
+
+class FolderInUseError(SearchError):
+    """A folder in which another search is at work."""
 
 
 class RunFolder:
@@ -58,11 +62,15 @@ class RunFolder:
         Whether `database` is there to be opened (True) or must be created (False).
     moved_aside : pathlib.Path or None
         Where an earlier search, or models whose history is gone, were moved to.
+    instead_of : pathlib.Path or None
+        The folder that was asked for, if another search was at work in it and this one is beside it.
     """
 
     DATABASE = _DATABASE
 
-    def __init__(self, path: Path, lock: FileLock, moved_aside: Path | None) -> None:
+    def __init__(
+        self, path: Path, lock: FileLock, moved_aside: Path | None = None, instead_of: Path | None = None
+    ) -> None:
         self.path = path
         self.database = path / _DATABASE
         self.models = path / _MODELS
@@ -70,33 +78,43 @@ class RunFolder:
         self.stop_file = self.scratch / "stop"
         self.holds_search = History.exists(self.database)
         self.moved_aside = moved_aside
+        self.instead_of = instead_of
         self._lock = lock
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | None = None, resume: bool = False) -> RunFolder:
+    def open(cls, path: UserPath | None = None, resume: bool = False) -> RunFolder:
         """Take the folder for a search, creating it where needed.
 
         Parameters
         ----------
-        path : str, os.PathLike or None, default=None
+        path : path-like or None, default=None
             The folder; ``~`` is the user's home. None: a new temporary folder, which is kept.
         resume : bool, default=False
             True: keep the search in the folder, if there is one, and go on with it. False: rename a folder
-            that holds a search to the first free one of ``path.1``, ``path.2``, … and begin in a new one.
+            that holds a search to the first free one of ``path.1``, ``path.2``, … and begin in a new one; or
+            if a search is at work in the folder, leave it there and begin in the first free one of these.
             Folders without a search are used as they are in both cases, with whatever else is in them.
 
         Raises
         ------
         SearchError
-            Another search uses the folder; it is a file, cannot be written, or cannot be renamed.
+            The search to go on with is at work already; the folder is a file, cannot be written, or cannot be
+            renamed.
         """
         folder = _absolute(path)
-        lock = _locked(folder)
-        moved_aside = None
+        moved_aside = instead_of = None
         try:
+            lock = _locked(folder)
             if not resume and History.exists(folder / _DATABASE):
-                lock, moved_aside = _move_aside(folder, lock)
-            run = cls(folder, lock, moved_aside)
+                moved_aside = _move_aside(folder, lock)
+                lock = _locked(folder)
+        except FolderInUseError:
+            if resume:
+                raise
+            instead_of = folder
+            folder, lock = _beside(folder)
+        try:
+            run = cls(folder, lock, moved_aside, instead_of)
             run._prepare()
         except BaseException:
             lock.release()
@@ -165,15 +183,19 @@ class RunFolder:
             self.scratch.mkdir(parents=True)
 
 
-def _absolute(path: str | os.PathLike[str] | None) -> Path:
+def _absolute(path: UserPath | None) -> Path:
     """Create the folder; its absolute path, links resolved so that a rename moves the folder itself."""
     if path is None:
-        with translated_errors(Path(tempfile.gettempdir())):
+        try:
             return Path(tempfile.mkdtemp(prefix="kmorph-")).resolve()
-    with translated_errors(path):
-        if not os.fspath(path):
-            raise SearchError("the path is empty: give the name of a folder, or None for a temporary one")
-        folder = Path(path).expanduser().resolve()
+        except OSError as error:
+            raise SearchError(
+                f"no temporary folder can be made for the search ({error.strerror or error}): choose a "
+                "folder with path=…, or name one that can be written in the environment variable TMPDIR"
+            ) from error
+    given = absolute_path(path, SearchError)
+    with translated_errors(given):
+        folder = given.resolve()
         if folder.exists() and not folder.is_dir():
             raise SearchError(f"{folder} is a file, a search needs a folder: choose another path")
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,29 +209,50 @@ def _locked(folder: Path) -> FileLock:
         lock = FileLock(folder / _LOCK, thread_local=False)
         with translated_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            identity = _identity(folder)
+            here = identity(folder)
             try:
                 lock.acquire(timeout=0)
             except Timeout as error:
-                raise SearchError(
+                raise FolderInUseError(
                     f"{folder} is in use by another search{_owner(folder)}: wait for it to end, end it, "
                     f"or choose another path"
                 ) from error
         # Another search may have renamed the folder between our look and our lock: the lock is over there.
-        if identity is not None and identity == _identity(folder):
+        if here is not None and here == identity(folder):
             break
         lock.release()
     owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
     try:
         # Also shows that the folder can be written; the lock alone does not, its file may have been there.
-        replace_file(folder / _OWNER, lambda file: file.write_text(owner, encoding="utf-8"))
+        with translated_errors(folder):
+            replace_file(folder / _OWNER, lambda file: file.write_text(owner, encoding="utf-8"))
     except BaseException:
         lock.release()
         raise
     return lock
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _beside(folder: Path) -> tuple[Path, FileLock]:
+    """Make and lock the first free one of ``folder.1``, ``folder.2``, … for a search of its own."""
+    while True:
+        candidate = _first_free(folder)
+        with translated_errors(candidate):
+            try:
+                candidate.mkdir()
+            except FileExistsError:
+                continue
+        try:
+            lock = _locked(candidate)
+        except FolderInUseError:
+            continue
+        # Another process may have renamed a search to this name, over the empty folder.
+        if not History.exists(candidate / _DATABASE):
+            return candidate, lock
+        lock.release()
+
+
+def identity(folder: Path) -> tuple[int, int] | None:
+    """What the file system knows a folder by, whatever its name; None if it is not there."""
     try:
         status = folder.stat()
     except OSError:
@@ -226,31 +269,36 @@ def _owner(folder: Path) -> str:
         return ""
 
 
-def _move_aside(folder: Path, lock: FileLock) -> tuple[FileLock, Path]:
-    """Rename a locked folder to the first free name, and lock a new one in its place."""
-    with translated_errors(folder):
-        here = Path.cwd()
-    if folder == here or folder in here.parents:
-        raise SearchError(
-            f"{folder} holds a search and is the current folder, which is not renamed: choose a folder "
-            f"below it, or go on with resume=True"
-        )
-    shutil.rmtree(folder / _SCRATCH, ignore_errors=True)  # of a killed fit; nobody would look for it there
-    with contextlib.suppress(OSError):
-        (folder / _OWNER).unlink()
-    if os.name == "nt":
-        lock.release()  # Windows renames no folder with an open file in it: that protects the next owner
-    target = _first_free(folder)
+def _move_aside(folder: Path, lock: FileLock) -> Path:
+    """Rename a locked folder to the first free name, and end the lock."""
     try:
-        folder.rename(target)
-    except OSError as error:
-        lock.release()
-        raise SearchError(
-            f"{folder} holds a search and cannot be renamed to {target} ({error.strerror or error}): choose "
-            f"another path, or go on with resume=True"
-        ) from error
-    try:
-        return _locked(folder), target
+        try:
+            here = Path.cwd()
+        except OSError:  # it was removed, so that this folder is not above it
+            here = None
+        if here is not None and (folder == here or folder in here.parents):
+            raise SearchError(
+                f"{folder} holds a search and is the current folder, which is not renamed: choose a folder "
+                f"below it, or go on with resume=True"
+            )
+        # Of a killed fit; nobody would look for it there.
+        shutil.rmtree(folder / _SCRATCH, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (folder / _OWNER).unlink()
+        if os.name == "nt":
+            lock.release()  # Windows renames no folder with an open file in it: that protects the next owner
+        while True:
+            target = _first_free(folder)
+            try:
+                folder.rename(target)
+            except OSError as error:
+                if identity(target) is not None:
+                    continue  # another search took this name meanwhile
+                raise SearchError(
+                    f"{folder} holds a search and cannot be renamed to {target} ({error.strerror or error}): "
+                    f"choose another path, or go on with resume=True"
+                ) from error
+            return target
     finally:
         lock.release()
 
@@ -280,7 +328,7 @@ def translated_errors(folder: object) -> Iterator[None]:
         if not isinstance(error.__cause__, OSError):
             raise
         raise SearchError(f"the search in {folder} cannot go on: {error}") from error
-    # Beside OSError: no home for "~", a NUL in the path, not a path at all.
+    # Beside OSError: links that lead in a circle are a RuntimeError.
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SearchError(

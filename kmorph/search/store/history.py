@@ -17,8 +17,10 @@ in kmorph may open a database with `open()` while it is in use. Everything goes 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import secrets
 import sqlite3
 import sys
 import threading
@@ -43,7 +45,11 @@ _SCHEMA = {("table", name, sql) for name, sql in _TABLES.items()}
 _MAX_VALUE_BYTES = 64 * 2**20  # of one row; a record has a few kB
 PINNED = "best_model_id"
 """Key under which `final_fit` notes that its result is the best model."""
-_RESERVED = ("format_version", "kmorph_version", "created", "epoch")
+_ID = "search_id"
+_RESERVED = ("format_version", "kmorph_version", "created", "epoch", _ID)
+_ID_SOURCES = ("created", "seed", "data")
+"""Keys, never changed, from whose values the id of a search without a stored one is derived."""
+_MOST_ID_CHARACTERS = 100
 
 
 class History:
@@ -96,6 +102,7 @@ class History:
                     connection.execute(sql)
                 connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
                 values = {**(meta or {}), "created": time.time(), "kmorph_version": __version__}
+                values[_ID] = secrets.token_hex(16)
                 for key, value in {**values, "format_version": FORMAT_VERSION, "epoch": 1}.items():
                     _put_meta(connection, key, value)
         except BaseException:
@@ -166,6 +173,38 @@ class History:
         """Number of this opening among those for writing, from 1; None for a reader."""
         return self._epoch
 
+    @property
+    def search_id(self) -> str:
+        """Identity of the search, which it keeps when its folder is renamed, moved or copied.
+
+        Drawn at random when the history is created. Histories of version 0.1 have none; theirs is derived
+        from when they were created, with which seed and on which data, so that every reader gets the same.
+        """
+        with self._reading() as connection:
+            stored = _get_meta(connection, self.path, _ID, None)
+            if stored is None:
+                sources = [_get_meta(connection, self.path, key, None) for key in _ID_SOURCES]
+                return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:32]
+        if not isinstance(stored, str) or not 0 < len(stored) <= _MOST_ID_CHARACTERS:
+            raise _damaged(self.path, "it has no valid search id")
+        return stored
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[History]:
+        """All reads inside see one state of the file: a writer's commit waits until they are done.
+
+        It also bounds how long an open reader depends on the name of the file, beside which SQLite looks for
+        the journal of an unfinished transaction at every first read: in a folder that was renamed meanwhile
+        and made anew that would be another search's.
+        """
+        with self._lock, _translated_errors(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield self
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+
     def claim(self) -> int:
         """Become the only writer: take the next epoch, which shuts out earlier ones. `open` does it too."""
         with self._transaction(check_epoch=False) as connection:
@@ -213,6 +252,10 @@ class History:
         for (model_id, _), record in zip(rows, records, strict=True):
             if record.model_id != model_id:
                 raise _damaged(self.path, f"the record of model {model_id} is another model's")
+        ids = {None, *(record.model_id for record in records)}
+        for record in records:
+            if record.parent_id not in ids:
+                raise _damaged(self.path, f"model {record.model_id} has a parent that is not there")
         return records
 
     def failures(self) -> list[FailureRecord]:

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import warnings
-from collections.abc import Hashable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kmorph.errors import SearchError
+from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
-from kmorph.search.store.folder import RunFolder
+from kmorph.numeric import whole_number
+from kmorph.search.store.folder import RunFolder, translated_errors
 from kmorph.search.store.history import PINNED, History
+from kmorph.search.store.home import Home
 from kmorph.search.store.ranking import best_record, discarded_seconds
 from kmorph.search.store.rebuild import has_weights, load_or_rebuild
 from kmorph.search.store.record import ModelRecord
 
 
+class ModelVersion(NamedTuple):
+    """A model as it is at a moment: `final_fit` may replace it, and then the time of its file differs."""
+
+    search_id: str
+    model_id: int
+    modified: int
+
+
 class Searcher:
     """A search on disk; every look reads what is there now.
+
+    It belongs to the search that is in the folder when it is made, and follows that when its folder is
+    renamed aside because another search begins under the same path. It can be pickled.
 
     Parameters
     ----------
@@ -28,17 +42,28 @@ class Searcher:
     Raises
     ------
     SearchError
-        If the folder holds no search, or it cannot be read.
+        If the folder holds no search, or it cannot be read. Every later look raises it if the search cannot
+        be found any more, because its folder was moved elsewhere or deleted.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
-        self._database = self.path / RunFolder.DATABASE
-        if not History.exists(self._database):
+    def __init__(self, path: UserPath) -> None:
+        folder = absolute_path(path, SearchError)
+        if not History.exists(folder / RunFolder.DATABASE):
             raise SearchError(
-                f"{self.path} holds no search: there is no {RunFolder.DATABASE} in it. Give the folder that "
+                f"{folder} holds no search: there is no {RunFolder.DATABASE} in it. Give the folder that "
                 "was the estimator's `path`"
             )
+        self.home = Home.of(folder.resolve())
+
+    @property
+    def path(self) -> Path:
+        """Folder in which the search is now, absolute."""
+        return self.home.folder()
+
+    @property
+    def search_id(self) -> str:
+        """Identity of the search; see `kmorph.search.store.history.History.search_id`."""
+        return self.home.search_id
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -48,31 +73,41 @@ class Searcher:
     @property
     def failures(self) -> list[dict[str, Any]]:
         """One dict a candidate that failed, with its ``reason``."""
-        with History.open(self._database, readonly=True) as history:
-            return [record.to_dict() for record in history.failures()]
+
+        def read(folder: Path) -> list[dict[str, Any]]:
+            with _opened(folder) as history:
+                return [record.to_dict() for record in history.failures()]
+
+        return self.home.read(read)
 
     @property
     def discarded_share(self) -> float:
         """Part of the time, from 0 to 1, that went into candidates which the best model does not build on."""
-        with History.open(self._database, readonly=True) as history:
-            models, failures = history.records(), history.failures()
-        failed = sum(record.seconds for record in failures)
-        spent = failed + sum(record.seconds for record in models)
-        if not spent:
-            return 0.0
-        number = self.get_best_model_id() if models else None
-        best = next((record for record in models if record.model_id == number), None)
-        return (failed + discarded_seconds(models, best)) / spent
+
+        def read(folder: Path) -> float:
+            with _opened(folder) as history:
+                models, failures = history.records(), history.failures()
+            failed = sum(record.seconds for record in failures)
+            spent = failed + sum(record.seconds for record in models)
+            if not spent:
+                return 0.0
+            best = _best(folder)[0] if models else None
+            return (failed + discarded_seconds(models, best)) / spent
+
+        return self.home.read(read)
 
     def records(self) -> list[ModelRecord]:
         """The records behind `history`."""
-        with History.open(self._database, readonly=True) as history:
-            return history.records()
+        return self.home.read(_records)
 
     def meta(self, key: str, default: Any = None) -> Any:
         """What the search noted of its task under `key`."""
-        with History.open(self._database, readonly=True) as history:
-            return history.get_meta(key, default)
+
+        def read(folder: Path) -> Any:
+            with _opened(folder) as history:
+                return history.get_meta(key, default)
+
+        return self.home.read(read)
 
     def get_best_model_id(self) -> int:
         """Id of the best model: the one that `final_fit` made, else that with the best metric.
@@ -82,29 +117,25 @@ class Searcher:
         SearchError
             If no model was trained yet.
         """
-        with History.open(self._database, readonly=True) as history:
-            pinned, records = history.get_meta(PINNED), history.records()
-            objective = history.get_meta("objective", "accuracy")
-        lost: list[int] = []
-        while True:
-            best = next((record for record in records if record.model_id == pinned), None)
-            best = best or best_record(records, objective)
-            if best is None:
-                what = (
-                    f"no readable model: the files of {_ranges(lost)} are damaged" if lost else "no model yet"
-                )
-                raise SearchError(f"the search in {self.path} has {what}")
-            if has_weights(self.path, best.model_id):
-                break
-            lost.append(best.model_id)
-            records.remove(best)
+        return self.best_version().model_id
+
+    def best_version(self) -> ModelVersion:
+        """The best model, and when its file was last written."""
+
+        def read(folder: Path) -> tuple[int, int, list[int]]:
+            best, lost = _best(folder)
+            with translated_errors(folder):
+                modified = RunFolder.model_path(folder, best.model_id).stat().st_mtime_ns
+            return best.model_id, modified, lost
+
+        model_id, modified, lost = self.home.read(read)
         if lost:
             warnings.warn(
                 f"the best model of the search in {self.path} cannot be read any more: instead of "
-                f"{_ranges(lost)} the best one is now {best.model_id}",
-                stacklevel=2,
+                f"{_ranges(lost)} the best one is now {model_id}",
+                stacklevel=3,
             )
-        return best.model_id
+        return ModelVersion(self.search_id, model_id, modified)
 
     def load_model_by_id(self, model_id: int) -> Graph:
         """The graph of a model, with its weights.
@@ -118,10 +149,18 @@ class Searcher:
             If there is no such model, its file cannot be read, or its weights were dropped and no ancestor
             has any.
         """
-        records = {record.model_id: record for record in self.records()}
-        if not isinstance(model_id, Hashable) or model_id not in records:
-            raise SearchError(f"there is no model {model_id!r}; the ids are {_ranges(list(records))}")
-        return load_or_rebuild(self.path, records, model_id)
+        try:
+            number: int | None = whole_number(model_id)
+        except TypeError:
+            number = None
+
+        def read(folder: Path) -> Graph:
+            records = {record.model_id: record for record in _records(folder)}
+            if number is None or number not in records:
+                raise SearchError(f"there is no model {model_id!r}; the ids are {_ranges(list(records))}")
+            return load_or_rebuild(folder, records, number)
+
+        return self.home.read(read)
 
     def load_best_model(self) -> Graph:
         """The graph of the best model, with its weights."""
@@ -131,7 +170,37 @@ class Searcher:
         return f"<Searcher {str(self.path)!r}: {len(self.records())} models>"
 
 
-def load_searcher(path: str | os.PathLike[str]) -> Searcher:
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[History]:
+    """The history in a folder, as it is at one moment."""
+    with History.open(folder / RunFolder.DATABASE, readonly=True) as history, history.snapshot():
+        yield history
+
+
+def _records(folder: Path) -> list[ModelRecord]:
+    with _opened(folder) as history:
+        return history.records()
+
+
+def _best(folder: Path) -> tuple[ModelRecord, list[int]]:
+    """The best model with a readable file, and the ids of better ones whose files are damaged."""
+    with _opened(folder) as history:
+        pinned, records = history.get_meta(PINNED), history.records()
+        objective = history.get_meta("objective", "accuracy")
+    lost: list[int] = []
+    while True:
+        best = next((record for record in records if record.model_id == pinned), None)
+        best = best or best_record(records, objective)
+        if best is None:
+            what = f"no readable model: the files of {_ranges(lost)} are damaged" if lost else "no model yet"
+            raise SearchError(f"the search in {folder} has {what}")
+        if has_weights(folder, best.model_id):
+            return best, lost
+        lost.append(best.model_id)
+        records.remove(best)
+
+
+def load_searcher(path: UserPath) -> Searcher:
     """Open a search from its path alone.
 
     Parameters

@@ -15,7 +15,7 @@ from kmorph.search.store.record import ModelRecord
 
 
 def has_weights(path: Path, model_id: int) -> bool:
-    """Whether a model's file is whole, as far as its header tells, and holds weights."""
+    """Return whether a model's file has a valid header and holds weights."""
     try:
         return load_structure(RunFolder.model_path(path, model_id))[1]
     except GraphError:
@@ -27,7 +27,7 @@ def load_or_rebuild(path: Path, records: Mapping[int, ModelRecord], model_id: in
 
     Morphs preserve what a network computes. Applied again, with the seeds they had, to the nearest ancestor
     that still has weights they give the model's architecture, which computes what that ancestor does: what
-    was learned in between is missing. A warning tells so.
+    was learned in between is missing. A warning says so.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def load_or_rebuild(path: Path, records: Mapping[int, ModelRecord], model_id: in
     warnings.warn(
         f"the weights of model {model_id} were dropped to keep max_disk; those it gets instead come from "
         f"model {source}, and compute what that does: train it on before it is used",
-        stacklevel=3,
+        stacklevel=5,
     )
     return rebuilt
 

@@ -206,6 +206,11 @@ class ModelRecord(Record):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set("model_id", values.integer("model_id", self.model_id, values.MAX_ID))
+        if self.parent_id is not None and self.parent_id >= self.model_id:
+            raise SearchError(
+                f"a model's parent was there before it: parent_id must be below model_id, got "
+                f"{self.parent_id} and {self.model_id}"
+            )
         for name in _OPTIONAL_REALS:
             if getattr(self, name) is not None:
                 self._set(name, values.real(name, getattr(self, name)))

@@ -27,6 +27,9 @@ EPOCHS_TO_ERASE = 150
 # as it will see (He et al., "Data augmentation revisited", arXiv:1909.09148).
 PLAIN_END = 0.3
 PLAIN_EPOCHS = 5.0  # … but no more than these
+FINAL_EPOCHS = 200  # of `final_fit`, where the user sets no limit
+FINAL_PATIENCE = 30  # epochs of `final_fit` without improvement; without validation data, all of its epochs
+WARM_LEARNING_RATE = 0.2  # share of the learning rate at which a trained model is trained on
 
 
 class Planner:
@@ -172,3 +175,63 @@ def augmentation_for(kinds: tuple[str, ...], epochs: float) -> tuple[str, ...]:
     if epochs < EPOCHS_TO_AUGMENT:
         return ()
     return tuple(kind for kind in kinds if kind != "erase" or epochs >= EPOCHS_TO_ERASE)
+
+
+def final_plan(
+    record: ModelRecord,
+    hyperparameters: Hyperparameters,
+    augment: tuple[str, ...],
+    *,
+    seed: int,
+    seconds: float | None = None,
+    has_validation: bool = False,
+    retrain: bool = False,
+    learning_rate_given: bool = False,
+    max_epochs: int | None = None,
+    patience: int | None = None,
+    min_loss_decrease: float = 0.0,
+) -> Plan:
+    """The plan of `final_fit`: to train a model of a finished search on, or anew.
+
+    Parameters
+    ----------
+    record : ModelRecord
+        The model.
+    hyperparameters : Hyperparameters
+        Those of the model, or of the user. A model that is trained on gets a smaller learning rate, unless
+        the user gave one.
+    augment : tuple of str
+        Changes of training images that suit the data.
+    seed : int
+    seconds : float, optional
+        Time that is left for training and evaluation; None: no limit.
+    has_validation : bool, default=False
+        Whether the user gave validation data. If not, and the model was trained on all data already, no part
+        of that can decide when to stop: training is on all of it then, for a fixed number of epochs.
+    retrain : bool, default=False
+        Whether training begins with new weights.
+    learning_rate_given : bool, default=False
+        Whether the user gave the learning rate in this call.
+    max_epochs, patience : int, optional
+        Most epochs (default 200; 30 without validation), and epochs without improvement before training ends
+        (default 30).
+    min_loss_decrease : float, default=0.0
+        What counts as an improvement.
+    """
+    merge = record.is_unmeasured and not has_validation and not retrain
+    if not retrain and not learning_rate_given:
+        warm = WARM_LEARNING_RATE * hyperparameters.learning_rate
+        hyperparameters = replace(hyperparameters, learning_rate=warm)
+    epochs = max_epochs or (FINAL_PATIENCE if merge else FINAL_EPOCHS)
+    return Plan(
+        phase="final",
+        seconds_left=seconds,
+        seconds=None if seconds is None else max(1.0, seconds),
+        max_epochs=epochs,
+        patience=None if merge else patience or FINAL_PATIENCE,
+        min_loss_decrease=min_loss_decrease,
+        keep_best=not merge,
+        merge_validation=merge,
+        hyperparameters=replace(hyperparameters, augment=augmentation_for(augment, epochs)),
+        seed=seed,
+    )

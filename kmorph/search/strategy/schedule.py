@@ -91,6 +91,11 @@ class Schedule:
         """Seconds until the deadline; None without one."""
         return None if self.deadline is None else self.deadline - self.clock()
 
+    def is_spent(self) -> bool:
+        """Return whether less time is left than a candidate costs beside its training."""
+        left = self.time_left()
+        return left is not None and left <= self._overhead
+
     def slice_seconds(self) -> float | None:
         """Training time of one candidate of the stable phase, its overhead taken off."""
         if self.time_limit is None:

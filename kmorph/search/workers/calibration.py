@@ -48,6 +48,7 @@ def measure_power(pool: Pool, graph: Graph, n: int, time_limit: float | None) ->
         handle = pool.submit(training_speed, graph.without_weights())
         pool.wait([handle], min(PATIENCE, PATIENCE_SHARE * time_limit))
         if not handle.done():
+            handle.cancel()
             raise TimeoutError("no answer")
         speed = float(handle.result())
     except Exception as error:  # the first candidate will meet the same fault, and its failure has the reason
@@ -59,7 +60,7 @@ def measure_power(pool: Pool, graph: Graph, n: int, time_limit: float | None) ->
 
 def training_speed(graph: Graph) -> float:
     """Examples per second of the training step on noise, compiling left out."""
-    from kmorph.training.step import make_step
+    from kmorph.training.step_factory import make_step
 
     settings = Hyperparameters()
     step = make_step(graph.initialize(0), settings, 0)

@@ -12,12 +12,16 @@ FAREWELL = 2.0  # seconds in which workers may evaluate what they have trained s
 SIGNALS = ("SIGTERM", "SIGHUP")  # of a system that shuts down or a batch queue; of a terminal that is closed
 
 
+class Termination(SystemExit):
+    """This process was asked to end; other `SystemExit` errors may come from a worker."""
+
+
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Let signals that would end the process raise `SystemExit`, as Ctrl-C raises `KeyboardInterrupt`.
+    """Let signals that would end the process raise `Termination`, as Ctrl-C raises `KeyboardInterrupt`.
 
-    Its status is 128 and the signal's number, as shells tell it. Programs with handlers of their own keep
-    them, and so do searches in other threads than the main one, where Python allows no handlers.
+    Its status is 128 plus the signal's number, the convention of shells. Programs with handlers of their own
+    keep them, and so do searches in other threads than the main one, where Python allows no handlers.
     """
     taken: list[int] = []
     if threading.current_thread() is threading.main_thread():
@@ -33,4 +37,4 @@ def terminable() -> Iterator[None]:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    raise Termination(128 + number)

@@ -6,13 +6,16 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from math import inf
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
+from kmorph.errors import KmorphError
 from kmorph.search.candidate import Job, Result
 from kmorph.search.events import CandidateProgress, Listener
+from kmorph.search.workers.interrupts import Termination
 from kmorph.search.workers.pool import Handle, Pool
 from kmorph.search.workers.worker import evaluate
 
@@ -20,6 +23,7 @@ logger = logging.getLogger("kmorph.search")
 
 GRACE = 2.5  # seconds that a candidate may outstay its deadline before it is given up
 LOOK_EVERY = 0.2  # seconds between two looks at what workers report
+MOST_WORDS = 2000  # characters of a reason that comes from somebody else's executor
 
 T = TypeVar("T")
 
@@ -67,11 +71,18 @@ class Jobs(Generic[T]):
         """Let a worker train a job; `what` comes back with its result.
 
         An executor that does not take the job costs this candidate, not the search.
+
+        Raises
+        ------
+        KmorphError
+            If the pool itself says why nothing can be trained.
         """
         left = job.plan.seconds_left
         until = inf if left is None else self._clock() + left
         try:
             handle = self.pool.submit(evaluate, job)
+        except KmorphError:
+            raise
         except Exception as error:
             logger.warning("the executor did not take a job: %r", error)
             reason = f"the executor did not take it ({type(error).__name__}: {error})"
@@ -135,15 +146,28 @@ class Jobs(Generic[T]):
     def _result(self, sent: _Sent[T]) -> Result:
         try:
             result = sent.handle.result()
-        # Executors have their own classes for a worker that died; any of them costs this candidate alone.
-        except (Exception, CancelledError) as error:
+        except (KeyboardInterrupt, Termination):  # of this process
+            raise
+        # Executors have their own classes for a worker that died, not all of them derived from Exception; any
+        # of them costs this candidate alone.
+        except BaseException as error:
             logger.warning("a worker died: %r", error)
             self.pool.abandon([sent.handle])
-            reason = f"its worker died ({type(error).__name__}), perhaps for lack of memory"
-            return _ended(sent, reason, "died")
+            return _ended(sent, self._reason(error), "died")
         if not isinstance(result, Result):
             return _ended(sent, f"the executor returned {type(result).__name__}, not a result", "died")
+        if result.reason is None and result.file and not Path(result.file).exists():
+            reason = f"its worker wrote {result.file}, which is not there: workers need the search's folder"
+            return _ended(sent, reason, "died")
         return result
+
+    def _reason(self, error: BaseException) -> str:
+        """Words on a call that did not return."""
+        if isinstance(error, KmorphError):
+            return str(error)
+        if self.pool.can_kill or isinstance(error, BrokenExecutor):
+            return f"its worker died ({type(error).__name__}), perhaps for lack of memory"
+        return f"the executor returned no result ({type(error).__name__}: {error})"[:MOST_WORDS]
 
     def _report_progress(self, sent: _Sent[T]) -> None:
         """Pass on what the worker appended to its event file since the last look."""
@@ -156,11 +180,25 @@ class Jobs(Generic[T]):
         whole = text[: text.rfind(b"\n") + 1]
         sent.read += len(whole)
         for line in whole.splitlines():
-            event = json.loads(line)
-            if "checkpoint" in event:
-                sent.images, sent.seconds = event["checkpoint"], event["seconds"]
-            else:
-                self._listener(CandidateProgress(event["images"], event["loss"], event["progress"]))
+            event = _read(line)
+            if isinstance(event, CandidateProgress):
+                self._listener(event)
+            elif event is not None:
+                sent.images, sent.seconds = event
+
+
+def _read(line: bytes) -> CandidateProgress | tuple[int, float] | None:
+    """Parse an event: progress, or a checkpoint's images and seconds.
+
+    An executor that runs a job twice lets two workers write at once: None for a line that both have spoiled.
+    """
+    try:
+        event: dict[str, Any] = json.loads(line)
+        if "checkpoint" in event:
+            return int(event["checkpoint"]), float(event["seconds"])
+        return CandidateProgress(event["images"], event["loss"], event["progress"])
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def _ended(sent: _Sent[T], reason: str, cause: str) -> Result:

@@ -1,20 +1,15 @@
-"""Where candidates are trained: processes of our own, the calling process, or somebody else's executor.
-
-A search sees a `Pool`. `pool_for` makes one of whatever the user gave.
-"""
+"""Where candidates are trained, as a search sees it: a `Pool`; and the one over somebody else's executor."""
 
 from __future__ import annotations
 
-import os
+import logging
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from typing import Any, Protocol
 
-from kmorph.search.workers import worker
-from kmorph.training.backend import backend_name
+logger = logging.getLogger("kmorph.search")
 
 POLL = 0.2  # seconds between two looks at handles that cannot say when they are done
 
@@ -68,6 +63,13 @@ class Pool(Protocol):
 class ExecutorPool:
     """A pool over an executor of the user's: anything with `submit`, whose results have a `Handle`'s methods.
 
+    Its faults stay within: an answer that is no handle is refused, methods of handles may raise, and a call
+    that never returns is given up at its deadline. `submit` itself, and `result` of a handle that is done,
+    must return, as a search waits for them.
+
+    Threads of one process may train side by side. What they share is Keras' seed: runs with dropout are then
+    not repeatable, as any run of several workers.
+
     Parameters
     ----------
     executor : object with ``submit(fn, *args)``
@@ -85,18 +87,55 @@ class ExecutorPool:
     def submit(self, fn: Any, /, *args: Any) -> Handle:
         """Hand a call to the executor."""
         handle = self.executor.submit(fn, *args)
+        missing = [name for name in ("done", "result", "cancel") if not callable(getattr(handle, name, None))]
+        if missing:
+            raise TypeError(
+                f"submit() of {type(self.executor).__name__} returned {type(handle).__name__}, which has no "
+                f"{', '.join(f'{name}()' for name in missing)}; a future is needed"
+            )
         if hasattr(handle, "add_done_callback"):
-            handle.add_done_callback(lambda _: self._wake.set())
-        return handle
+            try:
+                handle.add_done_callback(lambda *_: self._wake.set())
+            except Exception as error:  # `wait` looks by itself, a little later
+                logger.debug("no callback for a job: %r", error)
+        return _Contained(handle)
 
     def wait(self, handles: Collection[Handle], timeout: float) -> None:
         """Return when one of the handles is done, or after `timeout` seconds."""
-        _wait(self._wake, handles, timeout)
+        wait_for_any(self._wake, handles, timeout)
 
     def abandon(self, handles: Collection[Handle], idle: bool = False) -> None:
         """Cancel what has not begun."""
         for handle in handles:
             handle.cancel()
+
+
+class _Contained:
+    """A handle of somebody else's executor: errors of `done` are its result, those of `cancel` are logged."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._error: Exception | None = None
+
+    def done(self) -> bool:
+        if self._error is not None:
+            return True
+        try:
+            return bool(self._handle.done())
+        except Exception as error:
+            self._error = error
+            return True
+
+    def result(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._handle.result()
+
+    def cancel(self) -> None:
+        try:
+            self._handle.cancel()
+        except Exception as error:
+            logger.warning("a job could not be cancelled: %r", error)
 
 
 class InlineExecutor(Executor):
@@ -113,75 +152,8 @@ class InlineExecutor(Executor):
         return future
 
 
-class WorkerProcesses:
-    """A loky pool that is built again when a worker dies, so that a crash costs one candidate.
-
-    Parameters
-    ----------
-    workers : int, default=1
-        Number of processes.
-    strategy : str or bytes, optional
-        How several devices train a model there (see `kmorph.training.distribute`).
-    """
-
-    can_kill = True
-
-    def __init__(self, workers: int = 1, strategy: str | bytes | None = None) -> None:
-        self.workers, self.strategy = workers, strategy
-        self.power: float | None = None
-        self.is_ready = False
-        self._pool: Any = None
-        self._wake = threading.Event()
-
-    def submit(self, fn: Any, /, *args: Any) -> Future:
-        """Hand a call to a worker, starting one if none is there."""
-        if self._pool is None:
-            self._pool = self._start()
-        future = self._pool.submit(fn, *args)
-        future.add_done_callback(self._note)
-        return future
-
-    def _note(self, future: Future) -> None:
-        self.is_ready = not future.cancelled() and future.exception() is None
-        self._wake.set()
-
-    def wait(self, handles: Collection[Handle], timeout: float) -> None:
-        """Return when one of the handles is done, or after `timeout` seconds."""
-        _wait(self._wake, handles, timeout)
-
-    def abandon(self, handles: Collection[Handle], idle: bool = False) -> None:
-        """End the workers, if any of the calls is under way."""
-        for handle in handles:
-            handle.cancel()
-        if handles or idle:
-            self.kill()
-
-    def _start(self) -> Any:
-        from loky.process_executor import ProcessPoolExecutor
-
-        environment = {
-            "KERAS_BACKEND": backend_name(),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            # loky restarts a worker that grows by 300 MB, which loading TensorFlow alone does.
-            "LOKY_MAX_MEMORY_LEAK_SIZE": str(64 * 2**30),
-        }
-        return ProcessPoolExecutor(
-            max_workers=self.workers,
-            timeout=None,
-            initializer=worker.prepare,
-            initargs=(os.getpid(), self.workers, self.strategy is None),
-            env=environment,
-        )
-
-    def kill(self) -> None:
-        """End the workers at once; the next call starts new ones."""
-        pool, self._pool, self.is_ready = self._pool, None, False
-        if pool is not None:
-            pool.shutdown(wait=False, kill_workers=True)
-
-
-def _wait(wake: threading.Event, handles: Collection[Handle], timeout: float) -> None:
-    """Sleep until a handle is done; `wake` is set by those that can say so."""
+def wait_for_any(wake: threading.Event, handles: Collection[Handle], timeout: float) -> None:
+    """Sleep until a handle is done, at most `timeout` seconds; `wake` is set by those that can say so."""
     until = time.monotonic() + timeout
     while not any(handle.done() for handle in handles):
         left = until - time.monotonic()
@@ -189,35 +161,3 @@ def _wait(wake: threading.Event, handles: Collection[Handle], timeout: float) ->
             return
         wake.wait(min(left, POLL))
         wake.clear()
-
-
-_shared: dict[tuple[int, bool], WorkerProcesses] = {}
-
-
-def shared_workers(workers: int = 1, strategy: str | bytes | None = None) -> WorkerProcesses:
-    """The processes that all searches of this process use, so that Keras is loaded once.
-
-    Those with a strategy are others, because it may have set up TensorFlow's devices; for another strategy
-    they are ended and started anew.
-    """
-    processes = _shared.setdefault((workers, strategy is not None), WorkerProcesses(workers, strategy))
-    if processes.strategy != strategy:
-        processes.kill()
-        processes.strategy = strategy
-    return processes
-
-
-@contextmanager
-def pool_for(executor: Any, workers: int = 1, strategy: str | bytes | None = None) -> Iterator[Pool]:
-    """The pool of a search, for as long as it lasts.
-
-    Parameters
-    ----------
-    executor : object with ``submit``, or None
-        The user's; None: processes of our own.
-    workers : int, default=1
-        Candidates trained at once.
-    strategy : str or bytes, optional
-        See `WorkerProcesses`.
-    """
-    yield shared_workers(workers, strategy) if executor is None else ExecutorPool(executor)

@@ -41,7 +41,8 @@ def prepare(parent: int | None = None, workers: int = 1, devices: bool = True) -
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with, args=(parent,), daemon=True, name="kmorph-parent-watch").start()
-    from kmorph.training.backend import cores, load_backend
+    from kmorph.training.backend import load_backend
+    from kmorph.training.cores import cores
 
     load_backend(max(1, cores() // workers), devices)
     gc.collect()

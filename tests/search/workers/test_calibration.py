@@ -7,7 +7,7 @@ import pytest
 
 from kmorph import starts
 from kmorph.search.workers.calibration import POWER, measure_power
-from kmorph.search.workers.pool import WorkerProcesses
+from kmorph.search.workers.processes import WorkerProcesses
 
 
 class Broken(Executor):

@@ -333,6 +333,10 @@ def test_damaged_database_is_told_and_left_as_it_is(tmp_path, damage, readonly):
         "UPDATE models SET record = CAST(x'ff' AS TEXT)",
         "UPDATE models SET record = replace(record, '\"model_id\": 0', '\"model_id\": 1')",
         "UPDATE failures SET record = (SELECT record FROM models)",
+        "UPDATE models SET record = (SELECT record FROM failures)",
+        "UPDATE models SET record = replace(record, '\"model_id\": 0', '\"model_id\": null')",
+        "UPDATE models SET record = replace(record, '\"parent_id\": null', '\"parent_id\": 0')",
+        "UPDATE failures SET record = replace(record, '\"model_id\": null', '\"model_id\": 0')",
         "UPDATE meta SET value = '\"x\"' WHERE key = 'epoch'",
     ],
 )
@@ -344,6 +348,30 @@ def test_damaged_rows(tmp_path, sql):
     edit(sql)(file)
     with pytest.raises(SearchError), History.open(file) as history:
         history.records(), history.failures()
+
+
+def test_model_whose_parent_is_not_there(tmp_path):
+    file = tmp_path / "search.db"
+    with History.create(file) as history:
+        history.add(model(0))
+        history.add(model(1, parent_id=0))
+    edit("DELETE FROM models WHERE model_id = 0")(file)
+    with pytest.raises(SearchError, match="model 1 has a parent that is not there"), History.open(file) as it:
+        it.records()
+
+
+def test_snapshot_is_one_moment(tmp_path):
+    file = tmp_path / "search.db"
+    with History.create(file, timeout=0.1) as history:
+        history.add(model(0))
+        with History.open(file, readonly=True) as reader:
+            with reader.snapshot():
+                assert len(reader.records()) == 1
+                with pytest.raises(SearchError, match="another process"):
+                    history.add(model(1))
+                assert len(reader.records()) == 1
+            history.add(model(1))
+            assert len(reader.records()) == 2
 
 
 def test_missing_file_and_folder(tmp_path):

@@ -1,6 +1,5 @@
 """A record is checked when it is made, and its JSON is standard and exact."""
 
-import dataclasses
 import json
 import math
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from kmorph.errors import SearchError
-from kmorph.search.store.ranking import best_record, discarded_seconds
 from kmorph.search.store.record import FORMAT_VERSION, FailureRecord, ModelRecord
 
 HISTORY_KEYS = (
@@ -202,55 +200,22 @@ def test_wrong_values_are_refused(changes):
     assert len(str(caught.value)) < 500
 
 
-def measured(model_id, accuracy, loss, phase="stable"):
-    metrics = {"accuracy": accuracy, "loss": loss}
-    return ModelRecord(model_id=model_id, state="done", loss=loss, metrics=metrics, phase=phase)
+@pytest.mark.parametrize("parent_id", [3, 4])
+def test_a_parent_comes_before_its_children(parent_id):
+    with pytest.raises(SearchError, match="parent_id must be below model_id"):
+        full_record(parent_id=parent_id)
 
 
-def test_the_best_model_is_the_settled_one_unless_another_beats_it_twice():
-    settled = measured(2, 0.90, 0.30, "decay")
-    stable = [measured(0, 0.85, 0.40), measured(1, 0.85, 0.35)]
-    assert best_record(stable).model_id == 1
-    assert best_record([*stable, settled]).model_id == 2
-    assert best_record([*stable, settled, measured(3, 0.91, 0.31)]).model_id == 2
-    assert best_record([*stable, settled, measured(3, 0.89, 0.20)]).model_id == 2
-    assert best_record([*stable, settled, measured(3, 0.91, 0.29)]).model_id == 3
-    assert best_record([*stable, settled, measured(3, 0.89, 0.20)], "loss").model_id == 3
-
-
-def test_a_model_trained_on_the_validation_data_too_is_the_best():
-    def unmeasured(model_id, seconds):
-        return ModelRecord(model_id=model_id, state="done", phase="decay", lineage_seconds=seconds)
-
-    rest = [measured(0, 0.99, 0.01), measured(1, 0.99, 0.01, "decay")]
-    assert unmeasured(2, 9.0).is_unmeasured and not rest[1].is_unmeasured
-    assert best_record([*rest, unmeasured(2, 9.0), unmeasured(3, 5.0)]).model_id == 2
-    assert best_record([*rest, unmeasured(2, 9.0)], "loss").model_id == 0
-
-
-def test_a_search_that_goes_on_without_a_clock_leaves_an_unmeasured_model_behind():
-    unmeasured = ModelRecord(model_id=0, state="done", phase="decay", lineage_seconds=60.0)
-    later = dataclasses.replace(measured(1, 0.95, 0.2, "decay"), lineage_seconds=600.0)
-    earlier = dataclasses.replace(later, lineage_seconds=6.0)
-    assert best_record([unmeasured, later]).model_id == 1
-    assert best_record([unmeasured, earlier]).model_id == 0
-
-
-def test_models_never_measured_count_if_there_is_no_other():
-    untrained = ModelRecord(model_id=0, state="untrained")
-    assert best_record([untrained]) is untrained and best_record([]) is None
-    assert best_record([untrained, measured(1, 0.1, 9.0)]).model_id == 1
-
-
-def test_what_the_best_model_does_not_build_on_was_discarded():
-    def model(model_id, parent_id, seconds, phase="stable"):
-        return ModelRecord(model_id=model_id, parent_id=parent_id, seconds=seconds, phase=phase, state="done")
-
-    records = [model(0, None, 1.0), model(1, 0, 2.0), model(2, 0, 4.0), model(3, None, 8.0)]
-    assert discarded_seconds(records, None) == 15.0
-    assert discarded_seconds(records, records[0]) == 14.0
-    assert discarded_seconds(records, records[2]) == 10.0
-    # A mean builds on all that were settled for it.
-    settled = [model(4, 2, 16.0, "decay"), model(5, 3, 32.0, "decay")]
-    mean = model(6, 4, 0.0, "ensemble")
-    assert discarded_seconds([*records, *settled, mean], mean) == 2.0
+def test_a_model_is_not_read_as_a_failure_nor_a_failure_as_a_model():
+    model, failure = full_record(), FailureRecord(parent_id=2, reason="out of memory")
+    with pytest.raises(SearchError, match="expected the record of a failure, got state 'done'"):
+        FailureRecord.from_json(model.to_json())
+    with pytest.raises(SearchError, match="expected the record of a model, got state 'failed'"):
+        ModelRecord.from_json(failure.to_json())
+    for text in (
+        failure.to_json().replace('"model_id": null', '"model_id": 0'),
+        model.to_json().replace('"model_id": 3', '"model_id": null'),
+    ):
+        for kind in (ModelRecord, FailureRecord):
+            with pytest.raises(SearchError, match="a failed candidate has no model_id"):
+                kind.from_json(text)
