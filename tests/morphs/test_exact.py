@@ -13,7 +13,7 @@ from morphs.reference import evaluate
 from kmorph import morphs
 
 TOLERANCE = 1e-10
-DEFAULT, MANY = 2_000, 50_000
+DEFAULT, MANY = 1_000, 50_000
 PER_GRAPH = 8
 
 # MORPHS: what must be exact in training, too.

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import psutil
@@ -69,6 +70,35 @@ class Recorder:
         self.recorded.append(record)
 
 
+class Impatient(Recorder):
+    """Ends each training after some images; after some models the clock jumps to the time to settle.
+
+    So a search takes the decisions of a long one in little time, and the same ones on a busy machine.
+    """
+
+    def __init__(self, path, images=1200, models=None):
+        super().__init__()
+        self.path, self.images, self.models, self.ahead = path, images, models, 0.0
+
+    def clock(self):
+        return time.time() + self.ahead
+
+    def candidate_started(self, event):
+        super().candidate_started(event)
+        for file in self.path.rglob("stop"):
+            file.unlink()
+
+    def candidate_progress(self, event):
+        super().candidate_progress(event)
+        if event.images > self.images:
+            next(self.path.rglob("*.jsonl")).with_name("stop").touch()
+
+    def candidate_recorded(self, record):
+        super().candidate_recorded(record)
+        if len(self.recorded) == self.models:
+            self.ahead = 0.6 * AMPLE
+
+
 @pytest.fixture(scope="module")
 def digits():
     x, y = load_digits(return_X_y=True)
@@ -107,6 +137,7 @@ def search(
                 pool,
                 n_workers,
                 proposer or SurrogateProposer(),
+                getattr(listener, "clock", time.time),
             )
             searching.run(time_limit)
     return listener
@@ -168,8 +199,10 @@ TWO_STARTS = (("cnn", cnn((8, 8, 1), 10, width=8)), ("resnet", resnet((8, 8, 1),
 
 
 def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digits, workers):
-    chosen = settings(starts=TWO_STARTS, merge_validation=True, ensemble=True, max_epochs=2, max_models=5)
-    listener = search(tmp_path, digits, workers, chosen, time_limit=AMPLE)
+    chosen = settings(starts=TWO_STARTS, merge_validation=True, ensemble=True, max_epochs=None)
+    listener = search(
+        tmp_path, digits, workers, chosen, time_limit=AMPLE, listener=Impatient(tmp_path, models=3)
+    )
     settled = [record for record in listener.recorded if record.phase == "decay"]
     mean = listener.recorded[-1]
     assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean == listener.best
@@ -182,14 +215,18 @@ def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digi
     outputs = [graph.to_keras()(digits.x_val, training=False) for graph in graphs]
     np.testing.assert_allclose(np.mean(outputs[:-1], axis=0), outputs[-1], rtol=1e-3, atol=1e-4)
     # A later search goes on from what was trained, not from the mean.
-    chosen = replace(chosen, max_models=len(listener.recorded) + 1, ensemble=False)
-    more = search(tmp_path, digits, workers, chosen, time_limit=AMPLE, resume=True)
+    chosen = replace(chosen, max_models=len(listener.recorded) + 1)
+    more = search(
+        tmp_path, digits, workers, chosen, time_limit=AMPLE, resume=True, listener=Impatient(tmp_path)
+    )
     assert more.recorded and all(record.parent_id != mean.model_id for record in more.recorded)
 
 
 def test_with_validation_examples_kept_apart_the_mean_is_measured(tmp_path, digits, workers):
-    chosen = settings(starts=TWO_STARTS, ensemble=True, max_epochs=2, max_models=5)
-    listener = search(tmp_path, digits, workers, chosen, time_limit=AMPLE)
+    chosen = settings(starts=TWO_STARTS, ensemble=True, max_epochs=None)
+    listener = search(
+        tmp_path, digits, workers, chosen, time_limit=AMPLE, listener=Impatient(tmp_path, models=2)
+    )
     mean = listener.recorded[-1]
     settled = [record for record in listener.recorded if record.phase == "decay"]
     assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean.images_seen == 0
@@ -216,17 +253,19 @@ def test_a_mean_keeps_the_limits(tmp_path, digits, workers):
         starts=(("cnn", start),),
         merge_validation=True,
         ensemble=True,
-        max_models=4,
+        max_epochs=None,
         limits=Limits(max_parameters=int(1.5 * start.n_parameters)),
     )
-    listener = search(tmp_path, digits, workers, chosen, time_limit=AMPLE)
+    listener = search(
+        tmp_path, digits, workers, chosen, time_limit=AMPLE, listener=Impatient(tmp_path, models=3)
+    )
     assert all(record.n_parameters <= 1.5 * start.n_parameters for record in listener.recorded)
     assert [record.phase for record in listener.recorded][-1] == "decay"
 
 
 def test_hyperparameters_vary_within_their_space(tmp_path, digits):
     space = Space({"learning_rate": Range(0.01, 0.2, log=True), "batch_size": Choice((16, 32))})
-    chosen = settings(space=space, max_models=8, hyperparameters=Hyperparameters(batch_size=32))
+    chosen = settings(space=space, max_models=6, hyperparameters=Hyperparameters(batch_size=32))
     listener = search(tmp_path, digits, InlineExecutor(), chosen)
     used = [record.hyperparameters for record in listener.recorded]
     assert all(0.01 <= values["learning_rate"] <= 0.2 and values["batch_size"] in (16, 32) for values in used)
@@ -276,13 +315,16 @@ def test_a_time_limit_is_kept_in_a_worker(tmp_path, digits, workers):
     assert listener.recorded[-1].phase == "decay"
 
 
-class Killer(Recorder):
+class Killer(Impatient):
     """Kills the worker as soon as the first candidate tells of its training."""
 
     killed = 0
 
     def candidate_progress(self, event):
         super().candidate_progress(event)
+        self.kill()
+
+    def kill(self):
         for child in psutil.Process().children() if not self.killed else []:
             if "LokyProcess" in " ".join(child.cmdline()):
                 os.kill(child.pid, signal.SIGKILL)
@@ -291,8 +333,8 @@ class Killer(Recorder):
 
 def test_a_worker_that_is_killed_costs_one_candidate(tmp_path, digits, workers):
     two = (("a", cnn((8, 8, 1), 10, width=8)), ("b", cnn((8, 8, 1), 10, width=16)))
-    killer = Killer()
-    chosen = settings(starts=two, max_models=2, max_epochs=60)
+    killer = Killer(tmp_path, images=inf)
+    chosen = settings(starts=two, max_models=2, max_epochs=20)
     listener = search(tmp_path, digits, workers, chosen, listener=killer)
     assert killer.killed == 1
     assert len(listener.failed) == 1 and "worker died" in listener.failed[0].reason
@@ -301,33 +343,25 @@ def test_a_worker_that_is_killed_costs_one_candidate(tmp_path, digits, workers):
 
 
 class SettlingKiller(Killer):
-    """Kills the worker in the first settling, after its first checkpoint; ends the second one when it has
-    trained for some epochs."""
+    """Kills the worker in the first settling, after its first checkpoint."""
 
     phase = None
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder = folder
 
     def candidate_started(self, event):
         super().candidate_started(event)
         self.phase = event.phase
 
     def candidate_progress(self, event):
-        if self.phase != "decay":
-            return
-        if not self.killed:
-            if any("checkpoint" in file.read_text() for file in self.folder.rglob("*.jsonl")):
-                super().candidate_progress(event)
-        elif event.images > 20 * 600:
-            next(self.folder.rglob("*.jsonl")).with_name("stop").touch()
+        if self.phase != "decay" or self.killed:
+            Impatient.candidate_progress(self, event)
+        elif any("checkpoint" in file.read_text() for file in self.path.rglob("*.jsonl")):
+            self.kill()
 
 
 def test_settling_goes_on_from_a_checkpoint_if_the_worker_dies(tmp_path, digits, workers, caplog):
-    killer = SettlingKiller(tmp_path)
+    killer = SettlingKiller(tmp_path, images=20 * 600)
     chosen = settings(max_epochs=None, max_models=2)
-    search(tmp_path, digits, workers, chosen, listener=killer, time_limit=240)
+    search(tmp_path, digits, workers, chosen, listener=killer, time_limit=AMPLE)
     assert killer.killed == 1 and "worker died" in killer.failed[0].reason
     *_, first, again = [change for change in killer.started if change.startswith("settle")]
     assert first == again

@@ -51,7 +51,7 @@ sys.stdin.readline()
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 def test_new_folder(tmp_path):
@@ -263,7 +263,7 @@ sys.stdin.readline()
         process.stdin.flush()
     answers = [process.stdout.readline().strip() for process in processes]
     for process in processes:
-        process.communicate("\n", timeout=10)
+        process.communicate("\n", timeout=60)
     names = dict(answer.split() for answer in answers)
     assert len(names) == 6 and "run" in names
     for name, search_id in names.items():
@@ -332,5 +332,5 @@ except OSError as error:
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
     )
-    assert "File too large" in process.communicate(timeout=10)[0]
+    assert "File too large" in process.communicate(timeout=60)[0]
     assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]

@@ -155,7 +155,7 @@ def test_killed_writer_loses_nothing(tmp_path):
         assert writer.stdout.readline(), "the writer did not start"
         time.sleep(instants.uniform(0, 0.1))
         writer.send_signal(signal.SIGKILL)
-        lines = writer.communicate(timeout=10)[0].split("\n")[:-1]
+        lines = writer.communicate(timeout=60)[0].split("\n")[:-1]
         with History.open(file, readonly=True) as history:  # a reader alone must be able to recover
             ids = [record.model_id for record in history.records()]
         assert ids == list(range(len(ids)))
@@ -200,7 +200,7 @@ def test_readers_look_while_a_writer_works(tmp_path):
         assert writer.poll() is None  # it was not disturbed
     finally:
         writer.kill()
-        writer.communicate(timeout=10)
+        writer.communicate(timeout=60)
     assert seen == sorted(seen) and seen[-1] > seen[0]
 
 
@@ -245,7 +245,7 @@ sys.stdin.readline()
                 History.open(file, readonly=readonly, timeout=0.2)
         assert History.exists(file, timeout=0.2)
     finally:
-        holder.communicate("\n", timeout=10)
+        holder.communicate("\n", timeout=60)
     History.open(file).close()
 
 
@@ -268,7 +268,7 @@ with History.open(sys.argv[1]) as history:
         print(number, error)
 """
     writer = run(code, file, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-    failed, message = writer.communicate(timeout=10)[0].split(" ", 1)
+    failed, message = writer.communicate(timeout=60)[0].split(" ", 1)
     assert "disk" in message
     with History.open(file) as history:
         assert [record.model_id for record in history.records()] == list(range(int(failed)))

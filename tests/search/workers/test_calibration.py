@@ -1,7 +1,11 @@
 """The speed of a worker, measured in it."""
 
+<<<<<<< HEAD
 import time
 from concurrent.futures import Executor, Future
+=======
+from concurrent.futures import Executor
+>>>>>>> 067912bbdb41917b1b38b9b583357c492a43854e
 
 import pytest
 
@@ -21,9 +25,8 @@ def test_a_worker_tells_how_fast_it_trains():
     try:
         power = measure_power(workers, starts.cnn((28, 28, 1), 10, width=8), 60_000, 300)
         assert workers.is_ready and 1e7 < power < 1e13 and power != POWER
-        begun = time.time()
+        # The second time nothing is measured.
         assert measure_power(workers, starts.cnn((28, 28, 1), 10), 60_000, 300) == power
-        assert time.time() - begun < 0.1
     finally:
         workers.kill()
 
