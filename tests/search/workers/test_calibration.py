@@ -1,11 +1,6 @@
 """The speed of a worker, measured in it."""
 
-<<<<<<< HEAD
-import time
 from concurrent.futures import Executor, Future
-=======
-from concurrent.futures import Executor
->>>>>>> 067912bbdb41917b1b38b9b583357c492a43854e
 
 import pytest
 
