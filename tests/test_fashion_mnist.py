@@ -10,13 +10,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_five_epochs_of_three_thousand_images(tmp_path):
+def test_four_epochs_of_two_thousand_images(tmp_path):
     (x, y), (x_test, y_test) = load_fashion_mnist()
-    epochs = {"trainer_args": {"max_iter_num": 5}}
+    epochs = {"trainer_args": {"max_iter_num": 4}}
     clf = ImageClassifier(
         path=tmp_path, seed=0, starts=["cnn"], max_models=2, searcher_args=epochs, verbose=False
     )
-    clf.fit(x[:3000], y[:3000])
+    clf.fit(x[:2000], y[:2000])
     assert clf.evaluate(x_test, y_test) > 0.70
     assert all(
         "flip" in entry["hyperparameters"]["augment"] for entry in clf.history
