@@ -56,13 +56,13 @@ def test_it_is_searched_on(tmp_path, name):
         x.flags.writeable = False
     starts = None if name in FOR_ALL_STARTS else ["cnn"]
     clf = ImageClassifier(
-        path=tmp_path / "run", verbose=False, seed=0, max_models=4 if starts is None else 2, starts=starts,
+        path=tmp_path / "run", verbose=False, seed=0, max_models=4 if starts is None else 1, starts=starts,
         searcher_args={"trainer_args": {"max_iter_num": 2}},
     )  # fmt: skip
     clf.fit(x, y)
     predicted, probabilities = clf.predict(x), clf.predict_proba(x)
     flat = np.ravel(y)
-    assert len(clf.history) == (2 if starts else 4) and set(predicted.ravel()) <= set(flat)
+    assert len(clf.history) == (1 if starts else 4) and set(predicted.ravel()) <= set(flat)
     assert predicted.shape == np.shape(y) and predicted.dtype.kind == flat.dtype.kind
     assert probabilities.shape == (len(x), len(set(flat)))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
