@@ -18,7 +18,7 @@ from kmorph import Graph, ImageClassifier, load_searcher
 from kmorph.errors import DataError, SearchError
 from kmorph.search.store.folder import RunFolder
 
-CNN = ("cnn", {"width": 64})
+CNN, MLP = ("cnn", {"width": 64}), ("mlp", {"width": 256})
 
 
 class Watch(threading.Thread):
@@ -36,7 +36,7 @@ class Watch(threading.Thread):
                     with contextlib.suppress(OSError):
                         size += os.lstat(os.path.join(place, name)).st_size
             self.largest = max(self.largest, size)
-            time.sleep(0.002)
+            time.sleep(0.01)
 
 
 def some_digits():
@@ -46,7 +46,7 @@ def some_digits():
 
 def limited_search(path, limit, models, resume=False):
     return ImageClassifier(
-        path=path, resume=resume, verbose=False, seed=0, max_disk=limit, max_models=models, starts=[CNN],
+        path=path, resume=resume, verbose=False, seed=0, max_disk=limit, max_models=models, starts=[MLP],
         ensemble=False, morphs=["ReplaceActivation", "InsertDropout"],
         searcher_args={"trainer_args": {"max_iter_num": 1}},
     )  # fmt: skip
@@ -63,7 +63,9 @@ def limited(tmp_path_factory):
     clf, limit = limited_search(path, int(1.02 * least), 26), int(1.02 * least)
     watch = Watch(path)
     watch.start()
-    clf.fit(*some_digits())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmorph.search.strategy.propose.SINGLES", 20)  # choosing well takes long
+        clf.fit(*some_digits())
     watch.over = True
     watch.join()
     return clf, limit, watch.largest
