@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from kmorph.training.evaluation_time import EvaluationTime
 from kmorph.training.plan import Plan
@@ -63,7 +64,11 @@ class Clock:
         self.evaluation.note_compiling(self.leave_out())
 
     def progress(self, steps: int, steps_per_epoch: int) -> float:
-        """Share of the plan's epochs or seconds that is spent, from 0; 1 or more if training is over."""
+        """Share of the plan's epochs or seconds that is spent, from 0; 1 or more if training is over.
+
+        Where the deadline, with the evaluation before it, leaves fewer seconds than are planned, their share
+        counts: a learning rate that falls to zero reaches it when training ends, not after.
+        """
         plan = self._plan
         if plan.max_epochs == 0:
             return 1.0
@@ -71,13 +76,18 @@ class Clock:
         if plan.max_epochs is not None:
             spent = steps / (plan.max_epochs * steps_per_epoch)
         if plan.seconds is not None:
-            spent = max(spent, self.trained / max(plan.seconds, 1e-3) if steps else 0.0)
+            seconds = min(plan.seconds, self.trained + max(self._left(), 0.0))
+            spent = max(spent, self.trained / max(seconds, 1e-3) if steps else 0.0)
         return spent
 
     def allows(self, seconds: float = 0.0) -> bool:
         """Return whether time is left for one more step, an evaluation after it, and so many more seconds."""
+        return self._left() > seconds
+
+    def _left(self) -> float:
+        """Seconds until the deadline, less one more step and an evaluation; infinite without a deadline."""
         if self.deadline is None:
-            return True
+            return inf
         speed = self.evaluation.speed.value
         step = self._step_examples / speed if speed else 0.0
-        return self.now + step + seconds + self.evaluation.seconds < self.deadline
+        return self.deadline - self.now - step - self.evaluation.seconds

@@ -8,13 +8,11 @@ from kmorph.training.race import FIRST_EVALUATION
 
 # Time to compile the functions of an evaluation, relative to what the first training step takes. Measured on
 # CPUs: mostly 0.3 to 0.5 with TensorFlow, which traces two functions, and 0.1 to 0.25 with JAX, where
-# compiling gradients takes most; PyTorch compiles nothing. With these an evaluation took 0.5 to 0.9 times its
-# estimate, on an idle core and on a busy one.
+# compiling gradients takes most; PyTorch compiles nothing. With these, evaluations of the starts took 0.45 to
+# 0.9 times their estimates, on a core shared with little and with much other load.
 COMPILING = {"tensorflow": 0.6, "jax": 0.3, "torch": 0.2}
 FORWARD = 3.0  # speed of a forward pass relative to a training step's; 3 to 4 were measured
-WINDOW = (
-    1.0  # seconds over which speed is measured: shorter ones mean little where devices work behind a queue
-)
+WINDOW = 1.0  # seconds over which speed is measured: less means little where a device works behind a queue
 RECENT = 3.0  # seconds after which a measured speed counts 1/e
 
 

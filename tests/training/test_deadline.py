@@ -40,6 +40,7 @@ class Machine:
     batch: int = 64
     now: float = 1000.0
     evaluations: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
 
     def clock(self):
         return self.now
@@ -61,6 +62,7 @@ class SimulatedStep:
         self.compiled.add(function)
 
     def train(self, x, y, learning_rate, step):
+        self.machine.rates.append(learning_rate)
         self._run("train", self.machine.compiling, len(x), self.machine.speed)
         return 1.0
 
@@ -112,6 +114,13 @@ SLOW = {
     "load comes": Machine(compiling=2.0, speed=1000.0, load=((20.0, 4.0),)),
     "load goes": Machine(compiling=2.0, speed=1000.0, load=((0.0, 4.0), (20.0, 1.0))),
 }
+
+
+def test_a_falling_learning_rate_is_zero_when_the_deadline_ends_training(simulate):
+    """Not only after the evaluation, for which training ends earlier than planned."""
+    machine = Machine(compiling=6.0, speed=2000.0)
+    simulate(machine, Plan(phase="decay", seconds=40.0, seconds_left=40.0), n_val=3000)
+    assert max(machine.rates) > 0.09 and 0 <= machine.rates[-1] < 0.001
 
 
 @pytest.mark.parametrize("case", SLOW)

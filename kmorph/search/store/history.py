@@ -22,7 +22,6 @@ import json
 import os
 import secrets
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -32,17 +31,9 @@ from typing import Any
 
 from kmorph._version import __version__
 from kmorph.errors import SearchError
+from kmorph.search.store import database
 from kmorph.search.store.record import FORMAT_VERSION, FailureRecord, ModelRecord, R
 
-_TABLES = {
-    "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "models": "CREATE TABLE models (model_id INTEGER PRIMARY KEY, record TEXT NOT NULL)",
-    "failures": "CREATE TABLE failures (failure_id INTEGER PRIMARY KEY, record TEXT NOT NULL)",
-}
-# Nothing but these tables may be in the file: views or triggers of a prepared file would run
-# in our queries.
-_SCHEMA = {("table", name, sql) for name, sql in _TABLES.items()}
-_MAX_VALUE_BYTES = 64 * 2**20  # of one row; a record has a few kB
 PINNED = "best_model_id"
 """Key under which `final_fit` notes that its result is the best model."""
 _ID = "search_id"
@@ -95,16 +86,16 @@ class History:
         path = Path(path).absolute()
         if cls.exists(path, timeout=timeout):
             raise SearchError(f"{path} exists already: open it with resume=True, or choose another folder")
-        history = cls(path, _connect(path, "rwc", timeout), readonly=False)
+        history = cls(path, database.connect(path, "rwc", timeout), readonly=False)
         try:
             with history._transaction(check_epoch=False) as connection:
-                for sql in _TABLES.values():
+                for sql in database.TABLES.values():
                     connection.execute(sql)
                 connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
                 values = {**(meta or {}), "created": time.time(), "kmorph_version": __version__}
                 values[_ID] = secrets.token_hex(16)
                 for key, value in {**values, "format_version": FORMAT_VERSION, "epoch": 1}.items():
-                    _put_meta(connection, key, value)
+                    database.put_meta(connection, key, value)
         except BaseException:
             history.close()
             raise
@@ -137,13 +128,13 @@ class History:
             )
         # A reader connects for writing too, and only if it may: it must be able to roll back what a killed
         # writer left.
-        history = cls(path, _connect(path, "rw", timeout), readonly)
+        history = cls(path, database.connect(path, "rw", timeout), readonly)
         try:
             with history._reading() as connection:
                 connection.execute(f"PRAGMA query_only = {int(readonly)}")
-                _check_format(connection, path)
+                database.check_format(connection, path)
                 if not readonly:
-                    _check_integrity(connection, path)
+                    database.check_integrity(connection, path)
             if not readonly:
                 history.claim()
         except BaseException:
@@ -162,7 +153,10 @@ class History:
         if not path.exists():
             return False
         try:
-            with _translated_errors(path), contextlib.closing(_connect(path, "rw", timeout)) as connection:
+            with (
+                database.translated_errors(path),
+                contextlib.closing(database.connect(path, "rw", timeout)) as connection,
+            ):
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 return bool(version or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone())
         except SearchError:
@@ -181,12 +175,12 @@ class History:
         from when they were created, with which seed and on which data, so that every reader gets the same.
         """
         with self._reading() as connection:
-            stored = _get_meta(connection, self.path, _ID, None)
+            stored = database.get_meta(connection, self.path, _ID, None)
             if stored is None:
-                sources = [_get_meta(connection, self.path, key, None) for key in _ID_SOURCES]
+                sources = [database.get_meta(connection, self.path, key, None) for key in _ID_SOURCES]
                 return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:32]
         if not isinstance(stored, str) or not 0 < len(stored) <= _MOST_ID_CHARACTERS:
-            raise _damaged(self.path, "it has no valid search id")
+            raise database.damaged(self.path, "it has no valid search id")
         return stored
 
     @contextlib.contextmanager
@@ -197,7 +191,7 @@ class History:
         the journal of an unfinished transaction at every first read: in a folder that was renamed meanwhile
         and made anew that would be another search's.
         """
-        with self._lock, _translated_errors(self.path):
+        with self._lock, database.translated_errors(self.path):
             self._connection.execute("BEGIN")
             try:
                 yield self
@@ -208,8 +202,8 @@ class History:
     def claim(self) -> int:
         """Become the only writer: take the next epoch, which shuts out earlier ones. `open` does it too."""
         with self._transaction(check_epoch=False) as connection:
-            epoch = _stored_epoch(connection, self.path) + 1
-            _put_meta(connection, "epoch", epoch)
+            epoch = database.stored_epoch(connection, self.path) + 1
+            database.put_meta(connection, "epoch", epoch)
         self._epoch = epoch
         return epoch
 
@@ -251,11 +245,11 @@ class History:
         records = [self._parse(ModelRecord, text, f"model {model_id}") for model_id, text in rows]
         for (model_id, _), record in zip(rows, records, strict=True):
             if record.model_id != model_id:
-                raise _damaged(self.path, f"the record of model {model_id} is another model's")
+                raise database.damaged(self.path, f"the record of model {model_id} is another model's")
         ids = {None, *(record.model_id for record in records)}
         for record in records:
             if record.parent_id not in ids:
-                raise _damaged(self.path, f"model {record.model_id} has a parent that is not there")
+                raise database.damaged(self.path, f"model {record.model_id} has a parent that is not there")
         return records
 
     def failures(self) -> list[FailureRecord]:
@@ -274,14 +268,14 @@ class History:
     def get_meta(self, key: str, default: Any = None) -> Any:
         """The value stored under `key`, or `default`."""
         with self._reading() as connection:
-            return _get_meta(connection, self.path, key, default)
+            return database.get_meta(connection, self.path, key, default)
 
     def set_meta(self, key: str, value: Any) -> None:
         """Store a JSON value under `key`, replacing the old one. Raises as `add`; some keys are reserved."""
         if key in _RESERVED:
             raise SearchError(f"the key {key!r} belongs to the history itself: choose another")
         with self._transaction() as connection:
-            _put_meta(connection, key, value)
+            database.put_meta(connection, key, value)
 
     def close(self) -> None:
         """Close the file. May be called twice."""
@@ -298,7 +292,7 @@ class History:
 
     def _parse(self, kind: type[R], text: object, what: str) -> R:
         if not isinstance(text, str):
-            raise _damaged(self.path, f"{what} is not text")
+            raise database.damaged(self.path, f"{what} is not text")
         try:
             return kind.from_json(text)
         except SearchError as error:
@@ -306,7 +300,7 @@ class History:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _translated_errors(self.path):
+        with self._lock, database.translated_errors(self.path):
             yield self._connection
 
     @contextlib.contextmanager
@@ -314,11 +308,11 @@ class History:
         """All or nothing, also when a signal's exception arrives in the middle."""
         if self.readonly:
             raise SearchError(f"{self.path} was opened for reading only")
-        with self._lock, _translated_errors(self.path):
+        with self._lock, database.translated_errors(self.path):
             connection = self._connection
             try:
                 connection.execute("BEGIN IMMEDIATE")  # one writer at a time, from the check of the epoch on
-                if check_epoch and _stored_epoch(connection, self.path) != self._epoch:
+                if check_epoch and database.stored_epoch(connection, self.path) != self._epoch:
                     raise SearchError(
                         f"this search no longer owns {self.path}: it was resumed elsewhere; not written"
                     )
@@ -329,98 +323,3 @@ class History:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
                 raise
-
-
-@contextlib.contextmanager
-def _translated_errors(path: Path) -> Iterator[None]:
-    """Convert SQLite's errors into `SearchError` that says what to do."""
-    try:
-        yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # sqlite3 decodes damaged names in its messages
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            advice = "another process holds it: end that process or try again later"
-        elif "full" in text or "disk I/O" in text:
-            advice = "free some disk space; what was recorded before is unchanged"
-        elif "readonly" in text or "unable to open" in text:
-            advice = "make the file and its folder writable, or copy the folder to where they are"
-        elif "closed" in text:
-            advice = "open the history again"
-        else:
-            advice = "the file is damaged and left as it is: restore a copy, or use another folder"
-        raise SearchError(f"cannot use the history {path} ({text}): {advice}") from error
-
-
-def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
-    with _translated_errors(path):
-        # isolation_level=None: transactions begin and end where the code says so.
-        connection = sqlite3.connect(
-            f"{path.as_uri()}?mode={mode}", timeout, isolation_level=None, check_same_thread=False, uri=True
-        )
-        try:
-            if sys.version_info >= (3, 11):
-                connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
-            connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute("PRAGMA cell_size_check = ON")
-            connection.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            connection.close()
-            raise
-    return connection
-
-
-def _damaged(path: Path, what: str) -> SearchError:
-    return SearchError(
-        f"{path} is damaged ({what[:100]}) and left as it is: restore a copy, or use another folder"
-    )
-
-
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """The version comes first and from the header: nothing else in a newer file need be as we expect."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    # SQLite's own indexes have no sql.
-    schema = set(connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
-    if version == 0 and not schema:
-        raise SearchError(f"{path} is empty, its search never began: start it with fit(...) and resume=True")
-    if version > FORMAT_VERSION:
-        raise SearchError(
-            f"{path} has format version {version}, this kmorph reads up to {FORMAT_VERSION}: get a newer one"
-        )
-    if version != FORMAT_VERSION or schema != _SCHEMA:
-        raise SearchError(f"{path} is not the history of a kmorph search: choose another folder")
-    if _get_meta(connection, path, "format_version", None) != version:
-        raise _damaged(path, "it has no format version")
-
-
-def _check_integrity(connection: sqlite3.Connection, path: Path) -> None:
-    """Writing into a damaged file could destroy what is still readable."""
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if found is None or found[0] != "ok":
-        raise _damaged(path, str(found[0]) if found else "it cannot be checked")
-
-
-def _get_meta(connection: sqlite3.Connection, path: Path, key: str, default: Any) -> Any:
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    if row is None:
-        return default
-    try:
-        return json.loads(row[0])
-    except (ValueError, TypeError, RecursionError) as error:
-        raise _damaged(path, f"its {key!r} is not JSON") from error
-
-
-def _put_meta(connection: sqlite3.Connection, key: str, value: Any) -> None:
-    try:
-        text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SearchError(
-            f"{key!r} cannot be stored as JSON ({error}): give plain numbers, text, lists, dicts"
-        ) from error
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, text))
-
-
-def _stored_epoch(connection: sqlite3.Connection, path: Path) -> int:
-    epoch = _get_meta(connection, path, "epoch", None)
-    if isinstance(epoch, bool) or not isinstance(epoch, int) or not 0 < epoch < 2**63:
-        raise _damaged(path, "it has no valid epoch")
-    return epoch

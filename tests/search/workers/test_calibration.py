@@ -1,11 +1,12 @@
 """The speed of a worker, measured in it."""
 
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 
 import pytest
 
 from kmorph import starts
 from kmorph.search.workers.calibration import POWER, measure_power
+from kmorph.search.workers.pool import ExecutorPool
 from kmorph.search.workers.processes import WorkerProcesses
 
 
@@ -26,7 +27,7 @@ def test_a_worker_tells_how_fast_it_trains():
 
 
 def test_without_an_answer_nothing_is_known():
-    assert measure_power(Broken(), starts.cnn((28, 28, 1), 10), 60_000, 300) == POWER
+    assert measure_power(ExecutorPool(Broken()), starts.cnn((28, 28, 1), 10), 60_000, 300) == POWER
 
 
 @pytest.mark.parametrize("n, time_limit", [(1_000, 600), (60_000, 10), (60_000, None)])
@@ -34,3 +35,16 @@ def test_where_it_hardly_matters_nothing_is_measured(n, time_limit):
     workers = WorkerProcesses()
     assert measure_power(workers, starts.cnn((28, 28, 1), 10), n, time_limit) == POWER
     assert not workers.is_ready  # no process was started
+
+
+def test_an_executor_that_never_answers_costs_a_part_of_the_time(monkeypatch):
+    monkeypatch.setattr("kmorph.search.workers.calibration.PATIENCE", 0.3)
+
+    class Hanging(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            self.future = Future()
+            return self.future
+
+    executor = Hanging()
+    assert measure_power(ExecutorPool(executor), starts.cnn((28, 28, 1), 10), 60_000, 300) == POWER
+    assert executor.future.cancelled()
