@@ -14,6 +14,8 @@ import pytest
 from search_runs import digits
 
 from kmorph import ImageClassifier
+from kmorph.search.loop import Search
+from kmorph.search.strategy.propose import SurrogateProposer
 
 pytestmark = pytest.mark.wall
 
@@ -132,16 +134,14 @@ def test_what_was_trained_within_final_fit_counts(tmp_path, warm):
 @pytest.mark.slow
 def test_a_proposal_under_way_does_not_hold_up_the_search(tmp_path, monkeypatch):
     """Proposals are made to take long; the deadline comes in the middle of one."""
-    from kmorph.search import loop
+    slow, propose = [], SurrogateProposer()
 
-    slow = []
-
-    def take_long(*arguments, **options):
+    def take_long(situation, rng):
         slow.append(time.time())
         time.sleep(2)
-        return loop.propose(*arguments, **options)
+        return propose(situation, rng)
 
-    monkeypatch.setattr("kmorph.tasks.estimator.Search", lambda *some: loop.Search(*some, take_long))
+    monkeypatch.setattr("kmorph.tasks.estimator.Search", lambda *some: Search(*some, take_long))
     x, y = digits()
     clf = ImageClassifier(path=tmp_path / "run", verbose=False, seed=0)
     begun = time.time()

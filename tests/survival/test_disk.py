@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import psutil
@@ -17,8 +18,10 @@ from search_runs import QUICK, Run, check, digits, gone
 from kmorph import Graph, ImageClassifier, load_searcher
 from kmorph.errors import DataError, SearchError
 from kmorph.search.store.folder import RunFolder
+from kmorph.search.store.history import History
+from kmorph.search.store.models import Models
 
-CNN = ("cnn", {"width": 64})
+CNN, MLP = ("cnn", {"width": 64}), ("mlp", {"width": 256})
 
 
 class Watch(threading.Thread):
@@ -36,7 +39,7 @@ class Watch(threading.Thread):
                     with contextlib.suppress(OSError):
                         size += os.lstat(os.path.join(place, name)).st_size
             self.largest = max(self.largest, size)
-            time.sleep(0.002)
+            time.sleep(0.01)
 
 
 def some_digits():
@@ -46,7 +49,7 @@ def some_digits():
 
 def limited_search(path, limit, models, resume=False):
     return ImageClassifier(
-        path=path, resume=resume, verbose=False, seed=0, max_disk=limit, max_models=models, starts=[CNN],
+        path=path, resume=resume, verbose=False, seed=0, max_disk=limit, max_models=models, starts=[MLP],
         ensemble=False, morphs=["ReplaceActivation", "InsertDropout"],
         searcher_args={"trainer_args": {"max_iter_num": 1}},
     )  # fmt: skip
@@ -63,7 +66,9 @@ def limited(tmp_path_factory):
     clf, limit = limited_search(path, int(1.02 * least), 26), int(1.02 * least)
     watch = Watch(path)
     watch.start()
-    clf.fit(*some_digits())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmorph.search.strategy.propose.SINGLES", 20)  # choosing well takes long
+        clf.fit(*some_digits())
     watch.over = True
     watch.join()
     return clf, limit, watch.largest
@@ -207,26 +212,43 @@ def finished(tmp_path_factory):
     return clf.fit(*digits())
 
 
-@pytest.mark.parametrize("damage", ["truncated", "edited", "empty", "removed", "pickle", "newer"])
-def test_a_damaged_model_is_told_and_not_built_on(finished, tmp_path, damage):
-    shutil.copytree(finished.path_, tmp_path / "run")
-    searcher = load_searcher(tmp_path / "run")
-    best = searcher.get_best_model_id()
-    file = RunFolder.model_path(tmp_path / "run", best)
+DAMAGES = {
+    "truncated": lambda file, content: file.write_bytes(content[: len(content) // 2]),
+    "edited": lambda file, content: file.write_bytes(content.replace(b'\\"conv\\"', b'\\"kong\\"')),
+    "empty": lambda file, content: file.write_bytes(b""),
+    "removed": lambda file, content: file.unlink(),
+    "pickle": lambda file, content: file.write_bytes(b"\x80\x04\x95" + bytes(100)),
+    "newer": lambda file, content: file.write_bytes(content.replace(b'\\"format\\":1', b'\\"format\\":9')),
+}
+
+
+def damaged(finished, folder, damage):
+    """A copy of a search whose best model's file is damaged; returns the id of that model."""
+    shutil.copytree(finished.path_, folder)
+    best = load_searcher(folder).get_best_model_id()
+    file = RunFolder.model_path(folder, best)
     content = file.read_bytes()
-    {
-        "truncated": lambda: file.write_bytes(content[: len(content) // 2]),
-        "edited": lambda: file.write_bytes(content.replace(b'\\"conv\\"', b'\\"kong\\"')),
-        "empty": lambda: file.write_bytes(b""),
-        "removed": file.unlink,
-        "pickle": lambda: file.write_bytes(b"\x80\x04\x95" + bytes(100)),
-        "newer": lambda: file.write_bytes(content.replace(b'\\"format\\":1', b'\\"format\\":9')),
-    }[damage]()
+    DAMAGES[damage](file, content)
+    assert not file.exists() or file.read_bytes() != content
+    return best
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_is_told(finished, tmp_path, damage):
+    best = damaged(finished, tmp_path / "run", damage)
+    searcher = load_searcher(tmp_path / "run")
     with pytest.raises(SearchError, match=f"model {best} of the search.*cannot be read"):
         searcher.load_model_by_id(best)
     with pytest.warns(UserWarning, match=f"instead of {best} the best one is now"):
-        second = searcher.get_best_model_id()
-    assert second != best
+        assert searcher.get_best_model_id() != best
+    with History.open(tmp_path / "run" / RunFolder.DATABASE, readonly=True) as history:
+        models = Models.read(history.records(), partial(RunFolder.model_path, tmp_path / "run"))
+    assert models.weightless == {best} and best not in models.structures
+
+
+@pytest.mark.parametrize("damage", ["edited", "removed"])
+def test_a_damaged_model_is_not_built_on(finished, tmp_path, damage):
+    best = damaged(finished, tmp_path / "run", damage)
     again = ImageClassifier(path=tmp_path / "run", resume=True, verbose=False, seed=0, max_models=7, **QUICK)
     again.fit(*digits())
     assert len(again.history) == 7

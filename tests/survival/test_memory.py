@@ -16,7 +16,7 @@ from kmorph.morphs import Limits, Widen
 from kmorph.morphs.base import activations
 from kmorph.search.candidate import Result
 from kmorph.search.strategy.bounds import SHRINK, Bounds
-from kmorph.search.strategy.propose import propose
+from kmorph.search.strategy.propose import SurrogateProposer
 from kmorph.search.workers.pool import InlineExecutor
 from kmorph.search.workers.processes import WorkerProcesses
 from kmorph.starts import mlp
@@ -29,18 +29,18 @@ class Growing:
     """Proposes the same network with a hidden layer as wide as asked for, then what the surrogate does."""
 
     def __init__(self, *widths):
-        self.widths, self.limits = list(widths), []
+        self.widths, self.limits, self.propose = list(widths), [], SurrogateProposer()
 
-    def __call__(self, observations, *, limits, expected=None, **rest):
-        self.limits.append(limits)
-        if not self.widths or not observations:
-            return propose(observations, limits=limits, expected=expected, **rest)
-        parent = min(observations, key=lambda o: o.loss)
+    def __call__(self, situation, rng):
+        self.limits.append(situation.limits)
+        if not self.widths or not situation.observations:
+            return self.propose(situation, rng)
+        parent = min(situation.observations, key=lambda o: o.loss)
         layer = next(i for i, some in enumerate(parent.graph.layers) if isinstance(some, Dense))
         morph = Widen(layer, self.widths.pop(0))
         return replace(
-            propose(observations, limits=limits, **rest), parent_id=parent.model_id, morphs=((morph, 0),),
-            graph=morph.apply(parent.graph), change=morph.describe(),
+            self.propose(replace(situation, expected=None), rng), parent_id=parent.model_id,
+            morphs=((morph, 0),), graph=morph.apply(parent.graph), change=morph.describe(),
         )  # fmt: skip
 
 
