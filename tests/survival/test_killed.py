@@ -27,14 +27,15 @@ LONGEST = 1.7  # from the start of a process to its kill, as a multiple of the t
 def kill_and_resume(folder, kills, seed):
     """Kill a search again and again; after each kill everything that was told of must be there."""
     rng = random.Random(seed)
-    first = Run(folder)
+    small = {**QUICK, "starts": [("cnn", {"width": 8})]}
+    first = Run(folder, small)
     first.wait_for_models(1)
     longest = LONGEST * (time.monotonic() - first.begun)
     first.process.kill()
     first.wait(10)
     known, reached = [event["model_id"] for event in first.events("recorded")], set()
     for number in range(kills):
-        run = Run(folder)
+        run = Run(folder, small)
         # The first at once; the last after a model, should the machine have become too slow for the others.
         instant, workers = rng.uniform(0, longest) if number else 0.0, set()
         if number == kills - 1 and True not in reached:
@@ -56,7 +57,7 @@ def kill_and_resume(folder, kills, seed):
         known = found
         gone(workers, 60)
         assert read(folder) == found, "an orphan wrote into the folder"
-    last = Run(folder, {**QUICK, "max_models": len(known) + 2})
+    last = Run(folder, {**small, "max_models": len(known) + 2})
     assert last.wait(250) == 0, last.errors
     assert len(check(folder)) == len(known) + 2
     assert not [file for file in folder.rglob("*") if file.name.startswith(".")], "temporary files are left"
@@ -74,7 +75,7 @@ def read(folder):
 
 
 @posix
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_killed_at_ten_instants(tmp_path):
     assert kill_and_resume(tmp_path / "run", 10, 0) == {True, False}
 
