@@ -36,7 +36,7 @@ def images_per_second(graph, begin: float, seconds: float) -> float:
     import numpy as np
 
     from kmorph.training.plan import Hyperparameters
-    from kmorph.training.step import make_step
+    from kmorph.training.step_factory import make_step
 
     step = make_step(graph.initialize(0), Hyperparameters(batch_size=BATCH), 0)
     x = np.random.default_rng(0).integers(0, 256, (BATCH, *graph.input_shape), dtype=np.uint8)

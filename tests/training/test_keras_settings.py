@@ -20,7 +20,7 @@ from kmorph import starts
 from kmorph.graph import Normalize
 from kmorph.training.backend import load_backend
 from kmorph.training.plan import Hyperparameters
-from kmorph.training.step import make_step
+from kmorph.training.step_factory import make_step
 
 load_backend(threads=1)
 rng = np.random.default_rng(0)
