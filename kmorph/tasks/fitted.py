@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import sklearn.exceptions
 from sklearn.base import BaseEstimator, clone
 
@@ -13,12 +14,13 @@ from kmorph.data.labels import LabelCodec
 from kmorph.errors import KmorphError, SearchError
 from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
+from kmorph.graph.keras_bridge import predict
 from kmorph.locks import ForkSafeLock
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
 from kmorph.search.store.reader import ModelVersion, Searcher
 from kmorph.tasks.pickling import kept_in_pickle
-from kmorph.training.backend import load_backend
+from kmorph.training.backend import backend_name, load_backend
 
 if TYPE_CHECKING:
     import keras
@@ -27,8 +29,13 @@ SHARED = ("executor", "strategy", "callbacks")
 """Arguments that clones and copies use too, instead of copies of them: they stand for a running process."""
 
 
-_building = ForkSafeLock()
-"""Held while an estimator builds its best model. It belongs to no estimator: those are copied and pickled."""
+_using_models = ForkSafeLock()
+"""Held while an estimator builds its best model, and while that predicts on other backends than TensorFlow.
+
+Under JAX, Keras moves a model's state in and out while it predicts, which a second thread must not see.
+The lock belongs to no estimator, because estimators are copied and pickled.
+"""
+PREDICTION_BATCH = 256
 
 
 class NotFittedError(KmorphError, sklearn.exceptions.NotFittedError):
@@ -120,13 +127,20 @@ class Fitted(BaseEstimator):
         version = searcher.best_version()
         loaded = self._kept(version)
         if loaded is None:
-            with _building.held():
+            with _using_models.held():
                 loaded = self._kept(version)
                 if loaded is None:
                     graph = searcher.load_model_by_id(version.model_id)
                     loaded = graph, graph.to_keras()
                     self._loaded = (version, loaded)
         return loaded
+
+    def _outputs(self, model: keras.Model, x: np.ndarray) -> np.ndarray:
+        """Outputs of the best model, or of one that shares its layers; any number of threads may ask."""
+        if backend_name() == "tensorflow":
+            return predict(model, x, PREDICTION_BATCH)
+        with _using_models.held():
+            return predict(model, x, PREDICTION_BATCH)
 
     def _kept(self, version: ModelVersion) -> tuple[Graph, keras.Model] | None:
         """The model that was built last, if it is this one."""

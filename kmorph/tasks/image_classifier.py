@@ -15,7 +15,7 @@ from kmorph.data.symmetry import is_mirror_symmetric
 from kmorph.errors import DataError
 from kmorph.files import UserPath
 from kmorph.graph import Layer, Normalize
-from kmorph.graph.keras_bridge import functional, predict
+from kmorph.graph.keras_bridge import functional
 from kmorph.search.workers.calibration import measure_power
 from kmorph.search.workers.pool import Pool
 from kmorph.tasks.estimator import Estimator
@@ -26,7 +26,6 @@ from kmorph.training.backend import load_backend
 if TYPE_CHECKING:
     import keras
 
-PREDICTION_BATCH = 256
 ERASABLE = 16  # positions along each side, from which what an image shows survives the loss of a part
 
 
@@ -141,7 +140,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         """
         graph, model = self._best()
         x = check_images(x, like=graph.input_shape)
-        logits = predict(model, x, PREDICTION_BATCH).astype(np.float64)
+        logits = self._outputs(model, x).astype(np.float64)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
 
@@ -202,7 +201,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
             load_backend()
             for row in rows:
                 model = searcher.load_model_by_id(row["model_id"]).to_keras()
-                logits = predict(model, x, PREDICTION_BATCH)
+                logits = self._outputs(model, x)
                 row["accuracy"] = float(np.mean(logits.argmax(axis=1) == codes))
         best = searcher.get_best_model_id()
         rows.sort(
@@ -240,7 +239,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         """Features of images: what the last layer reads, shape (n, features)."""
         extractor = self.feature_extractor()
         x = check_images(x, like=self._best()[0].input_shape)
-        return predict(extractor, x, PREDICTION_BATCH)
+        return self._outputs(extractor, x)
 
     def export(self, target: UserPath, format: str = "keras") -> Path:
         """Write the best model in a form that needs no kmorph.
