@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -285,9 +286,23 @@ def test_first_predictions_at_once_build_the_model_once(replaced, monkeypatch):
 def test_a_child_is_not_blocked_by_a_model_that_its_parent_was_building():
     from kmorph.tasks import fitted
 
-    with fitted._lock, warnings.catch_warnings():
+    building, built = threading.Event(), threading.Event()
+
+    def build():
+        with fitted._using_models.held():
+            building.set()
+            built.wait(60)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    building.wait(60)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
-        if child == 0:
-            os._exit(0 if fitted._lock.acquire(timeout=5) else 1)
+    if child == 0:
+        signal.alarm(20)  # ends it if it waits
+        with fitted._using_models.held():
+            os._exit(0)
+    built.set()
+    thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
