@@ -16,9 +16,10 @@ from kmorph.search.strategy.schedule import GROWTH_FROM, Schedule
 from kmorph.training.plan import Hyperparameters, Plan
 
 # What the very first model gets, however short the time limit, in a worker that has TensorFlow loaded
-# already and in one that has not: seconds of training, and seconds until it must be evaluated.
+# already and in one that has not: seconds of training, and seconds until it must be evaluated. A cold worker
+# beside another search needs ten seconds to load; a search in a fresh process may take 15 beyond its limit.
 FIRST_WARM = (0.5, 2.0)
-FIRST_COLD = (2.0, 10.0)
+FIRST_COLD = (2.0, 12.5)
 EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
 # Epochs still to come, from which changing the training images pays; erasing parts of them needs more.
 EPOCHS_TO_AUGMENT = 8
