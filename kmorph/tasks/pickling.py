@@ -75,7 +75,7 @@ def kept_in_pickle(
 
 
 def warn_of_left_out(estimator: BaseEstimator) -> None:
-    """Warn if arguments with which an estimator is to be fitted stayed behind when it was pickled."""
+    """Warn before a fit if the estimator was unpickled without arguments that could not be pickled."""
     names = [name for name in estimator.__dict__.pop(LEFT_OUT, ()) if getattr(estimator, name) in _DEFAULTS]
     if names:
         warnings.warn(
