@@ -280,7 +280,7 @@ class _Loop:
             seconds=SECONDS_TO_PROPOSE if clocked else inf,
         )
 
-    # What became of candidates.
+    # Results.
 
     def _needed(self) -> list[ModelRecord]:
         """Models whose weights must stay, whatever the limit on disk space; parents in training apart."""
@@ -321,6 +321,8 @@ class _Loop:
     def _record_failure(self, candidate: Candidate, result: Result, checkpoint: Path) -> None:
         self.recorder.failure(candidate, result, checkpoint.stem)
         self.bounds.note_failure(candidate.graph, result)
+        if self.prepared is not None and self.prepared.parent_id not in self.models.records:
+            self.prepared = None  # its parent failed, and the next model gets the parent's number
         if result.cause == "disk":
             raise SearchError(
                 f"the search in {self.folder.path} cannot go on ({result.reason}): free some disk space "

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from search.simulated import Simulated, simulate
 
-from kmorph import starts
+from kmorph import morphs, starts
 from kmorph.errors import SearchError
 from kmorph.morphs import Limits
 from kmorph.search.candidate import Result
@@ -127,6 +127,20 @@ def test_a_failed_child_is_not_tried_again_and_many_in_a_row_end_the_search(tmp_
         fate=lambda number, job: Result(reason="diverged") if number else None,
     )
     assert len(found.history.models) == 1 and len(found.history.failed) == MOST_FAILURES
+
+
+def test_a_child_chosen_for_a_start_that_failed_is_not_grown_from_the_next_one(tmp_path):
+    """It is chosen while the start trains, for the number that another start then gets."""
+    wider = starts.mlp((4,), 3, width=16)
+    found = simulate(
+        tmp_path,
+        settings(starts=(("mlp", MLP), ("wider", wider)), max_models=3, max_epochs=1),
+        fate=lambda number, job: Result(reason="it diverged") if number == 0 else None,
+    )
+    start, child, _ = found.history.models
+    assert start.fingerprint == wider.fingerprint and child.parent_id == start.model_id and child.morphs
+    grown = morphs.chain(wider, [morphs.from_json(values) for values in child.morphs])
+    assert grown.fingerprint == child.fingerprint
 
 
 def test_every_start_failing_is_an_error_with_the_reasons(tmp_path):
