@@ -1,7 +1,9 @@
-"""Training the best model on, or anew, after the search."""
+"""Train the best model on, or anew, after the search."""
 
 from __future__ import annotations
 
+import platform
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +73,8 @@ def train_final(
         stop_file=str(folder.stop_file),
         fresh=retrain,
         strategy=strategy,
+        sent=time.time(),
+        sender=platform.node(),
     )
     jobs: Jobs[ModelRecord] = Jobs(pool, listener)
     change = "final fit, new weights" if retrain else "final fit"

@@ -1,7 +1,9 @@
 """Training the best model on or anew, with a pool that only writes files."""
 
 import dataclasses
+import platform
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -105,6 +107,14 @@ def test_the_result_takes_the_place_of_the_model(search):
     assert job.graph_file == str(folder.model_file(1)) and not job.fresh and job.plan.phase == "final"
     assert [type(event) for event in events] == [CandidateStarted, ModelRecorded]
     assert events[1].record == updated
+
+
+def test_what_the_job_waits_for_a_worker_counts(search):
+    """A worker of this machine takes it off the seconds left; otherwise a cold one would come too late."""
+    pool, begun = SimulatedPool(trained), time.time()
+    fit(search, pool, seconds=60.0)
+    (job,) = pool.sent
+    assert begun <= job.sent <= time.time() and job.sender == platform.node()
 
 
 def test_retrained_models_count_from_zero(search):
