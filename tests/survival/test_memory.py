@@ -98,7 +98,7 @@ def test_bounds_are_lowered_by_what_failed_and_not_below_what_was_trained():
 
 
 def test_one_dead_worker_says_nothing_two_do():
-    small, large = (mlp((8, 8, 1), 10, width=width) for width in (16, 256))
+    small, between, large = (mlp((8, 8, 1), 10, width=width) for width in (16, 64, 256))
     bounds, died = Bounds(Limits()), Result(reason="its worker died", cause="died")
     bounds.note_trained(small)
     bounds.note_failure(large, died)
@@ -107,6 +107,8 @@ def test_one_dead_worker_says_nothing_two_do():
     bounds.note_failure(large, died)
     assert bounds.limits == Limits()
     bounds.note_failure(large, died)
+    assert bounds.limits.max_parameters == int(SHRINK * large.n_parameters)
+    bounds.note_failure(between, Result(reason="it diverged"))  # which has nothing to do with memory
     assert bounds.limits.max_parameters == int(SHRINK * large.n_parameters)
 
 

@@ -19,7 +19,7 @@ DEATHS = 2
 
 
 class Bounds:
-    """Bounds of growth, learned from candidates that memory did not suffice for.
+    """Bounds of growth, learned from candidates for which memory did not suffice.
 
     Weights and activations both take memory. A failure does not show which of them was too much; but sizes
     that were trained before are known to fit.
@@ -28,7 +28,6 @@ class Bounds:
     ----------
     limits : Limits
         Those that the user set.
-
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -59,8 +58,9 @@ class Bounds:
 
     def note_failure(self, graph: Graph, result: Result) -> None:
         """Lower the bounds if a candidate failed for lack of memory, or seems to have."""
-        self._deaths += result.cause == "died"
-        if result.cause != "memory" and self._deaths < DEATHS:
+        died = result.cause == "died"
+        self._deaths += died
+        if result.cause != "memory" and not (died and self._deaths >= DEATHS):
             return
         parameters, numbers = self._failed
         if graph.n_parameters > self._trained[0]:
