@@ -94,7 +94,8 @@ class Planner:
         """
         seconds = self.schedule.settling_seconds(waiting, evaluation)
         plan = self.plan("decay", graph, seed, seconds, hyperparameters, waiting)
-        epochs = min(self._epochs_to_come(graph) / waiting, plan.max_epochs or inf)
+        # The time may have run out since it was looked at last.
+        epochs = max(1.0, min(self._epochs_to_come(graph) / waiting, plan.max_epochs or inf))
         plain_end = min(PLAIN_END, PLAIN_EPOCHS / epochs)
         return replace(plan, merge_validation=self.merges, plain_end=plain_end)
 

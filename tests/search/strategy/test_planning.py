@@ -90,6 +90,12 @@ def test_images_stay_as_they_are_at_the_end_of_settling():
     assert planner(10.0, measured()).settling(GRAPH, 0, {}).plain_end == PLAIN_END
 
 
+@pytest.mark.parametrize("passed", [97.0, 99.0])
+def test_time_that_ran_out_meanwhile_gives_a_plan_all_the_same(passed):
+    plan = planner(100.0, measured(), passed=passed).settling(GRAPH, 0, {})
+    assert plan.seconds_left == 97.0 - passed and plan.plain_end == PLAIN_END
+
+
 def test_validation_data_is_merged_under_a_clock_alone():
     assert planner(60.0, measured(), merge_validation=True).settling(GRAPH, 0, {}).merge_validation
     assert not planner(merge_validation=True).settling(GRAPH, 0, {}).merge_validation
