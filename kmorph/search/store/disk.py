@@ -65,7 +65,7 @@ class DiskLimit:
     ----------
     folder : RunFolder
     models : Models
-        Is told of what was dropped.
+        Of the search; its `weightless` is updated.
     limit : int or None
         Bytes; None: no limit.
     """
@@ -93,7 +93,8 @@ class DiskLimit:
         if self.limit is None:
             return
         needed = COPIES * (BYTES * graph.n_parameters + HEADER) + beside
-        used = self.folder.size()
+        with self.folder.translated_errors():
+            used = self.folder.size()
         droppable = self._poorest_first(keep)
         while used + needed > self.limit:
             if not droppable:

@@ -1,5 +1,7 @@
 """A limit on disk space: what fits, and which weights go first."""
 
+import shutil
+
 import pytest
 from search_samples import graph, make_search, record
 
@@ -69,6 +71,12 @@ def test_those_that_are_needed_stay(folder):
     assert dropped(folder, 1, keep=[1]) == {3}
     with pytest.raises(SearchError, match="too little to go on"):
         dropped(folder, 1, keep=[0, 1, 2])
+
+
+def test_a_folder_that_is_gone_is_an_error_of_the_search(folder):
+    shutil.rmtree(folder.models)
+    with pytest.raises(SearchError, match="cannot be used for a search"):
+        DiskLimit(folder, Models(), 2**40).make_room(SMALL, 0, ())
 
 
 def test_no_limit(folder):
