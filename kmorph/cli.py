@@ -80,13 +80,13 @@ def demo(
     try:
         classifier.fit(x, y, time_limit=time_limit)
     except KeyboardInterrupt:
-        print(f"Interrupted. The models found so far are in {out.resolve()}", flush=True)
+        print(f"Interrupted. The models found so far are in {_folder(classifier, out).resolve()}", flush=True)
         raise
     if not is_live(sys.stdout):  # there the live display has left the table
         _print_table(classifier)
     accuracy = classifier.evaluate(x_test, y_test)
     print(f"Test accuracy: {accuracy:.4f} on {len(x_test):,} images that the search never saw\n")
-    _save(classifier, out)
+    _save(classifier, _folder(classifier, out))
     print(f"\nTotal time: {time.perf_counter() - begun:.0f} s")
 
 
@@ -112,13 +112,22 @@ def _print_table(classifier: ImageClassifier) -> None:
     Console(width=None if is_terminal else 100).print(table)
 
 
+def _folder(classifier: ImageClassifier, out: Path) -> Path:
+    """Folder of the search: not `out` if another search was at work there."""
+    try:
+        found = classifier.path_
+    except KmorphError:  # interrupted before it began
+        return out
+    return out if found == out.resolve() else found
+
+
 def _save(classifier: ImageClassifier, out: Path) -> None:
-    """Export the best model into the search's folder, draw it, and tell where all is and what is next."""
+    """Export the best model into the search's folder, draw it, and print where all is and what is next."""
     model = classifier.export_keras_model(out / "best.keras")
     lines = {"search": out.resolve(), "best model": model.resolve()}
     try:
         lines["its drawing"] = classifier.best_graph.draw(out / "best.svg").resolve()
-    except GraphError as error:  # no Graphviz: the error tells how to get it
+    except GraphError as error:  # no Graphviz: the error says how to get it
         print(f"No drawing: {error}")
     for name, file in lines.items():
         print(f"{name + ':':13}{file}")

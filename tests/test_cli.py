@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from kmorph import ImageClassifier
+from kmorph.cli import demo
 
 HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "pandas")
 DEMO_LIMIT = 20  # seconds of search; the whole command adds loading TensorFlow twice, testing and exporting
@@ -101,6 +103,30 @@ def test_demo(tmp_path):
     assert f"moved to {folder}.1" in text
     assert (tmp_path / "kmorph-demo.1" / "best.keras").is_file()
     assert (folder / "best.keras").is_file()
+
+
+def test_demo_beside_another_search_keeps_to_its_own_folder(tmp_path, monkeypatch, capsys):
+    written = []
+
+    def write(file):
+        written.append(file)
+        return file
+
+    classifier = SimpleNamespace(
+        path_=tmp_path / "run.1",
+        history=[],
+        failures=[],
+        fit=lambda x, y, time_limit: None,
+        evaluate=lambda x, y: 0.5,
+        get_best_model_id=lambda: 0,
+        export_keras_model=write,
+        best_graph=SimpleNamespace(draw=write),
+    )
+    monkeypatch.setattr("kmorph.tasks.ImageClassifier", lambda **_: classifier)
+    demo(out=tmp_path / "run")
+    assert {file.parent for file in written} == {classifier.path_} and len(written) == 2
+    text = capsys.readouterr().out
+    assert f"{(tmp_path / 'run.1').as_posix()}/best.keras" in text and f"{tmp_path / 'run'}/" not in text
 
 
 def check_without_kmorph(folder: Path):
