@@ -15,7 +15,7 @@ UserPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 """A path as a user may give it."""
 
 TEMPORARY_PREFIX = ".kmorph-tmp-"
-"""How the names of unfinished files begin; what a killed process leaves is found, and removed, by it."""
+"""Prefix of the names of unfinished files, by which those of a killed process are found and removed."""
 
 
 def user_path(path: UserPath, error: type[KmorphError] = DataError) -> Path:

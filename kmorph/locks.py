@@ -29,7 +29,7 @@ class ForkSafeLock:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock; wait until it is free."""
-        # A name of its own: the thread that forks while it holds the lock releases the one it took.
+        # By a local name, because a child forked inside the block gets another lock in `self._lock`.
         lock = self._lock
         with lock:
             yield

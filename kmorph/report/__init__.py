@@ -1,4 +1,4 @@
-"""What users look at: the progress of a search and the table of its models."""
+"""Displays for users: the progress of a search and the table of its models."""
 
 from kmorph.report.progress import Progress
 from kmorph.report.table import models_table

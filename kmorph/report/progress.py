@@ -1,4 +1,4 @@
-"""What a search shows while it runs: a live display on a terminal, one line a model anywhere else."""
+"""Progress of a search while it runs: a live display on a terminal, one line a model anywhere else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BESIDE_TABLE = 9  # lines of the live display that are no rows of the table
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether `Progress` on this stream would be a live display: a terminal that is nobody else's yet."""
+    """Return whether `Progress` shows a live display on this stream: a terminal without another display."""
     try:
         terminal = stream.isatty()
     except (AttributeError, ValueError):  # not a whole file, or closed
@@ -61,7 +61,7 @@ class Progress:
     stream : text file, default=sys.stdout
         Where to write.
     objective : str, default="accuracy"
-        What makes a model the best so far; see `kmorph.search.store.record.best_record`.
+        What makes a model the best so far; see `kmorph.search.store.ranking.best_record`.
 
     Examples
     --------
@@ -140,7 +140,7 @@ class Progress:
         self._say(text)
 
     def message(self, text: str) -> None:
-        """A note for the user, at any time."""
+        """Show a note to the user, at any time."""
         with self._guarded():
             self._say(plain(text))
 
@@ -196,7 +196,7 @@ class Progress:
             print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
 
     def _render(self) -> RenderableType:
-        """What the live display shows now.
+        """Build the contents of the live display.
 
         Called under the lock of rich's display, by its thread and by `_say`: taking ours too could deadlock.
         """

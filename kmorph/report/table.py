@@ -76,7 +76,7 @@ def as_values(record: Record | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def metric_name(rows: Iterable[Mapping[str, Any]]) -> str:
-    """What the metric of these models is called; ``metric`` if the records do not tell."""
+    """Name of the metric of these models; ``metric`` if the records do not show it."""
     for row in rows:
         for name, value in row["metrics"].items():
             if name != "loss" and value == row["metric_value"]:
@@ -85,7 +85,7 @@ def metric_name(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def change_of(row: Mapping[str, Any]) -> str:
-    """What was changed, in words that are never empty."""
+    """The change in words, never empty."""
     return plain(row["change"]) or ("start" if row["parent_id"] is None else "no change")
 
 

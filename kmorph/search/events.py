@@ -40,7 +40,7 @@ class CandidateStarted:
         The change in words.
     parent_id : int or None
     n_parameters : int
-    phase : {"stable", "decay", "final"}
+    phase : {"stable", "decay", "ensemble", "final"}
     seconds : float or None
         Planned training time, building and compiling not counted; None: not known.
     """
@@ -54,7 +54,7 @@ class CandidateStarted:
 
 @dataclass(frozen=True)
 class CandidateProgress:
-    """News of a candidate in training.
+    """Progress of a candidate in training.
 
     Parameters
     ----------

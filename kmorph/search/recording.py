@@ -1,4 +1,4 @@
-"""Writing down what became of a candidate: a model, a failure, or nothing."""
+"""Record candidates that came back from their workers, as models or failures."""
 
 from __future__ import annotations
 

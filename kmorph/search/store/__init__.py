@@ -1,1 +1,1 @@
-"""What a search keeps on disk, and reading it again: records, history, models, the folder and its lock."""
+"""Storage of a search on disk, and reading it again: records, history, models, the folder and its lock."""

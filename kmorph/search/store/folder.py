@@ -5,7 +5,7 @@
     path/search.db                  history (SQLite)
     path/models/<id>.safetensors    graphs with weights
     path/.kmorph-scratch/<token>/   events, checkpoints and data of the fit under way
-    path/search.lock                held by the writer; path/search.owner.json tells who that is
+    path/search.lock                held by the writer; path/search.owner.json says who that is
 
 Nothing that a user put there, and no finished model, is ever removed or written over.
 """
@@ -126,7 +126,7 @@ class RunFolder:
         return self.scratch / f"model-{model_id}.npy"
 
     def forget(self, name: str) -> None:
-        """Remove what the candidate `name` left in `scratch`; in a week that is much."""
+        """Remove the files that the candidate `name` left in `scratch`, or they would add up."""
         for leftover in self.scratch.glob(f"{name}.*"):
             with contextlib.suppress(OSError):
                 leftover.unlink()
@@ -252,7 +252,7 @@ def _beside(folder: Path) -> tuple[Path, FileLock]:
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """What the file system knows a folder by, whatever its name; None if it is not there."""
+    """Identity of a folder for the file system, whatever its name; None if it is not there."""
     try:
         status = folder.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a search has done so far, in one SQLite file that survives its writer.
+"""The history of a search, in one SQLite file that survives its writer.
 
 The journal is SQLite's default (a rollback journal, not WAL) and commits are synchronous:
 
@@ -144,10 +144,10 @@ class History:
 
     @staticmethod
     def exists(path: str | os.PathLike[str], *, timeout: float = 10.0) -> bool:
-        """Whether there is something at `path` that must not be written over.
+        """Return whether there is something at `path` that must not be overwritten.
 
         False if there is no file, an empty one, or one that was left while it was being created. True for a
-        history and for anything else, unreadable files included: only `open` tells what is wrong with them.
+        history and for anything else, unreadable files included: only `open` says what is wrong with them.
         """
         path = Path(path).absolute()
         if not path.exists():

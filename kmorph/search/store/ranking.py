@@ -15,11 +15,11 @@ def best_record(records: Iterable[ModelRecord], metric: str = "accuracy") -> Mod
     ----------
     records : iterable of ModelRecord
     metric : {"accuracy", "loss"}, default="accuracy"
-        ``"accuracy"``: the highest, and of equal ones that with the lowest loss. But a model whose
-        learning rate fell to zero stands before all others that do not beat it in accuracy and loss both:
-        on a few hundred examples one more right says less than how a model was trained. One that was trained
-        on the validation examples as well cannot be compared by a metric: it stands before all others if no
-        settled model's lineage was trained longer.
+        ``"accuracy"``: the highest, and of equal ones that with the lowest loss. But a settled model, whose
+        learning rate fell to zero, outranks any model that does not beat it on both accuracy and loss: on a
+        few hundred examples, how a model was trained says more than one more right answer. A model trained
+        on the validation examples as well has no metric to be compared by: it is the best if no settled
+        model's lineage was trained longer.
         ``"loss"``: the lowest validation loss.
     """
     records = list(records)

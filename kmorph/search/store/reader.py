@@ -101,7 +101,7 @@ class Searcher:
         return self.home.read(_records)
 
     def meta(self, key: str, default: Any = None) -> Any:
-        """What the search noted of its task under `key`."""
+        """Value that the search stored under `key`, or `default`."""
 
         def read(folder: Path) -> Any:
             with _opened(folder) as history:

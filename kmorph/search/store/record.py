@@ -1,4 +1,4 @@
-"""What the history keeps of a candidate: a model that was trained, or a failure.
+"""Records of candidates in the history: a model that was trained, or a failure.
 
 The two are types of their own: a model has an id and a failure has none, so no id is ever missing where
 one is needed. As dicts, in the estimators' ``history`` and ``failures``, both have the same keys.
@@ -31,7 +31,7 @@ R = TypeVar("R", bound="Record")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """What models and failures have in common.
+    """Fields that models and failures share.
 
     Values are checked and made plain when a record is constructed (numpy scalars become Python numbers,
     tuples inside JSON become lists), so that a record equals what is read back from its JSON.

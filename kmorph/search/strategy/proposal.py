@@ -1,4 +1,4 @@
-"""A question and its answer: what a search knows when it needs a child, and the child that was chosen."""
+"""Proposers, which choose the next child: the `Situation` they are given, the `Proposal` they return."""
 
 from __future__ import annotations
 

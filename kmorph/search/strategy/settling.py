@@ -47,7 +47,7 @@ class Settling:
         self._waiting: list[ModelRecord] | None = None
         self._settled: list[ModelRecord] = []
         self._mean_is_due = False
-        self._kept: dict[int, Graph] = {}  # what is left of settled models whose worker died
+        self._kept: dict[int, Graph] = {}  # checkpoints of settled models whose worker died
 
     @property
     def is_over(self) -> bool:

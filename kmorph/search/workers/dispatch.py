@@ -20,7 +20,7 @@ from kmorph.search.workers.jobs import Jobs
 
 
 class Dispatcher:
-    """Makes tasks of candidates.
+    """Makes jobs of candidates, and sends them to workers.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Dispatcher:
     settings : Settings
     listener : Listener
     jobs : Jobs
-        Takes the tasks.
+        Takes the jobs.
     models : Models
     """
 

@@ -64,7 +64,7 @@ class Jobs(Generic[T]):
 
     @property
     def under_way(self) -> list[T]:
-        """What was sent and has not come back."""
+        """Candidates that were sent and have not come back."""
         return [sent.what for sent in self._sent]
 
     def send(self, what: T, job: Job) -> None:

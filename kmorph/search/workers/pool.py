@@ -31,14 +31,14 @@ class Handle(Protocol):
 
 
 class Pool(Protocol):
-    """What a search needs of the place where its candidates are trained. One search owns a pool at a time."""
+    """A place where candidates are trained. One search owns a pool at a time."""
 
     power: float | None
     """Multiply-adds of a forward pass per second in training, once that was measured."""
     can_kill: bool
-    """Whether `abandon` ends running calls; where it cannot, they run on, and nobody waits for them."""
+    """True if `abandon` ends running calls; otherwise they run on, and nobody waits for them."""
     is_ready: bool
-    """Whether a worker has answered a call, and so has Keras loaded."""
+    """True once a worker has answered a call, and so has Keras loaded."""
 
     def submit(self, fn: Any, /, *args: Any) -> Handle:
         """Hand a call to a worker. It may raise whatever the executor behind it raises."""

@@ -60,7 +60,7 @@ class WorkerProcesses:
 
     @property
     def is_idle(self) -> bool:
-        """Whether processes are there, and none of them has anything to do."""
+        """True if there are processes and none of them has anything to do."""
         for call in list(self._calls):
             if call.done():  # its callback comes a little later
                 self._note(call)

@@ -1,4 +1,4 @@
-"""What processes are started from: a current folder that exists, and standard streams that are open."""
+"""Surroundings in which processes can be started: a current folder that exists, open standard streams."""
 
 from __future__ import annotations
 

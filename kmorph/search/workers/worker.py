@@ -1,4 +1,4 @@
-"""What runs in a worker: grow the candidate from its parent, train it, write it down."""
+"""The code that runs in a worker: grow the candidate from its parent, train it, write it down."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def grow(job: Job) -> Graph:
 
 
 def _is_of_disk(error: BaseException) -> bool:
-    """Whether the disk is full or cannot be written: then no other candidate would fare better."""
+    """Return whether the disk is full or cannot be written: then no other candidate would fare better."""
     cause = error if isinstance(error, OSError) else error.__cause__
     return isinstance(cause, OSError) and cause.errno in DISK_ERRORS
 
