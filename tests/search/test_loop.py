@@ -9,94 +9,23 @@ from math import inf
 import numpy as np
 import psutil
 import pytest
+from search.real import AMPLE, Impatient, Recorder, search, settings
 from sklearn.datasets import load_digits
 
 from kmorph.errors import SearchError
 from kmorph.graph import Dense, Flatten, Graph, GraphBuilder
 from kmorph.morphs import Limits, Widen
 from kmorph.search import load_searcher
-from kmorph.search.events import (
-    CandidateFailed,
-    CandidateProgress,
-    CandidateStarted,
-    ModelRecorded,
-    SearchFinished,
-)
 from kmorph.search.loop import Search, _Loop
-from kmorph.search.settings import Settings
 from kmorph.search.space import Choice, Range, Space
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
-from kmorph.search.store.ranking import is_worse
-from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.propose import SurrogateProposer
 from kmorph.search.workers.pool import ExecutorPool, InlineExecutor
 from kmorph.search.workers.processes import WorkerProcesses
 from kmorph.starts import cnn, resnet
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters
-
-# Seconds that no machine needs, however busy: a search under this limit does what it does under a clock, but
-# ends by its number of models and of epochs.
-AMPLE = 10_000.0
-
-
-class Recorder:
-    """A listener that keeps what it is told."""
-
-    def __init__(self):
-        self.recorded, self.failed, self.progress, self.started = [], [], [], []
-
-    def __call__(self, event):
-        match event:
-            case CandidateStarted():
-                self.candidate_started(event)
-            case CandidateProgress():
-                self.candidate_progress(event)
-            case ModelRecorded():
-                self.candidate_recorded(event.record)
-            case CandidateFailed():
-                self.failed.append(event.record)
-            case SearchFinished():
-                self.best = event.best
-
-    def candidate_started(self, event):
-        self.started.append(event.change)
-
-    def candidate_progress(self, event):
-        self.progress.append(event)
-
-    def candidate_recorded(self, record):
-        self.recorded.append(record)
-
-
-class Impatient(Recorder):
-    """Ends each training after some images; after some models the clock jumps to the time to settle.
-
-    So a search takes the decisions of a long one in little time, and the same ones on a busy machine.
-    """
-
-    def __init__(self, path, images=1200, models=None):
-        super().__init__()
-        self.path, self.images, self.models, self.ahead = path, images, models, 0.0
-
-    def clock(self):
-        return time.time() + self.ahead
-
-    def candidate_started(self, event):
-        super().candidate_started(event)
-        for file in self.path.rglob("stop"):
-            file.unlink()
-
-    def candidate_progress(self, event):
-        super().candidate_progress(event)
-        if event.images > self.images:
-            next(self.path.rglob("*.jsonl")).with_name("stop").touch()
-
-    def candidate_recorded(self, record):
-        super().candidate_recorded(record)
-        if len(self.recorded) == self.models:
-            self.ahead = 0.6 * AMPLE
 
 
 @pytest.fixture(scope="module")
@@ -111,36 +40,6 @@ def workers():
     processes = WorkerProcesses()
     yield processes
     processes.kill()
-
-
-def settings(**changes):
-    return Settings(
-        **{"starts": (("cnn", cnn((8, 8, 1), 10, width=8)),), "n_train": 600, "max_epochs": 1, **changes}
-    )
-
-
-def search(
-    path, data, executor, chosen, time_limit=None, resume=False, listener=None, n_workers=1, proposer=None
-):
-    listener = listener or Recorder()
-    with RunFolder.open(path, resume) as folder:
-        opened = History.open(folder.database) if folder.holds_search else History.create(folder.database)
-        with opened as history:
-            data.save(folder.scratch)
-            pool = executor if isinstance(executor, WorkerProcesses) else ExecutorPool(executor)
-            searching = Search(
-                folder,
-                history,
-                folder.scratch,
-                chosen,
-                listener,
-                pool,
-                n_workers,
-                proposer or SurrogateProposer(),
-                getattr(listener, "clock", time.time),
-            )
-            searching.run(time_limit)
-    return listener
 
 
 def test_it_grows_children_with_their_parents_weights_and_settles(tmp_path, digits):
@@ -279,12 +178,6 @@ def test_hyperparameters_vary_within_their_space(tmp_path, digits):
     assert settled.phase == "decay" and settled.hyperparameters == parent.hyperparameters
 
 
-def test_a_model_is_kept_in_view_that_failed_even_on_what_it_was_trained_on():
-    parent = ModelRecord(model_id=0, state="done", loss=0.3, metrics={"loss": 0.3, "accuracy": 0.9})
-    assert is_worse({"loss": 0.4, "accuracy": 0.8}, parent)
-    assert not is_worse({"loss": 0.4, "accuracy": 0.91}, parent)
-
-
 def test_a_search_goes_on_where_it_ended(tmp_path, digits):
     search(tmp_path, digits, InlineExecutor(), settings(max_models=2))
     listener = search(tmp_path, digits, InlineExecutor(), settings(max_models=4), resume=True)
@@ -295,8 +188,6 @@ def test_a_search_goes_on_where_it_ended(tmp_path, digits):
 
 
 def test_limits_and_kinds_are_kept(tmp_path, digits):
-    from kmorph.morphs import Widen
-
     bound = Limits(max_parameters=3000)
     listener = search(
         tmp_path, digits, InlineExecutor(), settings(max_models=5, limits=bound, kinds=(Widen,))
