@@ -94,8 +94,7 @@ class Result:
         Why the candidate failed; None if it did not.
     metrics : dict of str to float
     epochs, seconds, images_per_second : float
-    images, n_parameters, flops : int
-    fingerprint : str
+    images : int
     stopped : str or None
         Why training ended early, with metrics all the same.
     hyperparameters : dict, optional
@@ -117,9 +116,6 @@ class Result:
     images: int = 0
     seconds: float = 0.0
     images_per_second: float = 0.0
-    n_parameters: int = 0
-    flops: int = 0
-    fingerprint: str = ""
     stopped: str | None = None
     hyperparameters: dict[str, Any] | None = None
     replicas: int = 1

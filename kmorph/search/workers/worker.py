@@ -22,6 +22,7 @@ from kmorph.graph import Graph
 from kmorph.search.candidate import Job, Result, logits_beside
 from kmorph.training.memory import is_out_of_memory, released
 
+MOST_WORDS = 2000  # characters of a reason
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -72,7 +73,6 @@ def _evaluate(job: Job, begun: float, waited: float) -> Result:
     from kmorph.training.examples import Data
     from kmorph.training.trainer import Stopped, train
 
-    graph: Graph | None = None
     output = Path(job.output_file)
     trained_file = output.with_name(f"{output.stem}.{secrets.token_hex(4)}{output.suffix}")
     try:
@@ -106,19 +106,17 @@ def _evaluate(job: Job, begun: float, waited: float) -> Result:
         np.save(logits_beside(trained_file), outcome.logits, allow_pickle=False)
     except Exception as error:
         if is_out_of_memory(error):
-            return _failed(graph, "out of memory", begun, "memory")
+            return Result(reason="out of memory", cause="memory", seconds=time.time() - begun)
         plain = isinstance(error, KmorphError | Stopped)
         reason = str(error) if plain else f"{type(error).__name__}: {error}"
-        return _failed(graph, reason[:2000], begun, "disk" if _is_of_disk(error) else "")
+        cause = "disk" if _is_of_disk(error) else ""
+        return Result(reason=reason[:MOST_WORDS], cause=cause, seconds=time.time() - begun)
     return Result(
         metrics=outcome.metrics,
         epochs=outcome.epochs,
         images=outcome.images,
         seconds=time.time() - begun,
         images_per_second=outcome.images_per_second,
-        n_parameters=graph.n_parameters,
-        flops=graph.flops,
-        fingerprint=graph.fingerprint,
         stopped=outcome.stopped,
         hyperparameters=outcome.hyperparameters.to_dict(),
         replicas=outcome.replicas,
@@ -140,14 +138,3 @@ def _is_of_disk(error: BaseException) -> bool:
     """Return whether the disk is full or cannot be written: then no other candidate would fare better."""
     cause = error if isinstance(error, OSError) else error.__cause__
     return isinstance(cause, OSError) and cause.errno in DISK_ERRORS
-
-
-def _failed(graph: Graph | None, reason: str, begun: float, cause: str) -> Result:
-    return Result(
-        reason=reason,
-        cause=cause,
-        seconds=time.time() - begun,
-        n_parameters=0 if graph is None else graph.n_parameters,
-        flops=0 if graph is None else graph.flops,
-        fingerprint="" if graph is None else graph.fingerprint,
-    )
