@@ -77,7 +77,7 @@ class RecordedPool:
         self.parent_candidates = [self._point({**entry, "images": 0}, data) for entry, _ in before.values()]
         self.parent_losses = [float(np.exp(np.log(losses).mean())) for _, losses in before.values()]
 
-    def _candidate(self, entry: dict, data: object) -> TrainedGraph:
+    def _point(self, entry: dict, data: object) -> TrainedGraph:
         before = entry.get("parent_images", 0)
         path = ((entry["index"], before),) if before else ()
         return TrainedGraph(rebuild(entry, data), (), before + entry["images"], path)

@@ -109,7 +109,7 @@ def main() -> None:
         results[f"plain pairwise / ours, {n:,}"] = plain * n / results[f"one graph against {n:,}"]
 
     known = observations(rng, graphs)
-    candidates = [o.as_trained() for o in known]
+    candidates = [o.as_point() for o in known]
     losses = [float(o.loss) for o in known if o.loss is not None]
     edit._distances_from.cache_clear()
     surrogate = Surrogate()
