@@ -33,7 +33,7 @@ RESAMPLES = 1000
 
 
 def kernels() -> dict[str, Callable[[], object]]:
-    """What is compared, by name; each makes a fresh kernel, None the default one."""
+    """Kernels that are compared, by name; each entry makes a fresh one, None the default one."""
 
     def noisy(kernel: object) -> object:
         return ConstantKernel(1.0, (1e-2, 1e2)) * kernel + WhiteKernel(0.1, (1e-4, 2.0))
@@ -165,7 +165,7 @@ def told(row: dict, which: str) -> str:
 
 
 def ceiling(correlated: float) -> float:
-    """What a perfect score would reach if two seeds correlate so: their mean is surer (Spearman, Brown)."""
+    """Correlation of a perfect score if two seeds correlate so: their mean is surer (Spearman, Brown)."""
     return float(np.sqrt(2 * correlated / (1 + correlated))) if correlated > 0 else 0.0
 
 

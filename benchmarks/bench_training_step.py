@@ -1,4 +1,4 @@
-"""What training costs: images per second beside a bare loop, and the overhead of a model beside Keras' `fit`.
+"""Costs of training: images per second beside a bare loop, and the overhead of a model beside Keras' `fit`.
 
 Speed: `kmorph.training.train` against a careful hand-written loop on the same network, batches of bytes, with
 the same augmentation inside the compiled step and the same fused update; both in turns, each in a process

@@ -1,4 +1,4 @@
-"""What single parts of a search are worth: searches as they are by default, and with one thing changed.
+"""The worth of single parts of a search: searches as they are by default, and with one thing changed.
 
 Judged on images that no search saw, at equal seconds. Each run writes its own JSON; with ``--pinned`` two run
 side by side, each on one core.

@@ -1,4 +1,4 @@
-"""What every test needs."""
+"""Settings for all tests."""
 
 import os
 

@@ -68,7 +68,7 @@ class Run:
         return self.log.with_suffix(".err").read_text()
 
     def events(self, name):
-        """Those that were told so far; a line that is being written is left out."""
+        """Those reported so far; a line that is being written is left out."""
         lines = self.log.read_text().split("\n")[:-1]
         found = [json.loads(line) for line in lines]
         return [event for event in found if event["event"] == name]

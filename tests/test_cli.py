@@ -148,7 +148,7 @@ def check_without_kmorph(folder: Path):
 @pytest.mark.wall
 @pytest.mark.timeout(900)
 def test_demo_as_it_is(tmp_path):
-    """What the README promises of `kmorph demo`, on five seeds."""
+    """The README's promises of `kmorph demo`, on five seeds."""
     accuracies = []
     for seed in range(5):
         begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the README promises: its commands are those of CI, its code runs, its links lead somewhere."""
+"""Promises of the README: its commands are those of CI, its code runs, its links lead somewhere."""
 
 import doctest
 import os

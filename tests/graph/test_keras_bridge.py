@@ -124,7 +124,7 @@ def test_nested_model_with_several_inputs_and_outputs():
 
 
 def test_training_false_is_kept_and_reaches_into_nested_models():
-    """What Keras then makes of it in training is Keras' own affair: equal models behave equally."""
+    """How it trains is Keras' own affair then: equal models behave equally."""
     inner = keras.Sequential([L.Conv2D(4, 3), L.BatchNormalization(), L.Dropout(0.5), L.BatchNormalization()])
 
     def outer(t):

@@ -1,4 +1,4 @@
-"""What users set for all of Keras changes nothing of what a graph becomes."""
+"""Keras' global settings change nothing in the models that graphs become."""
 
 import threading
 

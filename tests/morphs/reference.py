@@ -1,4 +1,4 @@
-"""What a graph computes, in NumPy and float64: the yardstick for exactness."""
+"""Outputs of a graph, computed with NumPy in float64: the yardstick for exactness."""
 
 from __future__ import annotations
 

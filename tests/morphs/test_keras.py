@@ -166,7 +166,7 @@ def unused_taps(graph: Graph, name: str, dead: np.ndarray) -> np.ndarray:
 
 
 def norm_follows(graph: Graph, node: int) -> bool:
-    """Whether a normalisation takes a constant out again before any activation."""
+    """Return whether a normalisation takes a constant out again before any activation."""
     readers = [(reader, graph.layers[i]) for reader, i in graph.adjacency[node]]
     return any(
         isinstance(layer, BatchNorm | LayerNorm | GroupNorm)

@@ -135,7 +135,7 @@ class SimulatedPool:
 
 
 class MemoryHistory:
-    """What `kmorph.search.store.history.History` offers to a search, without a file."""
+    """The methods of `kmorph.search.store.history.History` that a search calls, without a file."""
 
     def __init__(self) -> None:
         self.models: list[ModelRecord] = []
@@ -174,7 +174,7 @@ def random_child(situation: Situation, rng: np.random.Generator) -> Proposal | N
 
 @dataclass
 class Simulated:
-    """What came of a simulated search."""
+    """Outcome of a simulated search."""
 
     history: MemoryHistory
     pool: SimulatedPool

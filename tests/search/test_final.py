@@ -52,7 +52,7 @@ class SimulatedPool:
 
 
 def trained(job, **changes):
-    """What a worker does that trained for two epochs."""
+    """Do as a worker that trained for two epochs."""
     graph(99).save(job.output_file)
     values = {"metrics": METRICS, "epochs": 2.0, "images": 200, "seconds": 3.0, "file": job.output_file}
     return Result(**{**values, **changes})

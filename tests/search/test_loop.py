@@ -207,7 +207,7 @@ def test_a_time_limit_is_kept_in_a_worker(tmp_path, digits, workers):
 
 
 class Killer(Impatient):
-    """Kills the worker as soon as the first candidate tells of its training."""
+    """Kills the worker as soon as the first candidate reports progress."""
 
     killed = 0
 

@@ -75,7 +75,7 @@ def depths_of(graph: Graph):
 
 
 def fingerprints_of(graph: Graph):
-    """A text for each node that tells all that it is computed from."""
+    """A text for each node that lists all that it is computed from."""
     from kmorph.surrogate.encoding import TOKENS
 
     tokens = [TOKENS.of_input(graph.input_shape)]

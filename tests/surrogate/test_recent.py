@@ -1,4 +1,4 @@
-"""What kernels keep of structures is bounded, however many a search looks at."""
+"""Kernels remember a bounded number of structures, however many a search looks at."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""What tests of searches in processes of their own need."""
+"""Fixtures for tests of searches in processes of their own."""
 
 import pytest
 from search_runs import Run

@@ -25,7 +25,7 @@ LONGEST = 1.7  # from the start of a process to its kill, as a multiple of the t
 
 
 def kill_and_resume(folder, kills, seed):
-    """Kill a search again and again; after each kill everything that was told of must be there."""
+    """Kill a search again and again; after each kill everything that was reported must be there."""
     rng = random.Random(seed)
     small = {**QUICK, "starts": [("cnn", {"width": 8})]}
     first = Run(folder, small)
@@ -111,7 +111,7 @@ def test_signals_end_it_with_what_was_trained(tmp_path, name, pace):
     run.process.send_signal(number)
     status = run.wait(10 * pace)
     assert time.monotonic() - sent < 3 * pace
-    # Python ends by SIGINT itself, which shells tell as 130; the others as they tell them.
+    # Python ends by SIGINT itself, which shells report as 130; the others as they report them.
     assert status in (-number, 128 + number)
     gone(workers, pace)
     told = [event["model_id"] for event in run.events("recorded")]

@@ -1,4 +1,4 @@
-"""The log is quiet by default, and tells the life of each candidate to whoever listens."""
+"""The log is quiet by default, and has the life of each candidate for programs that listen."""
 
 import logging
 import subprocess

@@ -233,7 +233,7 @@ def test_unseen_labels_are_refused_at_evaluate(fitted, digits):
 
 
 def test_tensorflow_loads_without_its_messages(fitted, digits, tmp_path):
-    """What a script that uses a finished search prints is its own output."""
+    """A script that uses a finished search prints its own output alone."""
     clf, _ = fitted
     np.save(tmp_path / "x.npy", digits[2][:10])
     script = (

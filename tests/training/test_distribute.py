@@ -13,7 +13,7 @@ from kmorph.training.distribute import build_strategy, pack_strategy
 
 @pytest.fixture(scope="module")
 def compared():
-    """What `two_devices.py` found out."""
+    """Results of `two_devices.py`."""
     program = Path(__file__).with_name("two_devices.py")
     done = subprocess.run([sys.executable, program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -114,7 +114,7 @@ def test_keep_best_never_returns_worse_weights(digits):
     wild = Plan(max_epochs=2, keep_best=True, patience=5, hyperparameters=Hyperparameters(learning_rate=3.0))
     outcome = train(good.graph, digits, wild)
     assert outcome.metrics["loss"] <= good.metrics["loss"] + 1e-5
-    # Everything that is told is of those weights.
+    # All that is returned belongs to those weights.
     assert classification_metrics(outcome.logits, digits.y_val)["loss"] == outcome.metrics["loss"]
 
 

@@ -139,7 +139,7 @@ def statistics(strategy, data):
 
 
 def dropout(strategy, data):
-    """Whether replicas with the same examples drop different units."""
+    """Return whether replicas with the same examples drop different units."""
     step = DistributedStep(plain(dropout=True), Hyperparameters(), 0, strategy)
     x = np.concatenate([data.x[:8], data.x[:8]])
     model = step.model

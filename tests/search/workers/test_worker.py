@@ -1,4 +1,4 @@
-"""What runs in a worker, with a training that is simulated."""
+"""The code that runs in a worker, with simulated training."""
 
 import errno
 import json
