@@ -112,6 +112,7 @@ def train_final(
         images_per_second=result.images_per_second,
         phase="final",
         state="done",
+        reason=None,
         seed=plan.seed,
     )
     with folder.translated_errors():

@@ -124,6 +124,13 @@ def test_retrained_models_count_from_zero(search):
     assert (updated.epochs, updated.images_seen, updated.lineage_images) == (2.0, 200, 200)
 
 
+def test_a_model_that_was_stopped_early_is_so_no_more(search):
+    _, history = search
+    history.update(dataclasses.replace(history.records()[1], state="stopped", reason="never evaluated"))
+    updated = fit(search, trained)
+    assert (updated.state, updated.reason) == ("done", None)
+
+
 def test_what_was_trained_on_all_data_has_no_metric(search):
     folder, history = search
     history.update(dataclasses.replace(history.records()[1], phase="decay", loss=None, metrics={}))
