@@ -50,6 +50,8 @@ def real_number(value: Any) -> int | float:
     ------
     TypeError
         If `value` is anything else.
+    OverflowError
+        If it is a fraction too large for a float.
     """
     number = _scalar(value)
     if isinstance(number, bool):
