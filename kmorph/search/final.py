@@ -15,6 +15,7 @@ from kmorph.search.store.history import PINNED, History
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.workers.interrupts import FAREWELL, terminable
 from kmorph.search.workers.jobs import Jobs
+from kmorph.search.workers.own_layers import pack_layers
 from kmorph.search.workers.pool import Pool
 from kmorph.training.plan import Plan
 
@@ -71,6 +72,7 @@ def train_final(
         stop_file=str(folder.stop_file),
         fresh=retrain,
         strategy=strategy,
+        layers=pack_layers(),
     )
     jobs: Jobs[ModelRecord] = Jobs(pool, listener)
     change = "final fit, new weights" if retrain else "final fit"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from kmorph.errors import GraphError, UnknownLayerError
-from kmorph.graph.fields import arguments_from_json, field_types, is_plain
+from kmorph.graph.fields import arguments_from_json, field_types, is_plain, set_field_types
 from kmorph.graph.layers.activation import Activation
 from kmorph.graph.layers.base import MEASURES, Layer
 from kmorph.graph.layers.batch_norm import BatchNorm
@@ -113,6 +113,21 @@ def register_layer(kind: type[L]) -> type[L]:
             raise GraphError(f"{where}: Keras' class {name} is read as the kind {other.kind!r} already")
     BY_KIND[kind.kind] = kind
     return kind
+
+
+def adopt_layer(kind: type[Layer], types: dict[str, Any]) -> None:
+    """Make a kind known that another process of the same program has registered.
+
+    Parameters
+    ----------
+    kind : subclass of Layer
+        It takes the place of an earlier one of its name.
+    types : dict of str to type
+        Of its fields. Here they cannot be found out where the module that defines the class is missing.
+    """
+    if BY_KIND.get(kind.kind) not in KINDS:
+        set_field_types(kind, types)
+        BY_KIND[kind.kind] = kind
 
 
 def registered_layers() -> tuple[type[Layer], ...]:
