@@ -14,6 +14,10 @@ class GraphError(KmorphError, ValueError):
     """A network that cannot be built, or a change that does not fit it."""
 
 
+class UnknownLayerError(GraphError):
+    """A network with a kind of layer that another program registered, and this one did not."""
+
+
 class DataError(KmorphError, ValueError):
     """Data or arguments that cannot be used as they were given."""
 

@@ -24,7 +24,10 @@ from kmorph.graph.layers import (
     Pool,
     Rescale,
     Reshape,
+    Role,
     ZeroPadding,
+    register_layer,
+    stock_layer,
 )
 
 __all__ = [
@@ -51,6 +54,9 @@ __all__ = [
     "Pool",
     "Rescale",
     "Reshape",
+    "Role",
     "ZeroPadding",
     "chain",
+    "register_layer",
+    "stock_layer",
 ]

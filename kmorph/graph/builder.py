@@ -7,9 +7,9 @@ from collections.abc import Container, Iterable
 import numpy as np
 
 from kmorph.errors import GraphError
+from kmorph.graph.fields import as_python
 from kmorph.graph.graph import Graph
 from kmorph.graph.layers import Layer, Shape, Weights
-from kmorph.graph.layers.base import as_python
 
 
 class GraphBuilder:

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from kmorph.errors import GraphError
 from kmorph.files import UserPath, user_path
-from kmorph.graph.layers import Add, BatchNorm, Concat, Conv, Dense, Multiply
 
 if TYPE_CHECKING:
     from kmorph.graph.graph import Graph
-    from kmorph.graph.layers import Layer
 
 FORMATS = ("svg", "png", "pdf", "dot")
 
@@ -34,7 +32,7 @@ def draw_graph(graph: Graph, file: UserPath) -> Path:
     dot.add_node(pydot.Node("n0", label=_quoted(f"input {_times(graph.input_shape)}"), fillcolor='"#e4e7ec"'))
     for i, layer in enumerate(graph.layers):
         dot.add_node(
-            pydot.Node(f"n{i + 1}", label=_quoted(layer.describe()), fillcolor=f'"{_colour(layer)}"')
+            pydot.Node(f"n{i + 1}", label=_quoted(layer.describe()), fillcolor=_quoted(layer.colour))
         )
         for node in graph.inputs[i]:
             dot.add_edge(pydot.Edge(f"n{node}", f"n{i + 1}", label=_quoted(_times(graph.node_shapes[node]))))
@@ -69,11 +67,3 @@ def _times(shape: tuple[int, ...]) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace('"', "'") + '"'
-
-
-def _colour(layer: Layer) -> str:
-    if isinstance(layer, Conv | Dense):
-        return "#cfe0fc"
-    if isinstance(layer, Add | Multiply | Concat):
-        return "#fde3c4"
-    return "#f2e8fb" if isinstance(layer, BatchNorm) else "#ffffff"

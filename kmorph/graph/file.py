@@ -96,7 +96,7 @@ def _opened(file: UserPath) -> Iterator[tuple[Any, Graph, bool]]:
             structure = json.loads(text)
             yield opened, Graph.from_json(structure), bool(structure.get("has_weights"))
     except GraphError as error:
-        raise GraphError(f"{file}: {str(error)[:LONGEST_REASON]}") from error
+        raise type(error)(f"{file}: {str(error)[:LONGEST_REASON]}") from error
     except (SafetensorError, ValueError, TypeError, RecursionError, OverflowError, OSError) as error:
         reason = str(error)[:LONGEST_REASON]
         raise GraphError(f"{file} is not a graph that kmorph wrote, or it is damaged: {reason}") from error

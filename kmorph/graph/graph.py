@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kmorph.errors import GraphError
-from kmorph.graph.layers import Add, Layer, Multiply, Shape, layer_from_json
-from kmorph.graph.layers.base import MAX_SIZE, as_python
+from kmorph.graph.fields import as_python
+from kmorph.graph.layers import Layer, Shape
+from kmorph.graph.layers.base import MAX_SIZE
 from kmorph.numeric import plain_floats
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from kmorph.files import UserPath
 
-FORMAT_VERSION = 1
 MOST_LAYERS = 10_000
 MOST_NUMBERS = 2**40  # in one node; a larger one is a mistake or an attack
 
@@ -167,7 +167,7 @@ class Graph:
         hashes = [_digest(f"input {self.input_shape}")]
         for layer, nodes in zip(self.layers, self.inputs, strict=True):
             parts = [hashes[node] for node in nodes]
-            if isinstance(layer, Add | Multiply):
+            if layer.commutative:
                 parts.sort()
             hashes.append(_digest(f"{layer!r} {parts}"))
         # The output's hash alone would not tell a node read twice from two equal nodes.
@@ -255,41 +255,23 @@ class Graph:
 
     def to_json(self) -> dict[str, Any]:
         """The structure as plain JSON values."""
-        return {
-            "format": FORMAT_VERSION,
-            "input_shape": list(self.input_shape),
-            "layers": [
-                {**layer.to_json(), "inputs": list(nodes)}
-                for layer, nodes in zip(self.layers, self.inputs, strict=True)
-            ],
-        }
+        from kmorph.graph.description import describe_graph
 
-    @classmethod
-    def from_json(cls, values: Any) -> Graph:
+        return describe_graph(self)
+
+    @staticmethod
+    def from_json(values: Any) -> Graph:
         """Rebuild a structure from what `to_json` gave; no code is run, sizes are bounded.
 
         Raises
         ------
         GraphError
-            If the values do not describe a graph, or come from a newer version.
+            If the values do not describe a graph, or come from a newer version. `UnknownLayerError` if a kind
+            of layer must be registered first; the message says what to import.
         """
-        if not isinstance(values, dict) or type(values.get("format")) is not int:
-            raise GraphError("not the description of a graph: it has no format version")
-        if values["format"] > FORMAT_VERSION:
-            raise GraphError(
-                f"the graph was written in format {values['format']}, this kmorph reads up to "
-                f"{FORMAT_VERSION}: please upgrade kmorph"
-            )
-        shape, entries = values.get("input_shape"), values.get("layers")
-        if not isinstance(shape, list) or not isinstance(entries, list) or len(entries) > MOST_LAYERS:
-            raise GraphError("not the description of a graph: input_shape and layers must be lists")
-        layers, inputs = [], []
-        for i, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not isinstance(entry.get("inputs"), list):
-                raise GraphError(f"layer {i}: not a JSON object with a list of inputs")
-            layers.append(layer_from_json({k: v for k, v in entry.items() if k != "inputs"}))
-            inputs.append(entry["inputs"])
-        return cls(shape, layers, inputs)
+        from kmorph.graph.description import graph_from_description
+
+        return graph_from_description(values)
 
     def save(self, file: UserPath) -> Path:
         """Write structure and weights to one safetensors file.
@@ -323,7 +305,8 @@ class Graph:
         Raises
         ------
         GraphError
-            If the file is missing, damaged, not a graph, or from a newer version.
+            If the file is missing, damaged, not a graph, or from a newer version. `UnknownLayerError` if a
+            kind of layer must be registered first; the message says what to import.
         """
         from kmorph.graph.file import load_graph
 

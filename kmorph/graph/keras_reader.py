@@ -9,14 +9,12 @@ from kmorph.errors import GraphError
 from kmorph.graph.builder import GraphBuilder
 from kmorph.graph.keras_comparison import compare
 from kmorph.graph.keras_ops import need_floats, steps_of
-from kmorph.graph.layers import KINDS, Layer, Opaque, Shape, Weights
+from kmorph.graph.layers import Layer, Opaque, Shape, Weights, kind_of_keras_class
 
 if TYPE_CHECKING:
     import keras
 
     from kmorph.graph.graph import Graph
-
-BY_KERAS_CLASS = {name: kind for kind in KINDS for name in kind.keras_classes}
 
 
 class NodeId(int):
@@ -174,9 +172,8 @@ class _Reader:
     def describe(self, layer: Any, call: str, inputs: list[NodeId]) -> list[tuple[Layer, Weights]]:
         """A Keras layer as a chain of graph layers with their weights."""
         shapes = [self.shapes[node] for node in inputs]
-        kind = (
-            BY_KERAS_CLASS.get(type(layer).__name__) if type(layer).__module__.startswith("keras.") else None
-        )
+        stock = type(layer).__module__.startswith("keras.")
+        kind = kind_of_keras_class(type(layer).__name__) if stock else None
         if kind is not None:
             try:
                 chain = kind.from_keras(layer, *shapes)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kmorph.errors import GraphError
-from kmorph.graph import Add, Dense, GlobalPool, Graph, Pool, Reshape
+from kmorph.graph import Add, Dense, GlobalPool, Graph, Pool, Reshape, Role
 from kmorph.morphs.base import NO_LIMITS, Limits, Morph
 from kmorph.morphs.edit import Edit, zeros
 from kmorph.morphs.matching import check_pair, fits_by_pooling, pairs, pointwise, pooled
@@ -68,18 +68,20 @@ class AddSkip(Morph):
 def _summed(graph: Graph, node: int) -> set[int]:
     """Sources that a skip adds to this node already, here or in a sum that alone reads it."""
     sums = [node]
-    while len(graph.adjacency[sums[-1]]) == 1 and isinstance(
-        graph.layers[graph.adjacency[sums[-1]][0][1]], Add
-    ):
+    while len(graph.adjacency[sums[-1]]) == 1 and _is_sum(graph, graph.adjacency[sums[-1]][0][0]):
         sums.append(graph.adjacency[sums[-1]][0][0])
-    while sums[0] > 0 and isinstance(graph.layers[sums[0] - 1], Add):
+    while _is_sum(graph, sums[0]):
         sums.insert(0, graph.inputs[sums[0] - 1][0])
     return {
         _before_projection(graph, term)
         for total in sums
-        if total > 0 and isinstance(graph.layers[total - 1], Add)
+        if _is_sum(graph, total)
         for term in graph.inputs[total - 1][1:]
     }
+
+
+def _is_sum(graph: Graph, node: int) -> bool:
+    return node > 0 and graph.layers[node - 1].role() is Role.SUM
 
 
 def _before_projection(graph: Graph, node: int) -> int:

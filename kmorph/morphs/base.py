@@ -7,29 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from operator import index
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from kmorph.errors import GraphError
-from kmorph.graph import Conv, Dense, Graph
+from kmorph.graph import Activation, Graph, Layer
+from kmorph.graph.fields import arguments_from_json, as_lists, field_types
 from kmorph.morphs.edit import Edit, Like
 
 M = TypeVar("M", bound="Morph")
 Random = np.random.Generator | int | None
-_HINTS: dict[Any, dict[str, Any]] = {}  # by class: thousands of morphs are made for one proposal
-
-GATES = ("softmax", "sigmoid", "hard_sigmoid")
-"""Activations that weigh something: nothing is inserted after them."""
-
-_TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
-
-
-def _hints(kind: Any) -> dict[str, Any]:
-    """The types of the fields of a kind of morph."""
-    if kind not in _HINTS:
-        _HINTS[kind] = get_type_hints(kind)
-    return _HINTS[kind]
 
 
 @dataclass(frozen=True)
@@ -125,12 +113,11 @@ class Morph:
     """Whether the morph should see a batch first (`calibrate`); `sites` offers it only when named."""
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
-        for field in dataclasses.fields(self):
-            name, value = field.name, getattr(self, field.name)
-            if hints[name] is int:
+        for name, hint in field_types(type(self)).items():
+            value = getattr(self, name)
+            if hint is int:
                 object.__setattr__(self, name, _whole(self.kind, name, value, 0))
-            elif hints[name] == tuple[int, ...]:
+            elif hint == tuple[int, ...]:
                 values = tuple(value) if isinstance(value, Iterable) else (value,)
                 numbers = tuple(_whole(self.kind, name, number, 1) for number in values)
                 object.__setattr__(self, name, numbers)
@@ -220,8 +207,7 @@ class Morph:
         """Plain values: the kind and every field."""
         values: dict[str, Any] = {"kind": self.kind}
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            values[field.name] = list(value) if isinstance(value, tuple) else value
+            values[field.name] = as_lists(getattr(self, field.name))
         return values
 
     @classmethod
@@ -235,18 +221,8 @@ class Morph:
         """
         if not isinstance(values, dict) or values.get("kind") != cls.kind:
             raise GraphError(f"not the description of a morph of kind {cls.kind!r}: {str(values)[:80]}")
-        hints, arguments = _hints(cls), {}
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        for name, value in values.items():
-            if name == "kind":
-                continue
-            if name not in fields:
-                raise GraphError(f"{cls.kind}: unknown field {name!r}; known are {', '.join(fields)}")
-            arguments[name] = _checked(cls.kind, name, value, hints[name])
-        for name, field in fields.items():
-            if field.default is dataclasses.MISSING and name not in arguments:
-                raise GraphError(f"{cls.kind}: missing field {name!r}")
-        return cls(**arguments)
+        fields = {name: value for name, value in values.items() if name != "kind"}
+        return cls(**arguments_from_json(cls, cls.kind, fields))
 
 
 def layer_at(graph: Graph, layer: int) -> Any:
@@ -268,20 +244,9 @@ def _whole(kind: str, name: str, value: Any, least: int) -> int:
 
 
 def _wide(graph: Graph, most: int) -> set[int]:
-    widths = {
-        layer.filters if isinstance(layer, Conv) else layer.units
-        for layer in graph.layers
-        if isinstance(layer, Conv | Dense)
-    }
-    return {width for width in widths if width > most}
+    return {width for layer in graph.layers if (width := layer.width()) is not None and width > most}
 
 
-def _checked(kind: str, name: str, value: Any, hint: Any) -> Any:
-    if hint in _TYPES:
-        if type(value) in _TYPES[hint]:
-            return value
-    elif isinstance(value, list) and getattr(hint, "__args__", None):
-        item = hint.__args__[0]
-        if len(value) <= 65_536 and all(type(number) in _TYPES[item] for number in value):
-            return tuple(value)
-    raise GraphError(f"{kind}: field {name!r} has a value of the wrong type, {str(value)[:80]}")
+def function_of(layer: Layer) -> str:
+    """Name of the function of an `Activation`; empty for any other layer."""
+    return layer.function if isinstance(layer, Activation) else ""

@@ -22,8 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kmorph.graph import Conv, Dense, Layer, Reshape
-from kmorph.graph.layers import Weights
+from kmorph.graph.layers import Layer, Weights
 from kmorph.morphs.edit import Edit
 from kmorph.morphs.layout import Atom, Layout, Layouts
 
@@ -99,27 +98,13 @@ def rewrite(edit: Edit, layouts: Layouts, atoms: Mapping[Atom, ChannelMap]) -> N
         into, out = maps.get(graph.inputs[i][0]), maps.get(i + 1)
         if into is None and out is None:
             continue
-        changed = _resized(layer, graph.input_shapes(i)[0][-1], into, out)
+        old = graph.input_shapes(i)[0][-1]
+        changed = layer if out is None else layer.resized(old, old if into is None else into.size, out.size)
         weights: Weights = {}
         if edit.weighted:
             weights = _carried(edit, i, layer, changed, into, out)
         if weights or changed is not layer:
             edit.replace(i + 1, changed, weights)
-
-
-def _resized(layer: Layer, channels: int, into: ChannelMap | None, out: ChannelMap | None) -> Layer:
-    """The layer's description for the new numbers of channels."""
-    if out is None:
-        return layer
-    if isinstance(layer, Conv):
-        if into is not None and 1 < layer.groups == channels:
-            return layer.with_(filters=out.size, groups=into.size)
-        return layer.with_(filters=out.size)
-    if isinstance(layer, Dense):
-        return layer.with_(units=out.size)
-    if isinstance(layer, Reshape):
-        return layer.with_(shape=(*layer.shape[:-1], out.size))
-    return layer
 
 
 def _carried(
@@ -132,8 +117,8 @@ def _carried(
         return {}
     if into is not None:
         new_shape = (*shapes[0][:-1], into.size)
-        if isinstance(layer, Conv) and layer.groups > 1:
-            into = _one_group(into, layer, shapes[0][-1])
+        if layer.channel_groups() > 1:
+            into = _one_group(into, layer.channel_groups(), shapes[0][-1])
     else:
         new_shape = shapes[0]
     parameters = changed.parameters(new_shape)
@@ -155,11 +140,11 @@ def _carried(
     return carried
 
 
-def _one_group(into: ChannelMap, conv: Conv, channels: int) -> ChannelMap | None:
-    """The map within one group; all groups have the same. None for a depthwise convolution."""
-    if conv.groups == channels or into.index is None:
+def _one_group(into: ChannelMap, groups: int, channels: int) -> ChannelMap | None:
+    """The map within one group; all groups have the same. None for groups of one channel."""
+    if groups == channels or into.index is None:
         return None
-    size = into.size // conv.groups
+    size = into.size // groups
     return ChannelMap(size, into.index[:size], None if into.share is None else into.share[:size])
 
 

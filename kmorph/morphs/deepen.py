@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kmorph.errors import GraphError
-from kmorph.graph import Activation, Conv, Dense, GlobalPool, Graph
-from kmorph.morphs.base import GATES, NO_LIMITS, Limits, Morph, layer_at
+from kmorph.graph import Activation, Conv, Dense, Graph, Role
+from kmorph.morphs.base import NO_LIMITS, Limits, Morph, layer_at
 from kmorph.morphs.edit import Edit, identity_kernel
 from kmorph.morphs.ranges import idempotent_function, ranges
 
@@ -45,15 +45,11 @@ class Deepen(Morph):
     def sites(cls, graph: Graph, limits: Limits = NO_LIMITS) -> Iterator[Deepen]:
         """After every activation and global pooling but the output."""
         for i, layer in enumerate(graph.layers[:-1]):
-            if isinstance(layer, Activation):
-                if layer.function in GATES or layer.function == "linear":
-                    continue
-                function = idempotent_function(graph, i + 1) or ""
-            elif isinstance(layer, GlobalPool) and not layer.keep_axes:
-                function = idempotent_function(graph, i + 1) or ""
-                if not function:
-                    continue
-            else:
+            role = layer.role()
+            if role not in (Role.ACTIVATION, Role.FEATURES):
+                continue
+            function = idempotent_function(graph, i + 1) or ""
+            if role is Role.FEATURES and not function:
                 continue
             space = graph.node_shapes[i + 1][:-1]
             if len(space) > 3:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kmorph.errors import GraphError
-from kmorph.graph import Activation, Add, BatchNorm, Conv, Dense, GlobalPool, Graph
-from kmorph.morphs.base import GATES, NO_LIMITS, Limits, Morph, layer_at
+from kmorph.graph import Activation, Add, BatchNorm, Conv, Dense, Graph, Role
+from kmorph.graph.layers import ACTIVATIONS
+from kmorph.morphs.base import NO_LIMITS, Limits, Morph, function_of, layer_at
 from kmorph.morphs.edit import Edit, zeros
 
 
@@ -45,8 +46,7 @@ class DeepenResidual(Morph):
             space = graph.node_shapes[i + 1][:-1]
             if len(space) <= 3 and _ends_a_block(graph, i):
                 kernel = 3 if space and min(space) > 1 else 1
-                function = layer.function if isinstance(layer, Activation) else "relu"
-                yield cls(layer=i, kernel=kernel, activation=function)
+                yield cls(layer=i, kernel=kernel, activation=function_of(layer) or "relu")
 
     def change(self, edit: Edit) -> None:
         layer_at(edit.graph, self.layer)
@@ -74,12 +74,8 @@ def square(shape: tuple[int, ...], kernel: int) -> Conv | Dense:
 
 
 def _ends_a_block(graph: Graph, i: int) -> bool:
-    layer = graph.layers[i]
-    if isinstance(layer, Activation):
-        return layer.function not in GATES
-    if isinstance(layer, GlobalPool):
-        return not layer.keep_axes
-    readers = [graph.layers[reader] for _, reader in graph.adjacency[i + 1]]
-    if isinstance(layer, Add | BatchNorm):
-        return not all(isinstance(reader, Activation | Add) for reader in readers)
-    return False
+    role = graph.layers[i].role()
+    if role in (Role.SUM, Role.BATCH_NORM):
+        readers = [graph.layers[reader].role() for _, reader in graph.adjacency[i + 1]]
+        return not all(reader in ACTIVATIONS or reader is Role.SUM for reader in readers)
+    return role in (Role.ACTIVATION, Role.IDENTITY, Role.FEATURES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Literal
 
 import numpy as np
@@ -96,13 +95,11 @@ class Edit:
             return np.zeros(shape, self.dtype)
         if parameter.initial == "ones":
             return np.ones(shape, self.dtype)
-        whole = parameter.shape
-        fan_in = max(prod(whole[:-1]), 1)
+        spread = parameter.spread
         if parameter.initial == "he_normal":
-            values = self.rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2.0 / fan_in))
+            values = self.rng.standard_normal(shape, np.float32) * np.float32(spread)
             return values.astype(self.dtype, copy=False)
-        bound = np.sqrt(6.0 / (fan_in + prod(whole[:-2]) * whole[-1]))
-        return self.rng.uniform(-bound, bound, shape).astype(self.dtype)
+        return self.rng.uniform(-spread, spread, shape).astype(self.dtype)
 
     def layer(self, node: int) -> Layer:
         """The layer that writes a node."""

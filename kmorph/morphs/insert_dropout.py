@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kmorph.graph import Activation, Dropout, Graph
-from kmorph.morphs.base import GATES, NO_LIMITS, Limits, Morph, layer_at
+from kmorph.graph import Dropout, Graph, Role
+from kmorph.morphs.base import NO_LIMITS, Limits, Morph, layer_at
 from kmorph.morphs.edit import Edit
 
 RATE = 0.25
@@ -37,9 +37,8 @@ class InsertDropout(Morph):
     def sites(cls, graph: Graph, limits: Limits = NO_LIMITS) -> Iterator[InsertDropout]:
         """After every activation that no dropout follows, but not the output."""
         for i, layer in enumerate(graph.layers[:-1]):
-            if not isinstance(layer, Activation) or layer.function in GATES:
-                continue
-            if not any(isinstance(graph.layers[reader], Dropout) for _, reader in graph.adjacency[i + 1]):
+            readers = [graph.layers[reader].role() for _, reader in graph.adjacency[i + 1]]
+            if layer.role() in (Role.ACTIVATION, Role.IDENTITY) and Role.DROPOUT not in readers:
                 yield cls(layer=i, rate=RATE)
 
     def change(self, edit: Edit) -> None:

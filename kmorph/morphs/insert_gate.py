@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kmorph.graph import Activation, Add, Dense, GlobalPool, Graph, Multiply, Rescale, Reshape
-from kmorph.morphs.base import GATES, NO_LIMITS, Limits, Morph, layer_at
+from kmorph.graph import Activation, Dense, GlobalPool, Graph, Multiply, Rescale, Reshape, Role
+from kmorph.graph.layers import ACTIVATIONS
+from kmorph.morphs.base import NO_LIMITS, Limits, Morph, layer_at
 from kmorph.morphs.edit import Edit, zeros
 
 REDUCTION = 4
@@ -43,13 +44,16 @@ class InsertGate(Morph):
     def sites(cls, graph: Graph, limits: Limits = NO_LIMITS) -> Iterator[InsertGate]:
         """After activations and additions that are not gated yet, but not the output."""
         for i, layer in enumerate(graph.layers[:-1]):
-            readers = [graph.layers[reader] for _, reader in graph.adjacency[i + 1]]
-            gated = any(isinstance(reader, Multiply) for reader in readers)
-            block_end = (isinstance(layer, Activation) and layer.function not in GATES) or (
-                isinstance(layer, Add) and not all(isinstance(reader, Activation | Add) for reader in readers)
+            role, readers = (
+                layer.role(),
+                [graph.layers[reader].role() for _, reader in graph.adjacency[i + 1]],
+            )
+            block_end = role in (Role.ACTIVATION, Role.IDENTITY) or (
+                role is Role.SUM
+                and not all(reader in ACTIVATIONS or reader is Role.SUM for reader in readers)
             )
             shape = graph.node_shapes[i + 1]
-            if block_end and not gated and len(shape) <= 4:
+            if block_end and Role.PRODUCT not in readers and len(shape) <= 4:
                 yield cls(layer=i, units=max(shape[-1] // REDUCTION, LEAST_UNITS))
 
     def change(self, edit: Edit) -> None:

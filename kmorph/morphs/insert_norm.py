@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kmorph.errors import GraphError
-from kmorph.graph import BatchNorm, Conv, Dense, Graph, GraphBuilder
+from kmorph.graph import BatchNorm, Graph, GraphBuilder, Role
 from kmorph.morphs.base import NO_LIMITS, Limits, Morph, layer_at
 from kmorph.morphs.edit import Edit
 
@@ -44,8 +44,8 @@ class InsertNorm(Morph):
     def sites(cls, graph: Graph, limits: Limits = NO_LIMITS) -> Iterator[InsertNorm]:
         """After every convolution and dense layer that no BatchNorm follows, but not the output."""
         for i, layer in enumerate(graph.layers[:-1]):
-            readers = [graph.layers[reader] for _, reader in graph.adjacency[i + 1]]
-            if isinstance(layer, Conv | Dense) and not any(isinstance(r, BatchNorm) for r in readers):
+            readers = [graph.layers[reader].role() for _, reader in graph.adjacency[i + 1]]
+            if layer.width() is not None and Role.BATCH_NORM not in readers:
                 yield cls(layer=i)
 
     def calibrate(self, graph: Graph, batch: np.ndarray) -> InsertNorm:

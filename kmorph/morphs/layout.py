@@ -23,7 +23,7 @@ from functools import lru_cache
 from math import prod
 
 from kmorph.errors import GraphError
-from kmorph.graph import Channels, Conv, Graph, Layer
+from kmorph.graph import Channels, Graph, Layer
 
 MOST_ELEMENTS = 4096  # compared one by one where layouts meet
 ORDERED_OTHERWISE = "it meets a node whose channels are ordered otherwise"
@@ -71,8 +71,8 @@ class Layouts:
             return inputs[0]
         if how is Channels.CONCAT:
             return tuple(block for layout in inputs for block in layout)
-        if how is Channels.GROUP and isinstance(layer, Conv):
-            return self._grouped(layer, inputs[0], shapes[0][-1], frozen)
+        if how is Channels.GROUP:
+            return self._grouped(i, layer, inputs[0], frozen)
         if how is Channels.FLATTEN:
             positions = prod(shapes[0][:-1])
             if positions == 1:
@@ -84,20 +84,22 @@ class Layouts:
             _freeze(layout, why)
         return _single(Atom(self.graph.node_shapes[i + 1][-1], why))
 
-    def _grouped(self, conv: Conv, layout: Layout, channels: int, frozen: str) -> Layout:
-        if conv.groups == channels:
-            times = conv.filters // conv.groups
+    def _grouped(self, i: int, layer: Layer, layout: Layout, frozen: str) -> Layout:
+        channels, outputs = self.graph.input_shapes(i)[0][-1], self.graph.node_shapes[i + 1][-1]
+        groups = layer.channel_groups()
+        if groups == channels:
+            times = outputs // groups
             return tuple((repeat, tuple((a, m * times) for a, m in elements)) for repeat, elements in layout)
-        if conv.groups <= MOST_ELEMENTS:
+        if groups <= MOST_ELEMENTS:
             parts = [_expanded(layout)]
-            for _ in range(conv.groups - 1):
-                head, tail = _cut(parts.pop(), channels // conv.groups)
+            for _ in range(groups - 1):
+                head, tail = _cut(parts.pop(), channels // groups)
                 parts += [head, tail]
             for part in parts[1:]:
                 _unify_elements(parts[0], part)
         else:
-            _freeze(layout, f"{conv.describe()} has too many groups")
-        return ((conv.groups, ((Atom(conv.filters // conv.groups, frozen), 1),)),)
+            _freeze(layout, f"{layer.describe()} has too many groups")
+        return ((groups, ((Atom(outputs // groups, frozen), 1),)),)
 
     def count(self, node: int) -> Counter[Atom]:
         """How many channels of a node come and go with one channel of each atom."""

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from kmorph.errors import GraphError
-from kmorph.graph import Activation, Conv, Dense, Flatten, GlobalPool, Graph, Normalize, Pool, Rescale
-from kmorph.graph.layers import Shape
+from kmorph.graph import Channels, Conv, Dense, GlobalPool, Graph, Pool, Role
+from kmorph.graph.layers import ACTIVATIONS, Shape
 from kmorph.morphs.edit import Edit
 
 Pair = tuple[int, int]
@@ -82,11 +82,15 @@ def all_pairs(graph: Graph) -> tuple[Pair, ...]:
     targets = [
         node
         for node in range(1, last + 1)
-        if node not in raw and not isinstance(graph.layers[node - 1], Flatten)
+        if node not in raw and _how(graph, node - 1) is not Channels.FLATTEN
     ]
-    if isinstance(graph.layers[-1], Activation) and last in targets:
+    if graph.layers[-1].role() in ACTIVATIONS and last in targets:
         targets.remove(last)  # probabilities would no longer sum to one
     return tuple((source, target) for target in targets for source in range(target) if source not in raw)
+
+
+def _how(graph: Graph, layer: int) -> Channels:
+    return graph.layers[layer].channels(*graph.input_shapes(layer))
 
 
 def _raw_nodes(graph: Graph) -> set[int]:
@@ -95,7 +99,7 @@ def _raw_nodes(graph: Graph) -> set[int]:
     node = 0
     while len(graph.adjacency[node]) == 1:
         following, layer = graph.adjacency[node][0]
-        if not isinstance(graph.layers[layer], Rescale | Normalize):
+        if graph.layers[layer].role() is not Role.SCALING:
             break
         raw.add(node)
         node = following

@@ -9,11 +9,11 @@ import numpy as np
 
 from kmorph.errors import GraphError
 from kmorph.graph import Graph
-from kmorph.morphs.base import NO_LIMITS, Limits, Morph, layer_at
+from kmorph.morphs.base import NO_LIMITS, Limits, Morph
 from kmorph.morphs.channels import ChannelMap, places, rewrite, selected
 from kmorph.morphs.edit import Edit
 from kmorph.morphs.layout import Atom, layouts
-from kmorph.morphs.widen import STEP, width_of
+from kmorph.morphs.widen import STEP, width_at
 
 FACTORS = (0.75, 0.5)
 
@@ -47,7 +47,7 @@ class Prune(Morph):
         """Every convolution and dense layer that can, by a quarter and by half."""
         tied = layouts(graph)
         for i, layer in enumerate(graph.layers):
-            width = width_of(layer)
+            width = layer.width()
             if width is None:
                 continue
             try:
@@ -58,10 +58,7 @@ class Prune(Morph):
                 yield cls(layer=i, to=to)
 
     def change(self, edit: Edit) -> None:
-        old = width_of(layer_at(edit.graph, self.layer))
-        if old is None:
-            name = edit.graph.layers[self.layer].describe()
-            raise GraphError(f"layer {self.layer} ({name}) is neither a convolution nor a dense layer")
+        old = width_at(edit.graph, self.layer)
         if not 0 < self.to < old:
             raise GraphError(f"its width must go to a number from 1 to {old - 1}")
         tied = layouts(edit.graph)
@@ -75,8 +72,7 @@ class Prune(Morph):
         size = atom.size - (old - self.to) // free[atom]
         change = ChannelMap(size)
         if edit.weighted:
-            kernel = edit.origin.weights[self.layer, "kernel"]
-            scores = np.abs(kernel).sum(tuple(range(kernel.ndim - 1)))
+            scores = _sizes(edit.origin, self.layer)
             scores = scores[places(tied.nodes[self.layer + 1], atom)].sum(0)
             best = np.argsort(-scores, kind="stable")[:size]
             change = selected(np.sort(best))
@@ -84,6 +80,16 @@ class Prune(Morph):
 
     def describe(self) -> str:
         return f"prune layer {self.layer} to {self.to}"
+
+
+def _sizes(graph: Graph, layer: int) -> np.ndarray:
+    """Sum of the absolute weights by which each output channel reads the input."""
+    sizes = [np.zeros(graph.node_shapes[layer + 1][-1], np.float32)]
+    for name, parameter in graph.parameters(layer).items():
+        if parameter.inputs is not None and parameter.outputs is not None:
+            array = np.abs(np.moveaxis(graph.weights[layer, name], parameter.outputs, -1))
+            sizes.append(array.sum(tuple(range(array.ndim - 1))))
+    return sum(sizes[1:], sizes[0])
 
 
 def _atom(free: dict[Atom, int], less: int) -> Atom | None:

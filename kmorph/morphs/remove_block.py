@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kmorph.errors import GraphError
-from kmorph.graph import Add, Graph
+from kmorph.graph import Graph, Role
 from kmorph.morphs.base import NO_LIMITS, Limits, Morph, layer_at
 from kmorph.morphs.edit import Edit
 
@@ -43,7 +43,7 @@ class RemoveBlock(Morph):
         """Every branch of an addition that has layers of its own."""
         structure = graph.without_weights()
         for i, layer in enumerate(graph.layers):
-            if not isinstance(layer, Add):
+            if layer.role() is not Role.SUM:
                 continue
             for operand in range(len(graph.inputs[i])):
                 morph = cls(layer=i, operand=operand)
@@ -56,7 +56,7 @@ class RemoveBlock(Morph):
 
     def change(self, edit: Edit) -> None:
         layer = layer_at(edit.graph, self.layer)
-        if not isinstance(layer, Add):
+        if layer.role() is not Role.SUM:
             raise GraphError(f"layer {self.layer} ({layer.describe()}) is no addition")
         nodes = edit.graph.inputs[self.layer]
         if self.operand >= len(nodes):

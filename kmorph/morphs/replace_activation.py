@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kmorph.errors import GraphError
-from kmorph.graph import Activation, Add, ChannelScale, Graph
-from kmorph.morphs.base import GATES, NO_LIMITS, Limits, Morph, layer_at
+from kmorph.graph import Activation, Add, Channels, ChannelScale, Graph, Role
+from kmorph.graph.layers import ACTIVATIONS
+from kmorph.morphs.base import NO_LIMITS, Limits, Morph, function_of, layer_at
 from kmorph.morphs.edit import Edit, zeros
 
 OFFERED = ("relu", "gelu", "silu")
@@ -40,26 +41,24 @@ class ReplaceActivation(Morph):
     def sites(cls, graph: Graph, limits: Limits = NO_LIMITS) -> Iterator[ReplaceActivation]:
         """Every activation that is no gate, not blended yet and not the output, to ReLU, GELU and SiLU."""
         for i, layer in enumerate(graph.layers[:-1]):
-            if (
-                not isinstance(layer, Activation)
-                or layer.function in GATES
-                or len(graph.node_shapes[i + 1]) > 6
-            ):
+            readers = [graph.layers[reader].role() for _, reader in graph.adjacency[i + 1]]
+            if layer.role() not in (Role.ACTIVATION, Role.IDENTITY) or Role.GAIN in readers:
                 continue
-            if any(isinstance(graph.layers[reader], ChannelScale) for _, reader in graph.adjacency[i + 1]):
+            if len(graph.node_shapes[i + 1]) > 6:
                 continue
             for function in OFFERED:
-                if function != layer.function:
+                if function != function_of(layer):
                     yield cls(layer=i, function=function)
 
     def change(self, edit: Edit) -> None:
         old = layer_at(edit.graph, self.layer)
-        if not isinstance(old, Activation):
+        if old.role() not in ACTIVATIONS:
             raise GraphError(f"layer {self.layer} ({old.describe()}) is no activation")
-        if "softmax" in (old.function, self.function):
-            raise GraphError("softmax is no function of each number alone")
-        if old.function == self.function:
-            raise GraphError(f"it is {old.function} already")
+        for layer in (old, Activation(function=self.function)):
+            if layer.channels(*edit.graph.input_shapes(self.layer)) is not Channels.KEEP:
+                raise GraphError(f"{layer.describe()} is no function of each number alone")
+        if function_of(old) == self.function:
+            raise GraphError(f"it is {self.function} already")
         node = self.layer + 1
         kept = edit.add(ChannelScale(), node)
         new = edit.add(Activation(function=self.function), *edit.graph.inputs[self.layer])

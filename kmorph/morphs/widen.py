@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import lcm
 
 from kmorph.errors import GraphError
-from kmorph.graph import Conv, Dense, Graph, Layer
+from kmorph.graph import Graph
 from kmorph.morphs.base import NO_LIMITS, Limits, Morph, layer_at
 from kmorph.morphs.channels import ChannelMap, grown_by_repeats, grown_by_zeros, rewrite
 from kmorph.morphs.edit import Edit
@@ -57,7 +57,7 @@ class Widen(Morph):
         """Every convolution and dense layer that can, by half and to double; widths are multiples of 8."""
         tied = layouts(graph)
         for i, layer in enumerate(graph.layers):
-            width = width_of(layer)
+            width = layer.width()
             if width is None:
                 continue
             try:
@@ -69,10 +69,7 @@ class Widen(Morph):
                     yield cls(layer=i, to=to)
 
     def change(self, edit: Edit) -> None:
-        old = width_of(layer_at(edit.graph, self.layer))
-        if old is None:
-            name = edit.graph.layers[self.layer].describe()
-            raise GraphError(f"layer {self.layer} ({name}) is neither a convolution nor a dense layer")
+        old = width_at(edit.graph, self.layer)
         if self.to <= old:
             raise GraphError(f"it has {old} channels already")
         tied = layouts(edit.graph)
@@ -98,11 +95,15 @@ class Widen(Morph):
         return f"widen layer {self.layer} to {self.to}"
 
 
-def width_of(layer: Layer) -> int | None:
-    """Filters or units; None for other layers."""
-    if isinstance(layer, Conv):
-        return layer.filters
-    return layer.units if isinstance(layer, Dense) else None
+def width_at(graph: Graph, layer: int) -> int:
+    """The number of channels that a layer sets, or a `GraphError` if it sets none."""
+    width = layer_at(graph, layer).width()
+    if width is None:
+        name = graph.layers[layer].describe()
+        raise GraphError(
+            f"layer {layer} ({name}) is neither a convolution nor a dense layer: its width is its input's"
+        )
+    return width
 
 
 def next_widths(width: int, step: int) -> list[int]:

@@ -65,6 +65,9 @@ class Job:
         Whether training starts from new weights though the graph file has some.
     strategy : str or bytes, optional
         How several devices train it, as `kmorph.training.distribute.pack_strategy` gave it.
+    layers : tuple of bytes, default=()
+        Kinds of layers that are not part of kmorph, as `kmorph.search.workers.own_layers.pack_layers` gave
+        them.
     sent : float, optional
         Moment (``time.time()``) at which the machine `sender` sent it: a worker on that machine takes what
         the job waited off the seconds left.
@@ -80,6 +83,7 @@ class Job:
     stop_file: str
     fresh: bool = False
     strategy: str | bytes | None = None
+    layers: tuple[bytes, ...] = ()
     sent: float | None = None
     sender: str = ""
 

@@ -17,6 +17,7 @@ from kmorph.search.store.history import PINNED, History
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.workers.interrupts import FAREWELL, terminable
 from kmorph.search.workers.jobs import Jobs
+from kmorph.search.workers.own_layers import pack_layers
 from kmorph.search.workers.pool import Pool
 from kmorph.training.plan import Plan
 
@@ -75,6 +76,7 @@ def train_final(
         strategy=strategy,
         sent=time.time(),
         sender=platform.node(),
+        layers=pack_layers(),
     )
     jobs: Jobs[ModelRecord] = Jobs(pool, listener)
     change = "final fit, new weights" if retrain else "final fit"

@@ -33,48 +33,26 @@ UNIT = 1 / 256
 SKIP_GAP = 0.25
 """Cost of a skip connection that has no counterpart; its layers, if it has any, are counted as layers."""
 
-GAPS = {
-    "input": 2.0,
-    "conv": 0.5,
-    "dense": 1.0,
-    "pool": 0.4,
-    "global_pool": 0.4,
-    "flatten": 0.2,
-    "batch_norm": 0.15,
-    "layer_norm": 0.15,
-    "group_norm": 0.15,
-    "activation": 0.15,
-    "dropout": 0.15,
-    "channel_scale": 0.15,
-    "reshape": 0.1,
-    "zero_padding": 0.1,
-    "rescale": 0.1,
-    "normalize": 0.1,
-    "add": 0.1,
-    "multiply": 0.1,
-    "concat": 0.1,
-}
-"""Cost of a layer that has no counterpart, by kind; a convolution's window is paid for besides. A kind that
-is not listed costs `UNKNOWN_GAP`."""
-
+INPUT_GAP = 2.0
 UNKNOWN_GAP = 0.7
+"""Cost of a layer without counterpart whose kind has no `Layer.edit_cost`."""
 
 _OCTAVE = 0.4  # cost of twice the width
-_FIELDS = {
-    "filters": (0, _OCTAVE),
-    "units": (0, _OCTAVE),
+_MEASURES = {
+    "width": (0, _OCTAVE),
     "kernel": (1, 0.15),
     "window": (1, 0.15),
-    "strides": (2, 0.25),
+    "stride": (2, 0.25),
     "groups": (3, 0.1),
     "rate": (4, 0.3),
 }
+"""Column of each measure of `Layer.sizes`, and its weight there: per octave, for rates per unit."""
+
 N_FEATURES = 5
 FEATURE_CAPS = np.array([4 * _OCTAVE, 0.6, 0.75, 0.5, 0.3], np.float32)
 MISMATCH = 0.12
 """Cost between two layers of a kind that differ in some field which is not a size."""
 
-_COMMUTATIVE = frozenset({"add", "multiply"})
 _MOST_KNOWN = 4_000
 
 
@@ -108,39 +86,39 @@ class _Tokens:
         if token is not None:
             return token
         features = (log2(shape[-1]) * _OCTAVE, log2(prod(shape[:-1])) * _OCTAVE, 0.0, 0.0, 0.0)
-        return self._new("input", shape, GAPS["input"], features, f"rank {len(shape)}")
+        return self._new("input", shape, INPUT_GAP, features, f"rank {len(shape)}")
 
     def of_layer(self, layer: Layer, shape: tuple[int, ...]) -> int:
         """The token of a layer that writes a node of this shape.
 
-        Layers of listed kinds are also entered into `by_id`: morphs hand on the layers they do not change.
+        Layers of kinds with an edit cost are also entered into `by_id`: morphs hand on the layers they do not
+        change.
         """
         if id(layer) in self.by_id:
             return self.by_id[id(layer)]
-        listed = layer.kind in GAPS
+        described = layer.edit_cost is not None
         # Nothing is known about the fields of another kind: its width is that of what it writes.
-        value = layer if listed else (layer, shape[-1:])
+        value = layer if described else (layer, shape[-1:])
         token = self._by_value.get(value)
         if token is None:
             features = [0.0] * N_FEATURES
             rest = []
             for field in dataclasses.fields(layer):
                 content = getattr(layer, field.name)
-                if listed and field.name in _FIELDS:
-                    column, weight = _FIELDS[field.name]
-                    number = prod(content) if isinstance(content, tuple) else content
-                    features[column] = weight * (number if field.name == "rate" else log2(number))
-                else:
+                measure = layer.sizes.get(field.name) if described else None
+                if measure is None:
                     rest.append((field.name, content))
-            if not listed and shape:
+                    continue
+                column, weight = _MEASURES[measure]
+                number = prod(content) if isinstance(content, tuple) else content
+                features[column] = weight * (number if measure == "rate" else log2(max(number, 1)))
+            if not described and shape:
                 features[0] = _OCTAVE * log2(shape[-1])
-            gap = GAPS.get(layer.kind, UNKNOWN_GAP)
-            if layer.kind == "conv":
+            gap = UNKNOWN_GAP if layer.edit_cost is None else layer.edit_cost
+            if "kernel" in layer.sizes.values():
                 gap += min(features[1], float(FEATURE_CAPS[1]))  # no more than two windows differ by
-            # Layers kept whole are of one kind for the graph; here each Keras class is one.
-            kind = layer.kind + getattr(layer, "class_name", "")
-            token = self._new(kind, value, gap, tuple(features), repr(rest))
-        if listed:
+            token = self._new(layer.family(), value, gap, tuple(features), repr(rest))
+        if described:
             if len(self._alive) >= _MOST_KNOWN:
                 self.by_id, self._alive = {}, []
             self.by_id[id(layer)] = token
@@ -224,7 +202,7 @@ def _encode(graph: Graph) -> Encoded:
             hashes.append(hash((own[last + 1], hashes[first])))
         else:
             ordered = sorted(nodes, key=lambda node: (-depths[node], hashes[node]))
-            read = ordered if graph.layers[last].kind in _COMMUTATIVE else nodes
+            read = ordered if graph.layers[last].commutative else nodes
             hashes.append(hash((own[last + 1], *[hashes[node] for node in read])))
             merges[last + 1] = int(TOKENS.kinds[tokens[last + 1]]), ordered
             first = ordered[0]

@@ -115,7 +115,7 @@ STRUCTURES = {
     "bool for a number": (_layer(kind="dense", units=True), "wrong type"),
     "float for a number": (_layer(kind="dense", units=2.0), "wrong type"),
     "negative units": (_layer(kind="dense", units=-2), "positive whole number"),
-    "endless list": (_layer(kind="normalize", mean=[0.0] * 5000, variance=[1.0] * 5000), "wrong type"),
+    "endless list": (_layer(kind="normalize", mean=[0.0] * 70_000, variance=[1.0] * 70_000), "wrong type"),
     "nodes that are texts": (
         {**_layer(kind="flatten"), "layers": [{"kind": "flatten", "inputs": ["0"]}]},
         "node '0'",

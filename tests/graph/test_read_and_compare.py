@@ -12,7 +12,8 @@ from keras import ops
 from keras_samples import functional, kinds, randomize
 
 from kmorph.errors import GraphError
-from kmorph.graph import Graph, Pool, keras_comparison, keras_reader
+from kmorph.graph import Graph, Pool, keras_comparison
+from kmorph.graph.layers import BY_KIND
 from kmorph.graph.layers import Dense as DenseLayer
 
 
@@ -198,7 +199,7 @@ def test_the_layer_that_was_read_wrong_is_named(monkeypatch):
         def from_keras(cls, layer, *inputs):
             return [(Pool("average", tuple(layer.pool_size)), {})]
 
-    monkeypatch.setitem(keras_reader.BY_KERAS_CLASS, "MaxPooling2D", Wrong)
+    monkeypatch.setitem(BY_KIND, "pool", Wrong)
 
     def layers(t):
         t = L.Conv2D(3, 3, name="first")(t)
@@ -217,7 +218,7 @@ def test_every_kind_of_fault_is_seen_in_low_precision(monkeypatch):
     tensor = keras.Input((4,))
     model = randomize(keras.Model(tensor, L.Dense(2, dtype="mixed_bfloat16")(tensor)))
     Graph.from_keras(model)
-    monkeypatch.setitem(keras_reader.BY_KERAS_CLASS, "Dense", Wrong)
+    monkeypatch.setitem(BY_KIND, "dense", Wrong)
     with pytest.raises(GraphError, match="computes something else"):
         Graph.from_keras(model)
 

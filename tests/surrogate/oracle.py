@@ -1,6 +1,6 @@
 """The edit distance again, a pair at a time, in plain Python: slow, and easy to read beside its definition.
 
-Only the prices are taken from the package.
+Prices of kinds stand here a second time, so that none changes unnoticed: distances decide what is tried.
 """
 
 from __future__ import annotations
@@ -12,7 +12,30 @@ from scipy.optimize import linear_sum_assignment
 
 from kmorph.graph import Graph
 from kmorph.surrogate.distance import DIFFERENT, RELATIVE, SKIP_MISMATCH
-from kmorph.surrogate.encoding import FEATURE_CAPS, GAPS, MISMATCH, SKIP_GAP, UNIT, UNKNOWN_GAP
+from kmorph.surrogate.encoding import FEATURE_CAPS, MISMATCH, SKIP_GAP, UNIT
+
+GAPS = {
+    "input": 2.0,
+    "conv": 0.5,
+    "dense": 1.0,
+    "pool": 0.4,
+    "global_pool": 0.4,
+    "flatten": 0.2,
+    "batch_norm": 0.15,
+    "layer_norm": 0.15,
+    "group_norm": 0.15,
+    "activation": 0.15,
+    "dropout": 0.15,
+    "channel_scale": 0.15,
+    "reshape": 0.1,
+    "zero_padding": 0.1,
+    "rescale": 0.1,
+    "normalize": 0.1,
+    "add": 0.1,
+    "multiply": 0.1,
+    "concat": 0.1,
+}
+UNKNOWN_GAP = 0.7
 
 OCTAVE = float(FEATURE_CAPS[0]) / 4
 SIZES = {

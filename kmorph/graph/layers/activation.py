@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
-from kmorph.graph.layers.base import Channels, Layer, Shape, Weights, stock_layer
+from kmorph.graph.layers.base import ANY, Channels, Layer, Range, Role, Shape, Weights, stock_layer
 from kmorph.graph.layers.opaque import Opaque
 
 if TYPE_CHECKING:
     import keras
-
-IDEMPOTENT = frozenset({"relu", "relu6", "linear"})
-"""Functions f with f(f(x)) = f(x): a second one after the first changes nothing."""
 
 FUNCTIONS = (
     "relu",
@@ -33,8 +31,24 @@ FUNCTIONS = (
     "linear",
     "softmax",
 )
-NON_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "exponential", "softmax"})
-"""Functions whose value is never below zero."""
+GATES = frozenset({"softmax", "sigmoid", "hard_sigmoid"})
+"""Functions whose values weigh others."""
+
+CLIPPING = frozenset({"relu", "relu6", "linear"})
+"""Functions that leave a number as it is, if it is in their range."""
+
+RANGES: dict[str, Range] = {
+    "relu": (0, inf),
+    "relu6": (0, 6),
+    "sigmoid": (0, 1),
+    "hard_sigmoid": (0, 1),
+    "softmax": (0, 1),
+    "softplus": (0, inf),
+    "exponential": (0, inf),
+    "tanh": (-1, 1),
+    "softsign": (-1, 1),
+}
+"""Between which numbers the values of a function lie; the others have no bound."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class Activation(Layer):
 
     kind = "activation"
     keras_classes = ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax")
+    edit_cost = 0.15
 
     function: str
     slope: float = 0.2
@@ -67,6 +82,18 @@ class Activation(Layer):
 
     def channels(self, *inputs: Shape) -> Channels:
         return Channels.BARRIER if self.function == "softmax" else Channels.KEEP
+
+    def role(self) -> Role:
+        if self.function in GATES:
+            return Role.GATE
+        return Role.IDENTITY if self.function == "linear" else Role.ACTIVATION
+
+    def value_range(self, *inputs: Range) -> Range:
+        bottom, top = RANGES.get(self.function, ANY)
+        if self.function not in CLIPPING:
+            return bottom, top
+        low, high = inputs[0]
+        return min(max(low, bottom), top), min(max(high, bottom), top)
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         if self.function == "leaky_relu":

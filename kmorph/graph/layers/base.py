@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from inspect import signature
-from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+from math import inf, prod, sqrt
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from kmorph.errors import GraphError
-from kmorph.numeric import real_number, whole_number
+from kmorph.graph.fields import as_lists, as_python, field_types
 
 if TYPE_CHECKING:
     import keras
 
 Shape = tuple[int, ...]
 Weights = dict[str, np.ndarray]
+Range = tuple[float, float]
+"""The smallest and the largest value that a node can hold."""
+
+ANY: Range = (-inf, inf)
 
 MAX_SIZE = 2**31  # no axis of a tensor or kernel is longer; stops absurd files early
 
@@ -35,6 +40,28 @@ class Channels(Enum):
     CONCAT = "the channels of the inputs stand one after the other"
     FLATTEN = "positions and channels become channels"
     BARRIER = "channels cannot be followed through"
+
+
+class Role(Enum):
+    """What a layer is for in a network. It decides beside which layers morphs make their changes."""
+
+    ACTIVATION = "a nonlinear function: new layers fit behind it"
+    GATE = "an activation whose values weigh others, such as sigmoid: nothing is inserted behind it"
+    IDENTITY = "an activation that changes nothing"
+    SUM = "the sum of its inputs"
+    PRODUCT = "the product of its inputs"
+    FEATURES = "one vector for all positions, such as global pooling gives"
+    BATCH_NORM = "normalisation by the statistics of a batch"
+    DROPOUT = "noise in training alone"
+    GAIN = "a learned factor for each channel"
+    SCALING = "constants that bring the numbers of the input to a common scale"
+    OTHER = "none of these"
+
+
+ACTIVATIONS = frozenset({Role.ACTIVATION, Role.GATE, Role.IDENTITY})
+
+MEASURES = ("width", "kernel", "window", "stride", "groups", "rate")
+"""Sizes by which layers of one kind are compared; see `Layer.sizes`."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +85,33 @@ class Parameter:
     outputs: int | None = None
     trainable: bool = True
 
+    @property
+    def spread(self) -> float:
+        """Standard deviation of fresh normal values ("he_normal"), or the bound of uniform ones."""
+        fan_in = max(prod(self.shape[:-1]), 1)
+        if self.initial == "he_normal":
+            return sqrt(2.0 / fan_in)
+        return sqrt(6.0 / (fan_in + prod(self.shape[:-2]) * self.shape[-1]))
+
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Draw a fresh float32 array of `shape`."""
         if self.initial == "zeros":
             return np.zeros(self.shape, np.float32)
         if self.initial == "ones":
             return np.ones(self.shape, np.float32)
-        fan_in, fan_out = prod(self.shape[:-1]), prod(self.shape[:-2]) * self.shape[-1]
         if self.initial == "he_normal":
-            return (rng.standard_normal(self.shape) * np.sqrt(2.0 / max(fan_in, 1))).astype(np.float32)
-        bound = np.sqrt(6.0 / max(fan_in + fan_out, 1))
-        return rng.uniform(-bound, bound, self.shape).astype(np.float32)
+            return (rng.standard_normal(self.shape) * self.spread).astype(np.float32)
+        return rng.uniform(-self.spread, self.spread, self.shape).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """A frozen description of what turns one or more nodes into one node; no weights inside.
 
-    A kind of layer is one subclass in one file: its fields, `output_shape`, `parameters` and its Keras
-    layer. The class is registered by its line in ``kmorph/graph/layers/__init__.py``.
+    A kind of layer is one frozen dataclass in one file. It must define `kind`, `output_shape` and `to_keras`;
+    everything else that networks, morphs and distances have to know of it has a default here. Fields are
+    numbers, texts, and tuples of them. Kinds of kmorph are listed in ``kmorph/graph/layers/registry.py``,
+    others are registered with `register_layer`.
 
     Parameters
     ----------
@@ -85,6 +120,8 @@ class Layer:
     """
 
     kind: ClassVar[str]
+    """Name in files: small letters, digits and underscores."""
+
     keras_classes: ClassVar[tuple[str, ...]] = ()
     """Names of the Keras classes that `from_keras` understands."""
 
@@ -93,6 +130,22 @@ class Layer:
 
     arity: ClassVar[tuple[int, int]] = (1, 1)
     """Smallest and largest number of inputs."""
+
+    commutative: ClassVar[bool] = False
+    """Whether the inputs may change places."""
+
+    colour: ClassVar[str] = "#ffffff"
+    """Fill colour in drawings."""
+
+    edit_cost: ClassVar[float | None] = None
+    """Distance between two networks of which one has such a layer more: about 1 for a 3×3 convolution, 0.5
+    for a pointwise one, 0.15 for an activation. None: 0.7, and layers of the kind are compared by the width
+    of what they write, for nothing is known of their fields."""
+
+    sizes: ClassVar[Mapping[str, str]] = {}
+    """Which fields are sizes, compared by their ratio, and of what: one of `MEASURES`. A "kernel" is a window
+    of weights, and is added to `edit_cost`; "window" is one without. Layers that differ in another field are
+    as far apart whatever its values are. For kinds with an `edit_cost`."""
 
     trainable: bool = True
 
@@ -124,10 +177,42 @@ class Layer:
 
     def channels(self, *inputs: Shape) -> Channels:
         """How output channels depend on input channels, for inputs of these shapes."""
-        return Channels.KEEP
+        return Channels.BARRIER
+
+    def role(self) -> Role:
+        """What the layer is for; see `Role`."""
+        return Role.OTHER
+
+    def width(self) -> int | None:
+        """Number of output channels, if a field sets it, so that it can be widened; else None."""
+        return None
+
+    def channel_groups(self) -> int:
+        """Number of groups into which input and output channels are cut, where `channels` says GROUP."""
+        return 1
+
+    def resized(self, old: int, new: int, outputs: int) -> Layer:
+        """The layer that reads `new` channels where this one reads `old`, and writes `outputs`.
+
+        A kind whose fields depend on numbers of channels changes them here.
+        """
+        return self
+
+    def value_range(self, *inputs: Range) -> Range:
+        """Between which numbers the values written lie, in training and at inference, whatever the weights.
+
+        Parameters
+        ----------
+        *inputs : (float, float)
+            The range of each node read.
+        """
+        return ANY
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
-        """The stock Keras layer, not yet built; `stock_layer` makes it."""
+        """The stock Keras layer, not yet built; `stock_layer` makes it.
+
+        Only stock layers, here and in `call_keras`: models load where kmorph and the kind are not installed.
+        """
         raise NotImplementedError
 
     def to_keras_weights(self, weights: Weights) -> list[np.ndarray]:
@@ -171,11 +256,15 @@ class Layer:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value != field.default:
-                values[field.name] = _lists(value)
+                values[field.name] = as_lists(value)
         return values
 
     def describe(self) -> str:
         """A short text for drawings and messages, such as ``conv 3×3, 32``."""
+        return self.kind
+
+    def family(self) -> str:
+        """Name under which distances between networks count the layer; layers of two names never match."""
         return self.kind
 
     def error(self, message: str) -> GraphError:
@@ -206,42 +295,6 @@ def stock_layer(class_name: str, **settings: Any) -> keras.layers.Layer:
     if "data_format" in signature(kind.__init__).parameters:
         settings["data_format"] = "channels_last"
     return kind(dtype="float32", **settings)
-
-
-_FIELD_TYPES: dict[
-    type, dict[str, Any]
-] = {}  # evaluating annotations is slow, and layers are made by thousands
-
-
-def field_types(kind: type[Layer]) -> dict[str, Any]:
-    """The type of each field of a kind of layer, by name."""
-    if kind not in _FIELD_TYPES:
-        hints = get_type_hints(kind)
-        _FIELD_TYPES[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
-    return _FIELD_TYPES[kind]
-
-
-def as_python(value: Any, hint: Any) -> Any:
-    """A field's value with Python's numbers for NumPy's; a value of another type stays as it is."""
-    if type(value) is hint:
-        return value
-    try:
-        if hint is int:
-            return whole_number(value)
-        if hint is float:
-            return real_number(value)
-    except TypeError:
-        return value
-    if hint is bool and isinstance(value, np.bool_):
-        return bool(value)
-    if isinstance(value, tuple) and value:
-        return tuple([as_python(item, hint.__args__[0]) for item in value])
-    return value
-
-
-def _lists(value: Any) -> Any:
-    """Tuples as lists, all the way down."""
-    return [_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def need_positive(owner: str, **values: int | tuple[int, ...]) -> None:

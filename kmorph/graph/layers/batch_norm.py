@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmorph.graph.layers.base import Layer, Parameter, Shape, Weights, stock_layer
+from kmorph.graph.layers.base import Channels, Layer, Parameter, Role, Shape, Weights, stock_layer
 
 if TYPE_CHECKING:
     import keras
@@ -42,6 +42,8 @@ class BatchNorm(Layer):
 
     kind = "batch_norm"
     keras_classes = ("BatchNormalization",)
+    colour = "#f2e8fb"
+    edit_cost = 0.15
 
     momentum: float = 0.9
     epsilon: float = 1e-3
@@ -69,6 +71,12 @@ class BatchNorm(Layer):
         weights["moving_mean"] = Parameter(shape, "zeros", outputs=0, trainable=False)
         weights["moving_variance"] = Parameter(shape, "ones", outputs=0, trainable=False)
         return weights
+
+    def channels(self, *inputs: Shape) -> Channels:
+        return Channels.KEEP
+
+    def role(self) -> Role:
+        return Role.BATCH_NORM
 
     def flops(self, *inputs: Shape) -> int:
         return prod(inputs[0])

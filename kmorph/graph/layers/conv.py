@@ -57,6 +57,9 @@ class Conv(Layer):
         "SeparableConv1D",
         "SeparableConv2D",
     )
+    colour = "#cfe0fc"
+    edit_cost = 0.5
+    sizes = {"filters": "width", "kernel": "kernel", "strides": "stride", "groups": "groups"}
 
     filters: int
     kernel: tuple[int, ...]
@@ -108,6 +111,16 @@ class Conv(Layer):
 
     def channels(self, *inputs: Shape) -> Channels:
         return Channels.MIX if self.groups == 1 else Channels.GROUP
+
+    def width(self) -> int:
+        return self.filters
+
+    def channel_groups(self) -> int:
+        return self.groups
+
+    def resized(self, old: int, new: int, outputs: int) -> Layer:
+        is_depthwise = 1 < self.groups == old
+        return self.with_(filters=outputs, groups=new if is_depthwise else self.groups)
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         rank = len(self.kernel)

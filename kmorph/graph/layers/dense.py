@@ -30,6 +30,9 @@ class Dense(Layer):
 
     kind = "dense"
     keras_classes = ("Dense",)
+    colour = "#cfe0fc"
+    edit_cost = 1.0
+    sizes = {"units": "width"}
 
     units: int
     bias: bool = True
@@ -52,6 +55,12 @@ class Dense(Layer):
 
     def channels(self, *inputs: Shape) -> Channels:
         return Channels.MIX
+
+    def width(self) -> int:
+        return self.units
+
+    def resized(self, old: int, new: int, outputs: int) -> Layer:
+        return self.with_(units=outputs)
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         return stock_layer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kmorph.graph.layers.base import Layer, Shape, Weights, stock_layer
+from kmorph.graph.layers.base import Channels, Layer, Range, Role, Shape, Weights, stock_layer
 
 if TYPE_CHECKING:
     import keras
@@ -27,6 +27,8 @@ class Dropout(Layer):
 
     kind = "dropout"
     keras_classes = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
+    edit_cost = 0.15
+    sizes = {"rate": "rate"}
 
     rate: float
     spatial: bool = False
@@ -43,6 +45,16 @@ class Dropout(Layer):
         if self.spatial and not 2 <= len(inputs[0]) <= 4:
             raise self.error(f"spatial dropout needs spatial axes, got a node of shape {inputs[0]}")
         return inputs[0]
+
+    def channels(self, *inputs: Shape) -> Channels:
+        return Channels.KEEP
+
+    def role(self) -> Role:
+        return Role.DROPOUT
+
+    def value_range(self, *inputs: Range) -> Range:
+        low, high = inputs[0]
+        return min(low / (1 - self.rate), 0), max(high / (1 - self.rate), 0)
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         if self.per_example:

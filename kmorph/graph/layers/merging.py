@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING
 
-from kmorph.graph.layers.base import Channels, Layer, Shape, Weights, stock_layer
+from kmorph.graph.layers.base import Channels, Layer, Range, Role, Shape, Weights, stock_layer
 
 if TYPE_CHECKING:
     import keras
 
 MOST_INPUTS = 4096
+COLOUR = "#fde3c4"
 
 
 class Merging(Layer):
@@ -20,6 +22,9 @@ class Merging(Layer):
     """
 
     arity = (2, MOST_INPUTS)
+    commutative = True
+    colour = COLOUR
+    edit_cost = 0.1
 
     def output_shape(self, *inputs: Shape) -> Shape:
         rank, channels = len(inputs[0]), inputs[0][-1]
@@ -30,6 +35,9 @@ class Merging(Layer):
             if any(size not in (1, longest) for size, longest in zip(shape, result, strict=True)):
                 raise self.error(f"nodes of shapes {inputs} do not match")
         return result
+
+    def channels(self, *inputs: Shape) -> Channels:
+        return Channels.KEEP
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         return stock_layer(self.keras_classes[0], name=name)
@@ -53,6 +61,12 @@ class Add(Merging):
     kind = "add"
     keras_classes = ("Add",)
 
+    def role(self) -> Role:
+        return Role.SUM
+
+    def value_range(self, *inputs: Range) -> Range:
+        return sum(low for low, _ in inputs), sum(high for _, high in inputs)
+
 
 @dataclass(frozen=True)
 class Multiply(Merging):
@@ -68,6 +82,16 @@ class Multiply(Merging):
     kind = "multiply"
     keras_classes = ("Multiply",)
 
+    def role(self) -> Role:
+        return Role.PRODUCT
+
+    def value_range(self, *inputs: Range) -> Range:
+        low, high = inputs[0]
+        for a, b in inputs[1:]:
+            products = [0.0 if isnan(x * y) else x * y for x in (low, high) for y in (a, b)]
+            low, high = min(products), max(products)
+        return low, high
+
 
 @dataclass(frozen=True)
 class Concat(Layer):
@@ -76,6 +100,8 @@ class Concat(Layer):
     kind = "concat"
     keras_classes = ("Concatenate",)
     arity = (2, MOST_INPUTS)
+    colour = COLOUR
+    edit_cost = 0.1
 
     def output_shape(self, *inputs: Shape) -> Shape:
         space = inputs[0][:-1]
@@ -85,6 +111,9 @@ class Concat(Layer):
 
     def channels(self, *inputs: Shape) -> Channels:
         return Channels.CONCAT
+
+    def value_range(self, *inputs: Range) -> Range:
+        return min(low for low, _ in inputs), max(high for _, high in inputs)
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         return stock_layer("Concatenate", name=name)

@@ -35,6 +35,7 @@ class LayerNorm(Layer):
 
     kind = "layer_norm"
     keras_classes = ("LayerNormalization",)
+    edit_cost = 0.15
 
     epsilon: float = 1e-3
     scale: bool = True
@@ -98,6 +99,8 @@ class GroupNorm(Layer):
 
     kind = "group_norm"
     keras_classes = ("GroupNormalization",)
+    edit_cost = 0.15
+    sizes = {"groups": "groups"}
 
     groups: int
     epsilon: float = 1e-3

@@ -225,6 +225,9 @@ class Opaque(Layer):
     def describe(self) -> str:
         return self.class_name
 
+    def family(self) -> str:
+        return self.kind + self.class_name  # each class of Keras is a kind of its own
+
 
 def precision_of(operation: Any) -> float:
     """Machine epsilon of the least precise dtype that a layer, or one inside it, computes in."""

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kmorph.graph.layers.base import (
+    Channels,
     Layer,
+    Range,
+    Role,
     Shape,
     Weights,
     as_window,
@@ -37,6 +40,8 @@ class Pool(Layer):
 
     kind = "pool"
     keras_classes = tuple(f"{word}Pooling{rank}D" for word in FUNCTIONS.values() for rank in (1, 2, 3))
+    edit_cost = 0.4
+    sizes = {"window": "window", "strides": "stride"}
 
     function: str
     window: tuple[int, ...]
@@ -65,6 +70,12 @@ class Pool(Layer):
         if min(space) < 1:
             raise self.error(f"the window is larger than the input of shape {shape}")
         return (*space, shape[-1])
+
+    def channels(self, *inputs: Shape) -> Channels:
+        return Channels.KEEP
+
+    def value_range(self, *inputs: Range) -> Range:
+        return inputs[0]
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         return stock_layer(
@@ -104,6 +115,7 @@ class GlobalPool(Layer):
 
     kind = "global_pool"
     keras_classes = tuple(f"Global{word}Pooling{rank}D" for word in FUNCTIONS.values() for rank in (1, 2, 3))
+    edit_cost = 0.4
 
     function: str = "average"
     keep_axes: bool = False
@@ -118,6 +130,15 @@ class GlobalPool(Layer):
         if not 2 <= len(shape) <= 4:
             raise self.error(f"needs 1 to 3 spatial axes and channels, got a node of shape {shape}")
         return (1,) * (len(shape) - 1) + shape[-1:] if self.keep_axes else shape[-1:]
+
+    def channels(self, *inputs: Shape) -> Channels:
+        return Channels.KEEP
+
+    def role(self) -> Role:
+        return Role.OTHER if self.keep_axes else Role.FEATURES
+
+    def value_range(self, *inputs: Range) -> Range:
+        return inputs[0]
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         kind = f"Global{FUNCTIONS[self.function]}Pooling{len(inputs[0]) - 1}D"

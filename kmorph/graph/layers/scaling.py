@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmorph.graph.layers.base import Channels, Layer, Parameter, Shape, Weights, stock_layer
+from kmorph.graph.layers.base import Channels, Layer, Parameter, Role, Shape, Weights, stock_layer
 from kmorph.graph.layers.opaque import Opaque
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Rescale(Layer):
 
     kind = "rescale"
     keras_classes = ("Rescaling",)
+    edit_cost = 0.1
 
     scale: float
     offset: float = 0.0
@@ -39,6 +40,12 @@ class Rescale(Layer):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return inputs[0]
+
+    def channels(self, *inputs: Shape) -> Channels:
+        return Channels.KEEP
+
+    def role(self) -> Role:
+        return Role.SCALING
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         return stock_layer("Rescaling", scale=self.scale, offset=self.offset, name=name)
@@ -67,6 +74,7 @@ class Normalize(Layer):
 
     kind = "normalize"
     keras_classes = ("Normalization",)
+    edit_cost = 0.1
 
     mean: tuple[float, ...]
     variance: tuple[float, ...]
@@ -88,6 +96,9 @@ class Normalize(Layer):
 
     def channels(self, *inputs: Shape) -> Channels:
         return Channels.BARRIER
+
+    def role(self) -> Role:
+        return Role.SCALING
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         stretch = self._stretch()
@@ -172,12 +183,19 @@ class ChannelScale(Layer):
     kind = "channel_scale"
     keras_names = {"gain": "kernel"}
     keras_classes = ("EinsumDense",)
+    edit_cost = 0.15
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return inputs[0]
 
     def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
         return {"gain": Parameter(inputs[0][-1:], "ones", outputs=0)}
+
+    def channels(self, *inputs: Shape) -> Channels:
+        return Channels.KEEP
+
+    def role(self) -> Role:
+        return Role.GAIN
 
     def flops(self, *inputs: Shape) -> int:
         return prod(inputs[0])

@@ -10,6 +10,7 @@ from kmorph.graph.layers.base import (
     MAX_SIZE,
     Channels,
     Layer,
+    Range,
     Shape,
     Weights,
     need_positive,
@@ -33,6 +34,7 @@ class ZeroPadding(Layer):
 
     kind = "zero_padding"
     keras_classes = ("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
+    edit_cost = 0.1
 
     before: tuple[int, ...]
     after: tuple[int, ...]
@@ -50,6 +52,13 @@ class ZeroPadding(Layer):
         need_rank(self, shape, len(self.before))
         sizes = zip(shape[:-1], self.before, self.after, strict=True)
         return (*(size + before + after for size, before, after in sizes), shape[-1])
+
+    def channels(self, *inputs: Shape) -> Channels:
+        return Channels.KEEP
+
+    def value_range(self, *inputs: Range) -> Range:
+        low, high = inputs[0]
+        return min(low, 0), max(high, 0)
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         padding = tuple(zip(self.before, self.after, strict=True))
@@ -74,12 +83,16 @@ class Flatten(Layer):
 
     kind = "flatten"
     keras_classes = ("Flatten",)
+    edit_cost = 0.2
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return (prod(inputs[0]),)
 
     def channels(self, *inputs: Shape) -> Channels:
         return Channels.FLATTEN
+
+    def value_range(self, *inputs: Range) -> Range:
+        return inputs[0]
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         return stock_layer("Flatten", name=name)
@@ -103,6 +116,7 @@ class Reshape(Layer):
 
     kind = "reshape"
     keras_classes = ("Reshape",)
+    edit_cost = 0.1
 
     shape: tuple[int, ...]
 
@@ -119,6 +133,12 @@ class Reshape(Layer):
         """Channels pass through where only axes of length 1 come or go in front of them."""
         same = inputs[0][-1] == self.shape[-1]
         return Channels.KEEP if same and prod(self.shape[:-1]) == 1 else Channels.BARRIER
+
+    def resized(self, old: int, new: int, outputs: int) -> Layer:
+        return self.with_(shape=(*self.shape[:-1], outputs))
+
+    def value_range(self, *inputs: Range) -> Range:
+        return inputs[0]
 
     def to_keras(self, name: str, *inputs: Shape) -> keras.layers.Layer:
         return stock_layer("Reshape", target_shape=self.shape, name=name)

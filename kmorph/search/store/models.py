@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from kmorph.errors import GraphError
+from kmorph.errors import GraphError, SearchError, UnknownLayerError
 from kmorph.graph import Graph
 from kmorph.graph.file import load_structure
 from kmorph.search.store.ranking import best_record, discarded_seconds
@@ -45,11 +45,18 @@ class Models:
         records : iterable of ModelRecord
         file_of : callable
             The file of a model, by its id.
+
+        Raises
+        ------
+        SearchError
+            If one has a kind of layer that this program has not registered.
         """
         models = cls()
         for record in records:
             try:
                 graph, has_weights = load_structure(file_of(record.model_id))
+            except UnknownLayerError as error:
+                raise SearchError(f"the search cannot go on: {error}") from error
             except GraphError as error:
                 logger.warning("model %s is not built on: %s", record.model_id, error)
                 models.add_damaged(record)

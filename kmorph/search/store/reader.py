@@ -146,8 +146,8 @@ class Searcher:
         Raises
         ------
         SearchError
-            If there is no such model, its file cannot be read, or its weights were dropped and no ancestor
-            has any.
+            If there is no such model, its file cannot be read, its weights were dropped and no ancestor has
+            any, or it has a kind of layer that must be imported first.
         """
         try:
             number: int | None = whole_number(model_id)

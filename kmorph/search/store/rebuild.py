@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kmorph import morphs
-from kmorph.errors import GraphError, KmorphError, SearchError
+from kmorph.errors import GraphError, KmorphError, SearchError, UnknownLayerError
 from kmorph.graph import Graph
 from kmorph.graph.file import load_structure
 from kmorph.search.store.folder import RunFolder
@@ -15,9 +15,17 @@ from kmorph.search.store.record import ModelRecord
 
 
 def has_weights(path: Path, model_id: int) -> bool:
-    """Return whether a model's file has a valid header and holds weights."""
+    """Return whether a model's file has a valid header and holds weights.
+
+    Raises
+    ------
+    SearchError
+        If it has a kind of layer that this program has not registered; whether it is valid is not known then.
+    """
     try:
         return load_structure(RunFolder.model_path(path, model_id))[1]
+    except UnknownLayerError as error:
+        raise _unknown(path, error) from error
     except GraphError:
         return False
 
@@ -32,11 +40,13 @@ def load_or_rebuild(path: Path, records: Mapping[int, ModelRecord], model_id: in
     Raises
     ------
     SearchError
-        If the file cannot be read, or no ancestor has weights.
+        If the file cannot be read, no ancestor has weights, or a kind of layer must be registered first.
     """
     file = RunFolder.model_path(path, model_id)
     try:
         graph = Graph.load(file)
+    except UnknownLayerError as error:
+        raise _unknown(path, error) from error
     except GraphError as error:
         raise SearchError(
             f"model {model_id} of the search in {path} cannot be read: {error}. Load another one, by its id "
@@ -52,6 +62,8 @@ def load_or_rebuild(path: Path, records: Mapping[int, ModelRecord], model_id: in
         rebuilt = Graph.load(RunFolder.model_path(path, source))
         for record in reversed(line):
             rebuilt = morphs.chain(rebuilt, [morphs.from_json(values) for values in record.morphs])
+    except UnknownLayerError as error:
+        raise _unknown(path, error) from error
     except KmorphError as error:
         raise _gone(model_id, file) from error
     if not rebuilt.has_weights or rebuilt != graph:
@@ -62,6 +74,10 @@ def load_or_rebuild(path: Path, records: Mapping[int, ModelRecord], model_id: in
         stacklevel=5,
     )
     return rebuilt
+
+
+def _unknown(path: Path, error: UnknownLayerError) -> SearchError:
+    return SearchError(f"the search in {path} cannot be read here: {error}")
 
 
 def _gone(model_id: int, file: Path) -> SearchError:

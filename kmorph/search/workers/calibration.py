@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import numpy as np
 
 from kmorph.graph import Graph
+from kmorph.search.workers.own_layers import pack_layers, unpack_layers
 from kmorph.search.workers.pool import Pool
 from kmorph.training.plan import Hyperparameters
 
@@ -45,7 +47,7 @@ def measure_power(pool: Pool, graph: Graph, n: int, time_limit: float | None) ->
     if pool.power is not None or getattr(pool, "strategy", None) is not None:
         return pool.power or POWER
     try:
-        handle = pool.submit(training_speed, graph.without_weights())
+        handle = pool.submit(training_speed, graph.to_json(), pack_layers())
         pool.wait([handle], min(PATIENCE, PATIENCE_SHARE * time_limit))
         if not handle.done():
             handle.cancel()
@@ -58,11 +60,20 @@ def measure_power(pool: Pool, graph: Graph, n: int, time_limit: float | None) ->
     return pool.power
 
 
-def training_speed(graph: Graph) -> float:
-    """Examples per second of the training step on noise, compiling left out."""
+def training_speed(description: dict[str, Any], layers: tuple[bytes, ...] = ()) -> float:
+    """Examples per second of the training step on noise, compiling left out.
+
+    Parameters
+    ----------
+    description : dict
+        The structure of the network, as `Graph.to_json` gave it.
+    layers : tuple of bytes, default=()
+        As in a `Job`.
+    """
     from kmorph.training.step_factory import make_step
 
-    settings = Hyperparameters()
+    unpack_layers(layers)
+    graph, settings = Graph.from_json(description), Hyperparameters()
     step = make_step(graph.initialize(0), settings, 0)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (settings.batch_size, *graph.input_shape), dtype=np.uint8)

@@ -17,6 +17,7 @@ from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.workers.jobs import Jobs
+from kmorph.search.workers.own_layers import pack_layers
 
 
 class Dispatcher:
@@ -80,6 +81,7 @@ class Dispatcher:
             events_file=str(scratch.with_suffix(".jsonl")),
             stop_file=str(self.folder.stop_file),
             strategy=self.settings.strategy,
+            layers=pack_layers(),
             sent=time.time(),
             sender=platform.node(),
         )

@@ -20,6 +20,7 @@ import numpy as np
 from kmorph.errors import KmorphError
 from kmorph.graph import Graph
 from kmorph.search.candidate import Job, Result, logits_beside
+from kmorph.search.workers.own_layers import unpack_layers
 from kmorph.training.memory import is_out_of_memory, released
 
 MOST_WORDS = 2000  # characters of a reason
@@ -128,6 +129,7 @@ def grow(job: Job) -> Graph:
     """The candidate's graph with the weights it starts from."""
     from kmorph import morphs
 
+    unpack_layers(job.layers)
     graph = Graph.load(Path(job.graph_file))
     if job.fresh or not graph.has_weights:
         graph = graph.initialize(job.plan.seed)
