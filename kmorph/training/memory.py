@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
+
+from kmorph.locks import ForkSafeLock
 
 CLASSES = ("ResourceExhaustedError", "OutOfMemoryError")  # of TensorFlow, of PyTorch
 # Words of the frameworks, XLA, CUDA's libraries and C++ for it, in errors of general classes.
@@ -42,16 +44,17 @@ def released() -> Iterator[None]:
     `tf.custom_gradient`, as in swish, nor the graph that it was traced in. Where several threads train, the
     last one that ends releases what belongs to all.
     """
-    with _lock:
+    global _users
+    with _lock.held():
         if not _users:
             _kept.clear()
             _kept.update(_gradients())
-        _users.append(threading.get_ident())
+        _users += 1
     try:
         yield
     finally:
-        with _lock:
-            _users.pop()
+        with _lock.held():
+            _users = max(0, _users - 1)
             if not _users:
                 gradients = _gradients()
                 for name in set(gradients) - _kept:
@@ -60,9 +63,19 @@ def released() -> Iterator[None]:
         gc.collect()
 
 
-_lock = threading.Lock()
-_users: list[int] = []  # threads that train; the gradients registered before the first of them are kept
+_lock = ForkSafeLock()
+_users = 0  # threads that train; the gradients registered before the first of them are kept
 _kept: set[str] = set()
+
+
+def _forked() -> None:
+    """Forget the threads that train: none of them exists in a child."""
+    global _users
+    _users = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _gradients() -> dict[str, Any]:

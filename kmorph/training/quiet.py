@@ -73,9 +73,9 @@ def without_native_messages() -> Iterator[None]:
 def _enter() -> None:
     global _users, _kept
     with _lock.held():
-        _users += 1
-        if _users == 1:
+        if not _users:
             _kept = _redirected()
+        _users += 1
 
 
 def _leave() -> None:
@@ -99,7 +99,11 @@ def _redirected() -> int | None:
     if kept is None:
         occupy_standard_descriptors()
         return None
-    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # no descriptor is free: messages are seen
+        os.close(kept)
+        return None
     os.dup2(null, STANDARD_ERROR)
     os.close(null)
     return kept
