@@ -18,7 +18,7 @@ from _report import about_this_run
 Split = tuple[np.ndarray, np.ndarray]
 HISTORY = (
     ("model_id", "parent_id", "change", "loss", "metric_value", "n_parameters", "epochs")
-    + ("seconds", "images_per_second", "phase", "state", "created")
+    + ("seconds", "examples_per_second", "phase", "state", "created")
 )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def run_search(seed: int, seconds: float) -> dict:
 
 def run_start(seed: int, seconds: float, start: str) -> dict:
     from kmorph import ImageClassifier, starts
-    from kmorph.data.split import stratified_split, validation_fraction
+    from kmorph.problem.split import stratified_split, validation_fraction
     from kmorph.search.strategy.planning import augmentation_for
     from kmorph.search.workers.calibration import POWER
     from kmorph.training.backend import load_backend

@@ -3,7 +3,7 @@
 A residual start is trained at a constant learning rate, then at one that falls to zero, for so many seconds
 in all, on 50,000 images of Fashion-MNIST; judged on 10,000 others (standard error of an accuracy 0.0025).
 Nothing is searched: this is what the constants of `kmorph/search/schedule.py`, `planning.py` and
-`tasks/sizes.py` rest on. Every setting writes its line, those that are there are not run again.
+`problem/inputs/sizes.py` rest on. Every setting writes its line, those that are there are not run again.
 
     taskset -c 0 python benchmarks/bench_schedule.py [--report]
 """

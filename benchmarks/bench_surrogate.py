@@ -63,7 +63,7 @@ def observations(rng: np.random.Generator, graphs: list[Graph]) -> list[Observat
     found: list[Observation] = []
     for i, graph in enumerate(graphs):
         parent = found[int(rng.integers(len(found)))] if found and rng.random() < 0.9 else None
-        images = 5000.0 + (parent.lineage_images if parent else 0.0)
+        images = 5000.0 + (parent.lineage_examples if parent else 0.0)
         path = (*(parent.path if parent else ()), (i, images))
         loss = float(
             np.exp(1 - 0.3 * np.log(images / 1e4) - 0.2 * np.log(graph.flops / 1e7) + 0.02 * rng.normal())

@@ -60,7 +60,7 @@ def kmorph_speed(name: str, seconds: float, augment: tuple[str, ...]) -> float:
     """Images per second of the training steps."""
     graph, data = networks()[name], make_data()
     plan = Plan(seconds=seconds, hyperparameters=Hyperparameters(batch_size=BATCH, augment=augment))
-    return train(graph, data, plan).images_per_second
+    return train(graph, data, plan).examples_per_second
 
 
 def bare_speed(name: str, seconds: float, augment: tuple[str, ...]) -> float:

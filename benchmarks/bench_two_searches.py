@@ -31,7 +31,7 @@ NETWORKS = {"cnn": cnn((28, 28, 1), 10, width=16), "resnet": resnet((28, 28, 1),
 BATCH = 64
 
 
-def images_per_second(graph, begin: float, seconds: float) -> float:
+def examples_per_second(graph, begin: float, seconds: float) -> float:
     """Speed of the training step from the moment `begin` on; what is compiled is compiled before."""
     import numpy as np
 
@@ -61,7 +61,7 @@ def total(shares, graph, seconds: float) -> float:
         for warm in [pool.submit(int) for pool in pools]:
             warm.result()
         begin = time.time() + 20
-        calls = [pool.submit(images_per_second, graph, begin, seconds) for pool in pools]
+        calls = [pool.submit(examples_per_second, graph, begin, seconds) for pool in pools]
         return sum(call.result() for call in calls)
 
 
@@ -83,7 +83,7 @@ def main() -> None:
         ]
         speeds = {case: statistics.median(r[case] for r in rounds) for case in CASES}
         ratios = {case: statistics.median(r[case] / r["alone"] for r in rounds) for case in CASES}
-        results[name] = {"images_per_second": speeds, "relative_to_one_alone": ratios, "rounds": rounds}
+        results[name] = {"examples_per_second": speeds, "relative_to_one_alone": ratios, "rounds": rounds}
         print(name, {case: round(ratio, 2) for case, ratio in ratios.items()}, flush=True)
     arguments.out.write_text(json.dumps({"results": results, **about_this_run()}, indent=1) + "\n")
 

@@ -13,21 +13,26 @@ from typing import TYPE_CHECKING, Any
 from kmorph._version import __version__
 
 if TYPE_CHECKING:
-    from kmorph import datasets, errors, graph, morphs, starts, surrogate
+    from kmorph import datasets, errors, graph, morphs, problem, starts, surrogate
     from kmorph.graph import Graph, GraphBuilder
     from kmorph.search import load_searcher
-    from kmorph.tasks import ImageClassifier
+    from kmorph.tasks import Classifier, Estimator, ImageClassifier, ImageRegressor, Regressor
 
 __all__ = [
+    "Classifier",
+    "Estimator",
     "Graph",
     "GraphBuilder",
     "ImageClassifier",
+    "ImageRegressor",
+    "Regressor",
     "__version__",
     "datasets",
     "errors",
     "graph",
     "load_searcher",
     "morphs",
+    "problem",
     "starts",
     "surrogate",
 ]
@@ -35,10 +40,14 @@ __all__ = [
 _HOMES = {
     "Graph": "kmorph.graph",
     "GraphBuilder": "kmorph.graph",
+    "Classifier": "kmorph.tasks",
+    "Estimator": "kmorph.tasks",
     "ImageClassifier": "kmorph.tasks",
+    "ImageRegressor": "kmorph.tasks",
+    "Regressor": "kmorph.tasks",
     "load_searcher": "kmorph.search",
 }
-_SUBMODULES = frozenset({"datasets", "errors", "graph", "morphs", "starts", "surrogate"})
+_SUBMODULES = frozenset({"datasets", "errors", "graph", "morphs", "problem", "starts", "surrogate"})
 
 
 logging.getLogger("kmorph").addHandler(logging.NullHandler())  # quiet, unless a program listens

@@ -19,7 +19,8 @@ import numpy as np
 
 import kmorph
 from kmorph import ImageClassifier, datasets, starts
-from kmorph.data import LabelCodec, check_images, check_sample_weight, stratified_split
+from kmorph.data import LabelCodec, check_images, check_sample_weight
+from kmorph.problem.split import stratified_split
 from kmorph.search.workers.pool import InlineExecutor
 from kmorph.surrogate import EditDistanceKernel, WeisfeilerLehmanKernel, distances, edit_distance
 
@@ -141,8 +142,8 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("labels: complex", _labels(np.array([0j, 1j])), ("complex", "expected")),
     BadInput("labels: dates", _labels(np.array(["2020", "2021"], "datetime64[Y]")), ("datetime64",)),
     BadInput("labels: measurements", _labels([0.5, 1.25, 3.0]), ("0.5", "regressor")),
-    BadInput("labels: multi-label", _labels([[1, 1, 0], [0, 1, 0]]), ("several labels", "not supported yet")),
-    BadInput("labels: row without one", _labels([[0, 0], [0, 1]]), ("not supported yet",)),
+    BadInput("labels: multi-label", _labels([[1, 1, 0], [0, 1, 0]]), ("several labels", "exactly one 1")),
+    BadInput("labels: row without one", _labels([[0, 0], [0, 1]]), ("exactly one 1",)),
     BadInput("labels: probabilities", _labels([[0.2, 0.8], [0.6, 0.4]]), ("argmax",)),
     BadInput("labels: two columns", _labels([[3, 4], [5, 6]]), ("(2, 2)", "one column")),
     BadInput("labels: two text columns", _labels([["a", "b"], ["c", "d"]]), ("(2, 2)", "one column")),
@@ -198,9 +199,9 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("workers: none", _fit(workers=None), ("workers",)),
     BadInput("workers: zero", _fit(workers=0), ("workers",)),
     BadInput("augment: a word", _fit(augment="yes"), ("augment", "'yes'")),
-    BadInput("objective: unknown", _fit(objective="auc"), ("objective", "'auc'")),
-    BadInput("loss", _fit(loss="mse"), ("loss", "not supported yet")),
-    BadInput("optimizer", _fit(optimizer="adam"), ("optimizer", "learning_rate")),
+    BadInput("objective: unknown", _fit(objective="aucc"), ("objective", "'aucc'", "accuracy")),
+    BadInput("loss: a number", _fit(loss=3), ("loss must be", "3")),
+    BadInput("optimizer: a number", _fit(optimizer=3), ("optimizer must be", "3")),
     BadInput("ensemble", _fit(ensemble="always"), ("ensemble", "'always'")),
     BadInput("strategy: multi_worker", _fit(strategy="multi_worker"), ("multi_worker", "not supported yet")),
     BadInput("strategy: a word", _fit(strategy="mirror"), ("strategy", "'mirror'", '"mirrored"')),
@@ -307,7 +308,7 @@ BAD_INPUTS: list[BadInput] = [
         ("max_disk=1,000", "max_parameters"),
     ),
     BadInput(
-        "resume: other images", _fitted(lambda clf: clf.fit(_X[:, :7], _Y)), ("other data", "another path")
+        "resume: other images", _fitted(lambda clf: clf.fit(_X[:, :7], _Y)), ("(20, 7, 8, 1)", "(8, 8, 1)")
     ),
     BadInput("resume: other labels", _fitted(lambda clf: clf.fit(_X, ["a", "b"] * 10)), ("other data",)),
     BadInput(

@@ -3,6 +3,5 @@
 from kmorph.data.checks import check_sample_weight, fingerprint
 from kmorph.data.images import check_images
 from kmorph.data.labels import LabelCodec
-from kmorph.data.split import stratified_split
 
-__all__ = ["LabelCodec", "check_images", "check_sample_weight", "fingerprint", "stratified_split"]
+__all__ = ["LabelCodec", "check_images", "check_sample_weight", "fingerprint"]

@@ -16,7 +16,6 @@ Form = Literal["column", "matrix", "one_hot"]
 
 _EXPECTED = "one label for each example, of shape (n,) or (n, 1), or one-hot rows of shape (n, classes)"
 _FORMS = ("column", "matrix", "one_hot")
-_KIND_TYPES = {"b": bool, "i": int, "u": int, "f": float, "U": str}
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class LabelCodec:
             If ``y`` is None, empty, of other length, incomplete, mixed, continuous, multi-label, or one class
             only.
         """
-        array = _as_label_array(y, n)
+        array = as_label_array(y, n)
         if array.ndim == 2 and array.shape[1] > 1:
             if not _is_one_hot(array):
                 raise _not_one_hot(array)
@@ -90,7 +89,7 @@ class LabelCodec:
         DataError
             If ``y`` holds labels that were never seen at the fit, or is no usable labels at all.
         """
-        array = _as_label_array(y, n)
+        array = as_label_array(y, n)
         if array.ndim == 2 and array.shape[1] > 1:
             if not _is_one_hot(array):
                 raise _not_one_hot(array)
@@ -217,7 +216,7 @@ def _object_array(items: Sequence[Any]) -> np.ndarray:
     return array
 
 
-def _as_label_array(y: Any, n: int | None) -> np.ndarray:
+def as_label_array(y: Any, n: int | None) -> np.ndarray:
     """Check labels; return them as (n,) or (n, columns) of dtype bool, integer, whole float, str or object.
 
     An array of objects holds only ``str``, or only ``int`` beyond 64 bits.
@@ -240,11 +239,12 @@ def _as_label_array(y: Any, n: int | None) -> np.ndarray:
         raise DataError(
             f"y has {len(array)} labels but x has {n} examples; expected one label for each example."
         )
-    as_objects = array.dtype == object and not isinstance(y, (list, tuple))
+    # An array of objects stays one: its owner chose that.
+    may_be_text = array.dtype != object or isinstance(y, (list, tuple))
     if array.dtype.kind == "S":
         array = array.astype(object)
     if array.dtype == object:
-        array = _from_objects(array, is_list=not as_objects)
+        array = _from_objects(array, may_be_text)
     if array.dtype.kind not in "biufUO":
         raise DataError(f"y has dtype {array.dtype}; expected text, integers, bools or whole numbers.")
     if array.dtype.kind == "f":
@@ -256,7 +256,7 @@ def _as_label_array(y: Any, n: int | None) -> np.ndarray:
     return array
 
 
-def _from_objects(array: np.ndarray, is_list: bool) -> np.ndarray:
+def _from_objects(array: np.ndarray, may_be_text: bool) -> np.ndarray:
     """Find the one type that all labels have, and use numpy's dtype for it where that is exact."""
     values = [_python_label(item, index) for index, item in enumerate(array.reshape(-1))]
     for index, value in enumerate(values):
@@ -278,7 +278,7 @@ def _from_objects(array: np.ndarray, is_list: bool) -> np.ndarray:
     kind = kinds.pop()
     if kind is str:
         # numpy's fixed-width strings drop zero characters at the end.
-        as_text = is_list and not any(value.endswith("\0") for value in values)
+        as_text = may_be_text and not any(value.endswith("\0") for value in values)
         result = np.array(values) if as_text else _object_array(values)
     elif kind is int:
         result = _exact_integers(values)
@@ -292,7 +292,13 @@ def _python_label(item: Any, index: int) -> Any:
     if isinstance(item, np.generic):
         item = item.item()
     elif getattr(item, "shape", None) == () and hasattr(item, "__array__"):
-        item = as_array(item).item()
+        try:
+            item = as_array(item).item()
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise DataError(
+                f"y holds {type(item).__name__} (at position {index}) that is no label ({error}); expected "
+                "text, numbers or bools."
+            ) from error
     if not isinstance(item, bytes):
         return item
     try:
@@ -345,8 +351,7 @@ def _not_one_hot(array: np.ndarray) -> DataError:
     if array.dtype.kind != "O" and ((array == 0) | (array == 1)).all():
         return DataError(
             f"y has shape {array.shape} with several ones or none in a row, so an example may have several "
-            "labels: this is not supported yet. Give one label for each example, or one-hot rows with "
-            "exactly one 1."
+            "labels; expected one label for each example, or one-hot rows with exactly one 1."
         )
     return DataError(
         f"y has shape {array.shape} with values other than 0 and 1; expected {_EXPECTED}. "

@@ -1,4 +1,4 @@
-"""What users take away: a graph as an ordinary model file; a new format is one file and one line here."""
+"""Exports: a graph as an ordinary model file; a new format is one file and one line here."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from pathlib import Path
 from kmorph.errors import ExportError
 from kmorph.export.keras_file import write_keras
 from kmorph.export.saved_model import write_saved_model
-from kmorph.export.wrap import wrap_classifier
+from kmorph.export.wrap import wrap, wrap_classifier
 from kmorph.files import UserPath
 from kmorph.graph import Graph
+from kmorph.problem import Target
 
-FORMATS: dict[str, Callable[[Graph, Sequence[str], UserPath], Path]] = {
+FORMATS: dict[str, Callable[[Graph, Sequence[str] | Target, UserPath], Path]] = {
     "keras": write_keras,
     "saved_model": write_saved_model,
 }
 
-__all__ = ["FORMATS", "export", "wrap_classifier", "write_keras", "write_saved_model"]
+__all__ = ["FORMATS", "export", "wrap", "wrap_classifier", "write_keras", "write_saved_model"]
 
 
-def export(graph: Graph, classes: Sequence[str], target: UserPath, format: str = "keras") -> Path:
-    """Write a classifier to disk.
+def export(graph: Graph, classes: Sequence[str] | Target, target: UserPath, format: str = "keras") -> Path:
+    """Write a network to disk.
 
     Parameters
     ----------
     graph : Graph
-        With weights; its output node is logits.
-    classes : sequence of str
-        Name of each class, in the order of the logits.
+        With weights; its output node is logits, or standardised numbers.
+    classes : sequence of str, or Target
+        Name of each class, in the order of the logits; or what turns outputs into scores.
     target : path
         File or folder to write, as the format wants it.
     format : str, default="keras"

@@ -8,23 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kmorph.errors import ExportError
-from kmorph.export.wrap import checked_names, wrap_classifier
+from kmorph.export.wrap import checked_target, wrap
 from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
+from kmorph.problem import Target
 
 
-def write_keras(graph: Graph, classes: Sequence[str], file: UserPath) -> Path:
-    """Write a classifier as one ``.keras`` file.
+def write_keras(graph: Graph, classes: Sequence[str] | Target, file: UserPath) -> Path:
+    """Write a network as one ``.keras`` file.
 
     ``keras.models.load_model(file, safe_mode=True)`` opens it where kmorph is not installed. The model takes
-    raw input and returns class probabilities, in the order of `classes`. The file is written beside its place
-    and then moved there.
+    raw input and returns scores: class probabilities in the order of `classes`, or numbers. The file is
+    written beside its place and then moved there.
 
     Parameters
     ----------
     graph : Graph
-    classes : sequence of str
-        One name for each output; checked alone, the format has no place for them.
+    classes : sequence of str, or Target
+        Names are checked alone, the format has no place for them.
     file : path
         Ends in ``.keras``; its folder is made if need be.
 
@@ -45,8 +46,7 @@ def write_keras(graph: Graph, classes: Sequence[str], file: UserPath) -> Path:
         )
     if file.is_dir():
         raise ExportError(f"cannot write {file}: it is a folder; name a file in it")
-    checked_names(graph, classes)
-    model = wrap_classifier(graph)
+    model = wrap(graph, checked_target(graph, classes))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{file.stem}.", dir=file.parent) as folder:

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from kmorph.errors import ExportError
-from kmorph.export.wrap import checked_names, wrap_classifier
+from kmorph.export.wrap import checked_target, wrap
 from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
+from kmorph.problem import LabelSets, Target
+from kmorph.problem.targets.label_sets import THRESHOLD
 from kmorph.training.backend import backend_name
 
 MOST_TRIES = 100
 
 
-def write_saved_model(graph: Graph, class_names: Sequence[str], target: UserPath) -> Path:
-    """Write a classifier as ``target/<version>/``, the layout that TF Serving watches.
+def write_saved_model(graph: Graph, classes: Sequence[str] | Target, target: UserPath) -> Path:
+    """Write a network as ``target/<version>/``, the layout that TF Serving watches.
 
     The version is one above the highest that is there, 1 in a new folder. It is written under another name
     and then renamed, so that a server never sees half a model. Two signatures take a float32 tensor
@@ -27,18 +29,22 @@ def write_saved_model(graph: Graph, class_names: Sequence[str], target: UserPath
 
     ``serving_default`` gives
 
-    - ``scores``: float32 ``(n, classes)``, the class probabilities in the order of `class_names`;
+    - ``scores``: float32 ``(n, classes)``, the class probabilities in the order of `classes`;
     - ``labels``: string ``(n,)``, the name of each example's most probable class: what ``predict`` gives.
+      Where examples may have several labels, of shape ``(n, classes)``, with an empty text for each they have
+      not.
 
     ``classify`` has the outputs of TF Serving's Classify API: ``scores``, and ``classes`` of the same shape
-    with the name that belongs to each score. In Python the loaded object can also be called with a batch
-    of unsigned bytes or floats, ``loaded.predict(images)``.
+    with the name that belongs to each score. Regressors give ``values``, float32 ``(n, outputs)``, and have
+    ``regress`` with the same as ``outputs``, as the Regress API has it. In Python the loaded object can also
+    be called with a batch of unsigned bytes or floats, ``loaded.predict(images)``.
 
     Parameters
     ----------
     graph : Graph
-        With weights; its output node is logits.
-    class_names : sequence of str
+        With weights; its output node is logits, or standardised numbers.
+    classes : sequence of str, or Target
+        Name of each class, in the order of the logits; or what turns outputs into scores.
     target : path
         Folder of the model; made if need be.
 
@@ -68,8 +74,8 @@ def write_saved_model(graph: Graph, class_names: Sequence[str], target: UserPath
         ) from error
     if target.exists() and not target.is_dir():
         raise ExportError(f"cannot write to {target}: it is a file; name a folder")
-    names = checked_names(graph, class_names)
-    for name in names:
+    predicted = checked_target(graph, classes)
+    for name in predicted.names:
         try:
             name.encode()
         except UnicodeEncodeError as error:
@@ -77,7 +83,7 @@ def write_saved_model(graph: Graph, class_names: Sequence[str], target: UserPath
                 f"the class name {name!r} cannot be written as UTF-8, as SavedModels hold text: it has a "
                 "surrogate, half of a character. Name the class otherwise, or write a .keras file"
             ) from error
-    archive = _archive(graph, names)
+    archive = _archive(graph, predicted)
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=target) as folder:
@@ -90,33 +96,48 @@ def write_saved_model(graph: Graph, class_names: Sequence[str], target: UserPath
         ) from error
 
 
-def _archive(graph: Graph, names: tuple[str, ...]) -> Any:
+def _archive(graph: Graph, target: Target) -> Any:
     """A Keras export archive with the two signatures, not yet written."""
     import keras
     import tensorflow as tf
 
-    model = wrap_classifier(graph)
-    texts = tf.constant(names)
+    model = wrap(graph, target)
+    texts = tf.constant(target.names)
+    name = "images" if len(graph.input_shape) == 3 else "inputs"
 
-    def classify(images: Any) -> dict[str, Any]:
-        scores = model(tf.cast(images, tf.float32), training=False)
+    def scores_of(examples: Any) -> Any:
+        return model(tf.cast(examples, tf.float32), training=False)
+
+    def classify(examples: Any) -> dict[str, Any]:
+        scores = scores_of(examples)
         return {"scores": scores, "classes": tf.broadcast_to(texts, tf.shape(scores))}
 
-    def predict(images: Any) -> dict[str, Any]:
-        scores = model(tf.cast(images, tf.float32), training=False)
-        return {"scores": scores, "labels": tf.gather(texts, tf.argmax(scores, axis=-1))}
+    def predict(examples: Any) -> dict[str, Any]:
+        scores = scores_of(examples)
+        if isinstance(target, LabelSets):
+            labels = tf.where(scores >= THRESHOLD, tf.broadcast_to(texts, tf.shape(scores)), "")
+        else:
+            labels = tf.gather(texts, tf.argmax(scores, axis=-1))
+        return {"scores": scores, "labels": labels}
 
-    def images_of(dtype: Any) -> Any:
-        return tf.TensorSpec((None, *graph.input_shape), dtype, name="images")
+    def values(examples: Any) -> dict[str, Any]:
+        return {"values": scores_of(examples)}
+
+    def regress(examples: Any) -> dict[str, Any]:
+        return {"outputs": scores_of(examples)}
+
+    def batch_of(dtype: Any) -> Any:
+        return tf.TensorSpec((None, *graph.input_shape), dtype, name=name)
 
     archive = keras.export.ExportArchive()
     archive.track(model)
-    endpoints: dict[str, Callable[..., Any]] = {"serving_default": predict, "classify": classify}
-    for name, function in endpoints.items():
-        archive.add_endpoint(name, function, input_signature=[images_of(tf.float32)])
-    either = tf.function(predict)
+    main, other = (values, ("regress", regress)) if target.is_numeric else (predict, ("classify", classify))
+    endpoints: dict[str, Callable[..., Any]] = {"serving_default": main, other[0]: other[1]}
+    for endpoint, function in endpoints.items():
+        archive.add_endpoint(endpoint, function, input_signature=[batch_of(tf.float32)])
+    either = tf.function(main)
     for dtype in (tf.float32, tf.uint8):
-        either.get_concrete_function(images_of(dtype))
+        either.get_concrete_function(batch_of(dtype))
     archive.add_endpoint("predict", either)
     return archive
 

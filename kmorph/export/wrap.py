@@ -1,17 +1,49 @@
-"""From a graph's logits to what users want to get out of a model."""
+"""From a graph's outputs to what users want to get out of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kmorph.errors import ExportError
+from kmorph.data.labels import LabelCodec
+from kmorph.errors import DataError, ExportError
 from kmorph.graph import Activation, Graph, GraphBuilder
+from kmorph.problem import Classes, Target
 
 if TYPE_CHECKING:
     import keras
 
 OUTPUTS = ("softmax", "sigmoid", "linear")
+
+
+def wrap(graph: Graph, target: Target) -> keras.Model:
+    """A Keras model from raw input to scores, made of stock layers.
+
+    Parameters
+    ----------
+    graph : Graph
+        With weights; its output node has the shape ``(width,)`` of the target.
+    target : Target
+        Its `back` has the last layers.
+
+    Raises
+    ------
+    ExportError
+        If the graph has no weights, or its output is of another shape.
+    """
+    _check(graph)
+    if graph.output_shape != (target.width,):
+        raise ExportError(f"{target.width} outputs are needed, the graph has {graph.output_shape}")
+    builder = GraphBuilder.from_graph(graph)
+    last = graph.layers[-1]
+    try:
+        for layer, weights in target.back():
+            # Where the network ends in its function, that is not done twice.
+            if not (isinstance(layer, Activation) and layer == last):
+                builder.add(layer, weights=weights)
+    except DataError as error:
+        raise ExportError(str(error)) from error
+    return builder.build().to_keras()
 
 
 def wrap_classifier(graph: Graph, output: str = "softmax") -> keras.Model:
@@ -40,17 +72,28 @@ def wrap_classifier(graph: Graph, output: str = "softmax") -> keras.Model:
     """
     if output not in OUTPUTS:
         raise ExportError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
-    if not graph.has_weights:
-        raise ExportError("the graph has no weights to export: train it first")
-    if len(graph.output_shape) != 1:
-        raise ExportError(
-            f"a classifier gives one vector per example, this graph a node of {graph.output_shape}"
-        )
+    _check(graph)
     if output != "linear" and getattr(graph.layers[-1], "function", None) != output:
         builder = GraphBuilder.from_graph(graph)
         builder.add(Activation(function=output), weights={})
         graph = builder.build()
     return graph.to_keras()
+
+
+def _check(graph: Graph) -> None:
+    if not graph.has_weights:
+        raise ExportError("the graph has no weights to export: train it first")
+    if len(graph.output_shape) != 1:
+        raise ExportError(
+            f"exported models give one vector per example, this graph a node of {graph.output_shape}"
+        )
+
+
+def checked_target(graph: Graph, classes: Sequence[str] | Target) -> Target:
+    """The target; names of classes become one, and are checked as by `checked_names`."""
+    if isinstance(classes, Target):
+        return classes
+    return Classes(LabelCodec(checked_names(graph, classes), "column", "object"))
 
 
 def checked_names(graph: Graph, classes: Sequence[str]) -> tuple[str, ...]:

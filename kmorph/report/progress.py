@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kmorph.problem.metrics import Objective
 from kmorph.report.table import change_of, metric_name, models_table, number, plain, reason_of
 from kmorph.search.events import (
     CandidateFailed,
@@ -60,7 +61,7 @@ class Progress:
     ----------
     stream : text file, default=sys.stdout
         Where to write.
-    objective : str, default="accuracy"
+    objective : Objective, default: accuracy
         What makes a model the best so far; see `kmorph.search.store.ranking.best_record`.
 
     Examples
@@ -69,9 +70,9 @@ class Progress:
     ...     progress(SearchStarted(folder, time_limit=60.0, resumed=0))
     """
 
-    def __init__(self, stream: TextIO | None = None, objective: str = "accuracy") -> None:
+    def __init__(self, stream: TextIO | None = None, objective: Objective | None = None) -> None:
         self._given = stream
-        self._objective = objective
+        self._objective = objective or Objective()
         self._lock = threading.RLock()
         self._display: _Display | None = None
         self._time_limit: float | None = None

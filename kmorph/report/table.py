@@ -77,11 +77,8 @@ def as_values(record: Record | Mapping[str, Any]) -> Mapping[str, Any]:
 
 def metric_name(rows: Iterable[Mapping[str, Any]]) -> str:
     """Name of the metric of these models; ``metric`` if the records do not show it."""
-    for row in rows:
-        for name, value in row["metrics"].items():
-            if name != "loss" and value == row["metric_value"]:
-                return plain(name)
-    return "metric"
+    named = [row for row in rows if row["metric_value"] is not None]
+    return plain(named[-1]["objective"]) if named else "metric"
 
 
 def change_of(row: Mapping[str, Any]) -> str:

@@ -65,6 +65,8 @@ class Job:
         Whether training starts from new weights though the graph file has some.
     strategy : str or bytes, optional
         How several devices train it, as `kmorph.training.distribute.pack_strategy` gave it.
+    problem : bytes, optional
+        As `kmorph.problem.packing.pack_problem` gave it; None: classes of images.
     layers : tuple of bytes, default=()
         Kinds of layers that are not part of kmorph, as `kmorph.search.workers.own_layers.pack_layers` gave
         them.
@@ -83,6 +85,7 @@ class Job:
     stop_file: str
     fresh: bool = False
     strategy: str | bytes | None = None
+    problem: bytes | None = None
     layers: tuple[bytes, ...] = ()
     sent: float | None = None
     sender: str = ""
@@ -97,7 +100,7 @@ class Result:
     reason : str or None
         Why the candidate failed; None if it did not.
     metrics : dict of str to float
-    epochs, seconds, images_per_second : float
+    epochs, seconds, examples_per_second : float
     images : int
     stopped : str or None
         Why training ended early, with metrics all the same.
@@ -106,8 +109,8 @@ class Result:
     replicas : int
         Devices that trained it.
     file : str
-        Where the trained graph lies; beside it the logits of the validation examples. Each run of a job has a
-        name of its own, so that an executor which runs one twice overwrites nothing.
+        Where the trained graph lies; beside it its outputs for the validation examples. Each run of a job has
+        a name of its own, so that an executor which runs one twice overwrites nothing.
     cause : {"", "memory", "disk", "died", "late"}
         Kind of failure, where more depends on it than this candidate: memory ran out, a file could not be
         written, the worker process ended, or the candidate outstayed its deadline. In the last two cases
@@ -119,7 +122,7 @@ class Result:
     epochs: float = 0.0
     images: int = 0
     seconds: float = 0.0
-    images_per_second: float = 0.0
+    examples_per_second: float = 0.0
     stopped: str | None = None
     hyperparameters: dict[str, Any] | None = None
     replicas: int = 1
@@ -127,6 +130,6 @@ class Result:
     cause: str = ""
 
 
-def logits_beside(output_file: str | Path) -> Path:
-    """File of a trained graph's logits for the validation examples, beside the graph's own."""
-    return Path(output_file).with_suffix(".logits.npy")
+def outputs_beside(output_file: str | Path) -> Path:
+    """File of a trained graph's outputs for the validation examples, beside the graph's own."""
+    return Path(output_file).with_suffix(".outputs.npy")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kmorph.errors import SearchError
 from kmorph.graph import Graph
+from kmorph.problem.metrics import Objective
 from kmorph.search.candidate import Job, Result
 from kmorph.search.events import CandidateStarted, Listener, ModelRecorded
 from kmorph.search.store.folder import RunFolder
@@ -32,6 +33,7 @@ def train_final(
     listener: Listener,
     pool: Pool,
     strategy: str | bytes | None = None,
+    problem: bytes | None = None,
 ) -> ModelRecord:
     """Train a model of a finished search on; the result takes its place and becomes the best model.
 
@@ -52,6 +54,8 @@ def train_final(
     pool : Pool
     strategy : str or bytes, optional
         How several devices train it, as `kmorph.training.distribute.pack_strategy` gave it.
+    problem : bytes, optional
+        As `kmorph.problem.packing.pack_problem` gave it.
 
     Returns
     -------
@@ -74,6 +78,7 @@ def train_final(
         stop_file=str(folder.stop_file),
         fresh=retrain,
         strategy=strategy,
+        problem=problem,
         sent=time.time(),
         sender=platform.node(),
         layers=pack_layers(),
@@ -98,20 +103,22 @@ def train_final(
             f"the final fit of model {record.model_id} failed, the model is as it was: {reason}"
         )
     metrics = {} if plan.merge_validation else result.metrics or {}
-    before = (0, 0.0) if retrain else (record.lineage_images, record.lineage_seconds)
+    objective = Objective.from_json(history.get_meta("objective", "accuracy"))
+    before = (0, 0.0) if retrain else (record.lineage_examples, record.lineage_seconds)
     updated = replace(
         record,
-        metric_value=metrics.get(history.get_meta("objective", "accuracy")),
+        metric_value=metrics.get(objective.name),
+        objective=objective.name,
         loss=metrics.get("loss"),
         metrics=metrics,
         hyperparameters=result.hyperparameters or plan.hyperparameters.to_dict(),
         replicas=result.replicas,
         epochs=record.epochs * (not retrain) + result.epochs,
-        images_seen=record.images_seen * (not retrain) + result.images,
+        examples_seen=record.examples_seen * (not retrain) + result.images,
         seconds=record.seconds * (not retrain) + result.seconds,
-        lineage_images=before[0] + result.images,
+        lineage_examples=before[0] + result.images,
         lineage_seconds=before[1] + result.seconds,
-        images_per_second=result.images_per_second,
+        examples_per_second=result.examples_per_second,
         phase="final",
         state="done",
         reason=None,

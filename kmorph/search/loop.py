@@ -21,6 +21,7 @@ import numpy as np
 
 from kmorph.errors import SearchError
 from kmorph.morphs import to_json
+from kmorph.problem.losses import OwnLoss
 from kmorph.search.candidate import Candidate, Job, Result
 from kmorph.search.events import Listener, SearchFinished, SearchStarted
 from kmorph.search.recording import Recorder
@@ -40,10 +41,12 @@ from kmorph.search.workers.calibration import measure_power
 from kmorph.search.workers.dispatch import Dispatcher
 from kmorph.search.workers.interrupts import FAREWELL, terminable
 from kmorph.search.workers.jobs import Jobs
+from kmorph.search.workers.measure import validation_losses
 from kmorph.search.workers.pool import Pool
 from kmorph.training.plan import Plan
 
 SECONDS_TO_PROPOSE = 2.0  # for scoring children, under a clock
+SECONDS_TO_MEASURE = 60.0  # that a worker may take for the losses of a user's own
 MOST_FAILURES = 10  # in a row, before a search gives up: then the fault is not the candidate's
 
 
@@ -118,10 +121,10 @@ class _Loop:
         most = None if settings.max_models is None else max(settings.max_models, 0)
         self.schedule = Schedule(time_limit, most, begun, search.workers, search.clock)
         cold, start = not search.pool.is_ready, settings.starts[0][1]
-        power = measure_power(search.pool, start, settings.n_train, time_limit)
+        power = measure_power(search.pool, start, settings.n_train, time_limit, settings.packed_problem)
         self.planner = Planner(settings, self.schedule, self.models.records, power, cold)
         self.schedule.expect(self.planner.epoch_seconds(start))
-        self.settling = Settling(settings, self.schedule, self.planner, self.models)
+        self.settling = Settling(settings, self.schedule, self.planner, self.models, self._losses)
         self.observer = Observer(self.models, self.planner)
         self.bounds = Bounds(settings.limits)
         self.jobs: Jobs[Candidate] = Jobs(search.pool, search.listener, search.clock)
@@ -256,7 +259,7 @@ class _Loop:
         observations, under_way = self.observer.observations(), self.jobs.under_way
         best, clocked = self.models.best_stable(), self.schedule.time_limit is not None
         if not clocked:  # what is proposed must not depend on how fast the machine happened to be
-            observations = [replace(o, images_per_second=self.planner.speed(o.graph)) for o in observations]
+            observations = [replace(o, examples_per_second=self.planner.speed(o.graph)) for o in observations]
         parents = {record.model_id for record in self.models.growable()} if self.models.weightless else None
         if best is not None and not self.schedule.may_branch():
             parents = {best.model_id}
@@ -333,7 +336,7 @@ class _Loop:
 
     def _observe(self, result: Result) -> None:
         """Let the clock learn how long candidates take."""
-        speed, cap = max(result.images_per_second, 1e-9), self.settings.max_epochs
+        speed, cap = max(result.examples_per_second, 1e-9), self.settings.max_epochs
         self.schedule.expect(self.settings.n_train / speed)
         longest = None if cap is None else cap * self.settings.n_train / speed
         self.schedule.observe(result.seconds - result.images / speed, longest)
@@ -363,6 +366,15 @@ class _Loop:
             file = graph.save(self.folder.scratch / "untrained.safetensors")
         candidate = Candidate(None, (), graph, f"start: {name}", "stable", Plan(seed=seed), seed)
         self.recorder.model(candidate, Result(), file, file.stem, "untrained")
+
+    def _losses(self, outputs: np.ndarray) -> np.ndarray:
+        """Losses of the validation examples for these outputs: a user's loss is computed in a worker."""
+        problem, folder = self.settings.posed, str(self.search.data_folder)
+        if not isinstance(problem.loss, OwnLoss):
+            return validation_losses(problem, folder, outputs)
+        handle = self.search.pool.submit(validation_losses, self.settings.packed_problem, folder, outputs)
+        self.search.pool.wait([handle], SECONDS_TO_MEASURE)
+        return np.asarray(handle.result())
 
     def _new_seed(self) -> int:
         return int(self.rng.integers(2**31))

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kmorph.search.candidate import Candidate, Result, logits_beside
+from kmorph.search.candidate import Candidate, Result, outputs_beside
 from kmorph.search.events import CandidateFailed, Listener, ModelRecorded, log_candidate
 from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
@@ -69,16 +69,16 @@ class Recorder:
         candidate : Candidate
         result : Result
         file : Path
-            The model's graph; its logits, if there are any, lie beside it.
+            The model's graph; its outputs, if there are any, lie beside it.
         name : str
             The candidate's, in the log.
         state : {"done", "stopped", "untrained"}, default="done"
         """
         record = self._record_of(candidate, result, state)
-        logits = logits_beside(file)
+        outputs = outputs_beside(file)
         with self.folder.translated_errors():
-            if logits.exists():
-                logits.replace(self.folder.logits_file(record.model_id))
+            if outputs.exists():
+                outputs.replace(self.folder.outputs_file(record.model_id))
             file.replace(self.folder.model_file(record.model_id))
         self.history.add(record)
         self.failures_in_a_row = 0
@@ -126,14 +126,15 @@ class Recorder:
         parent, metrics = candidate.parent, result.metrics or {}
         before: Sequence[ModelRecord] = candidate.members or ((parent,) if parent else ())
         merged = candidate.plan.merge_validation and result.images > 0
-        if merged and parent is not None and not is_worse(metrics, parent):
+        if merged and parent is not None and not is_worse(metrics, parent, self.settings.objective):
             metrics = {}  # it was trained on these examples: no estimate of anything
         return ModelRecord(
             model_id=self.history.next_model_id(),
             parent_id=parent.model_id if parent else None,
             change=candidate.change,
             morphs=candidate.morphs,
-            metric_value=metrics.get(self.settings.objective),
+            metric_value=metrics.get(self.settings.objective.name),
+            objective=self.settings.objective.name,
             loss=metrics.get("loss"),
             metrics=metrics,
             hyperparameters=result.hyperparameters or candidate.plan.hyperparameters.to_dict(),
@@ -141,14 +142,14 @@ class Recorder:
             n_parameters=candidate.graph.n_parameters,
             flops=candidate.graph.flops,
             epochs=result.epochs,
-            images_seen=result.images,
+            examples_seen=result.images,
             seconds=result.seconds,
             state=state,
             reason=result.stopped,
             phase=candidate.phase,
-            lineage_images=result.images + sum(record.lineage_images for record in before),
+            lineage_examples=result.images + sum(record.lineage_examples for record in before),
             lineage_seconds=result.seconds + sum(record.lineage_seconds for record in before),
-            images_per_second=result.images_per_second,
+            examples_per_second=result.examples_per_second,
             fingerprint=candidate.graph.fingerprint,
             seed=candidate.seed,
             created=self.clock(),

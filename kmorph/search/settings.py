@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from kmorph.graph import Graph
 from kmorph.morphs import Limits, Morph
+from kmorph.problem import Objective, Problem
+from kmorph.problem.packing import pack_problem
+from kmorph.problem.problem import classification_of_images
 from kmorph.search.space import Space
 from kmorph.training.plan import Hyperparameters
 
@@ -18,8 +22,8 @@ class Settings:
     ----------
     starts : tuple of (str, Graph)
         Names and architectures, without weights or with (then they begin warm).
-    objective : {"accuracy", "loss"}, default="accuracy"
-        The metric that decides which model is the best.
+    problem : Problem, optional
+        What is predicted from what, and the loss; None: classes of images.
     hyperparameters : Hyperparameters
         Of the starts, and of every candidate but for what `space` lets vary.
     space : Space, default=Space()
@@ -50,7 +54,7 @@ class Settings:
 
     starts: tuple[tuple[str, Graph], ...]
     n_train: int
-    objective: str = "accuracy"
+    problem: Problem | None = None
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     space: Space = field(default_factory=Space)
     augment: tuple[str, ...] = ()
@@ -67,3 +71,18 @@ class Settings:
     seed: int = 0
     strategy: str | bytes | None = None
     n_val: int = 0
+
+    @cached_property
+    def posed(self) -> Problem:
+        """The problem, the default one included."""
+        return self.problem or classification_of_images(self.starts[0][1])
+
+    @cached_property
+    def packed_problem(self) -> bytes | None:
+        """The problem as jobs carry it."""
+        return None if self.problem is None else pack_problem(self.problem)
+
+    @property
+    def objective(self) -> Objective:
+        """The metric that decides which model is the best."""
+        return Objective() if self.problem is None else self.problem.objective.objective

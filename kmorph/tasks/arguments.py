@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from kmorph.errors import DataError
+from kmorph.problem import Classes, Input, Problem, Target
+from kmorph.problem.losses import OwnLoss
+from kmorph.problem.optimizers import OwnOptimizer
+from kmorph.problem.own_metrics import find_metric
 from kmorph.tasks import options
 from kmorph.training.backend import require_backend
 from kmorph.training.distribute import pack_strategy
@@ -21,6 +28,8 @@ class Given(Protocol):
     max_flops: Any
     max_disk: Any
     augment: Any
+    time_limit: Any
+    class_weight: Any
     morphs: Any
     loss: Any
     optimizer: Any
@@ -45,6 +54,8 @@ class Arguments:
     workers : int
     augment, ensemble : bool or "auto"
     searcher_args : SearcherArgs
+    loss : OwnLoss or None
+    optimizer : OwnOptimizer or None
     """
 
     time_limit: float | None
@@ -57,6 +68,8 @@ class Arguments:
     augment: bool | str
     ensemble: bool | str
     searcher_args: options.SearcherArgs
+    loss: OwnLoss | None
+    optimizer: OwnOptimizer | None
 
 
 def check_arguments(given: Given, time_limit: Any) -> Arguments:
@@ -66,7 +79,7 @@ def check_arguments(given: Given, time_limit: Any) -> Arguments:
     ----------
     given : Estimator
     time_limit : float or None
-        Seconds, as `fit` was given it.
+        Seconds, as `fit` was given it; None: the estimator's own.
 
     Returns
     -------
@@ -83,24 +96,19 @@ def check_arguments(given: Given, time_limit: Any) -> Arguments:
         name: options.check_count(name, getattr(given, name))
         for name in ("max_models", "max_parameters", "max_flops", "max_disk")
     }
+    own_limit = options.check_number("time_limit", given.time_limit, above=True)
+    limit = options.check_number("time_limit", time_limit, above=True)
     checked = Arguments(
-        time_limit=options.check_number("time_limit", time_limit, above=True),
+        time_limit=own_limit if limit is None else limit,
         seed=options.check_count("seed", given.seed, least=0),
         workers=options.check_count("workers", given.workers) or 1,
         augment=options.check_flag("augment", given.augment),
         ensemble=options.check_flag("ensemble", given.ensemble),
         searcher_args=options.SearcherArgs.of(given.searcher_args),
+        loss=None if given.loss is None else OwnLoss.of(given.loss),
+        optimizer=None if given.optimizer is None else OwnOptimizer.of(given.optimizer),
         **counts,
     )
-    if given.objective not in ("accuracy", "loss"):
-        raise DataError(f'objective must be "accuracy" or "loss", got {given.objective!r}')
-    if given.loss is not None:
-        raise DataError(f"loss={given.loss!r}: another loss than cross-entropy is not supported yet")
-    if given.optimizer is not None:
-        raise DataError(
-            f"optimizer={given.optimizer!r}: another optimizer is not supported yet; "
-            "hyperparameters={'learning_rate': …} sets its step"
-        )
     if not isinstance(given.callbacks, list | tuple) or not all(map(callable, given.callbacks)):
         raise DataError(
             f"callbacks must be a list of functions that take a record, a dict as in `history`; got "
@@ -113,5 +121,75 @@ def check_arguments(given: Given, time_limit: Any) -> Arguments:
     if given.executor is None:
         require_backend()
     options.choose_morphs(given.morphs)
-    options.choose_hyperparameters(given.hyperparameters, options.TrainerArgs())
+    options.choose_hyperparameters(given.hyperparameters, options.TrainerArgs(), optimizer=checked.optimizer)
     return checked
+
+
+def pose_problem(
+    given: Given,
+    arguments: Arguments,
+    input: Input,
+    target: Target,
+    codes: np.ndarray,
+    objective: str | None = None,
+) -> Problem:
+    """Build the problem from the arguments and the labels: loss, objective, optimiser and weights.
+
+    Parameters
+    ----------
+    given : Estimator
+    arguments : Arguments
+    input : Input
+    target : Target
+    codes : ndarray
+        Of the training examples.
+    objective : str, optional
+        Name of a metric, where the estimator has none.
+
+    Raises
+    ------
+    DataError
+        If one of them does not fit the labels.
+    """
+    metric = find_metric(objective if given.objective is None else given.objective, target)
+    weights = _class_weights(given.class_weight, target, codes)
+    smooths = target.smooths and arguments.loss is None
+    if "label_smoothing" in (given.hyperparameters or {}) and not smooths:
+        raise DataError(
+            "hyperparameters['label_smoothing'] belongs to the cross-entropy of classes"
+            + (": give it to your loss, if that knows it" if arguments.loss is not None else "")
+        )
+    loss = target.loss if arguments.loss is None else arguments.loss
+    return Problem(input, target, loss, metric, arguments.optimizer, weights)
+
+
+def _class_weights(given: Any, target: Target, codes: np.ndarray) -> tuple[float, ...]:
+    """A weight for each class from `class_weight`; empty for None."""
+    if given is None:
+        return ()
+    if not isinstance(target, Classes):
+        raise DataError(
+            "class_weight needs one class for each example; give sample_weight in fit, one for each example"
+        )
+    counts = np.bincount(codes, minlength=target.width)
+    if isinstance(given, str) and given == "balanced":
+        return tuple((len(codes) / (target.width * np.maximum(counts, 1))).tolist())
+    if not isinstance(given, Mapping):
+        raise DataError(
+            f'class_weight must be None, "balanced" or a dict from class to weight, got {given!r}'
+        )
+    labels = target.codec.classes_array.tolist()
+    unknown = [label for label in given if label not in labels]
+    if unknown:
+        raise DataError(
+            f"class_weight names the class {unknown[0]!r}, which is not in y; its classes are "
+            + ", ".join(map(repr, labels[:10]))
+            + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")
+        )
+    by_label = {
+        label: options.check_number(f"class_weight[{label!r}]", weight) for label, weight in given.items()
+    }
+    weights = [by_label.get(label, 1.0) for label in labels]
+    if None in weights or not any(weights):
+        raise DataError(f"class_weight must be numbers, one of them above 0, got {given!r}")
+    return tuple(float(weight or 0.0) for weight in weights)

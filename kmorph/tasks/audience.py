@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+from kmorph.problem import Objective
 from kmorph.search.events import Event, ModelRecorded
 
 
@@ -16,14 +17,14 @@ class Audience:
     ----------
     verbose : bool
         Whether progress is shown.
-    objective : {"accuracy", "loss"}
+    objective : Objective
         The metric that decides which model is the best.
     callbacks : sequence of callable
         Called with each model's record, a dict as in ``history``.
     """
 
     def __init__(
-        self, verbose: bool, objective: str, callbacks: Sequence[Callable[[dict[str, Any]], Any]] = ()
+        self, verbose: bool, objective: Objective, callbacks: Sequence[Callable[[dict[str, Any]], Any]] = ()
     ) -> None:
         from kmorph.report.progress import Progress
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
-import numpy as np
-
-from kmorph.data.images import check_images
+from kmorph.data.checks import check_sample_weight
 from kmorph.errors import DataError
 from kmorph.files import UserPath
-from kmorph.graph import Graph, Layer
+from kmorph.graph import Graph
+from kmorph.problem import Input, Objective, Problem, Target
+from kmorph.problem.packing import pack_problem
 from kmorph.search.final import train_final
 from kmorph.search.loop import Search
+from kmorph.search.remeasure import measure_again
 from kmorph.search.settings import Settings
 from kmorph.search.store.disk import DiskLimit, fit_disk
 from kmorph.search.store.folder import RunFolder
@@ -23,23 +25,39 @@ from kmorph.search.store.models import Models
 from kmorph.search.store.reader import Searcher
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.planning import final_plan
+from kmorph.search.workers.calibration import measure_power
 from kmorph.search.workers.leases import pool_for
 from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
-from kmorph.tasks.arguments import Arguments, check_arguments
+from kmorph.tasks.arguments import Arguments, check_arguments, pose_problem
 from kmorph.tasks.audience import Audience
-from kmorph.tasks.fitted import Fitted
-from kmorph.tasks.fitting import Examples, check_validation, open_history
+from kmorph.tasks.fitting import Examples, Origin, open_history, try_problem
+from kmorph.tasks.outputs import without_ending
 from kmorph.tasks.pickling import warn_of_left_out
+from kmorph.tasks.predictor import Predictor
 from kmorph.training.distribute import pack_strategy
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters
 
 
-class Estimator(Fitted):
-    """Base of the estimators; see `ImageClassifier` for the arguments."""
+class Estimator(Predictor):
+    """Base of the estimators; see `ImageClassifier` for the arguments.
 
-    _task: str
+    A task of one's own is a subclass with an `input` and a `target`:
+
+    >>> class DoseRegressor(Estimator):                      # doctest: +SKIP
+    ...     input, target = ImageInput, Numbers
+
+    Attributes
+    ----------
+    input : type of Input
+        How examples are read.
+    target : type of Target
+        How labels are read.
+    """
+
+    input: ClassVar[type[Input]]
+    target: ClassVar[type[Target]]
 
     def __init__(
         self,
@@ -48,7 +66,9 @@ class Estimator(Fitted):
         resume: bool = False,
         seed: int | None = None,
         verbose: bool = True,
-        objective: str = "accuracy",
+        objective: Any = None,
+        time_limit: float | None = None,
+        class_weight: Any = None,
         max_models: int | None = None,
         max_parameters: int | None = None,
         max_flops: int | None = None,
@@ -71,6 +91,8 @@ class Estimator(Fitted):
         self.seed = seed
         self.verbose = verbose
         self.objective = objective
+        self.time_limit = time_limit
+        self.class_weight = class_weight
         self.max_models = max_models
         self.max_parameters = max_parameters
         self.max_flops = max_flops
@@ -88,16 +110,13 @@ class Estimator(Fitted):
         self.callbacks = callbacks
         self.searcher_args = searcher_args
 
-    # What a task decides.
+    @property
+    def _task(self) -> str:
+        """Name of the task, as folders keep it."""
+        return type(self).__name__
 
-    def _default_starts(self, x: np.ndarray, time_limit: float | None, pool: Pool) -> Sequence[Any]:
-        raise NotImplementedError
-
-    def _preprocessing(self, x: np.ndarray) -> list[Layer]:
-        raise NotImplementedError
-
-    def _augmentation(self, x: np.ndarray, codes: np.ndarray) -> tuple[str, ...]:
-        raise NotImplementedError
+    def _learn_target(self, y: Any, n: int) -> Target:
+        return self.target.learn(y, n)
 
     # Fitting.
 
@@ -113,20 +132,24 @@ class Estimator(Fitted):
 
         Parameters
         ----------
-        x : array-like of shape (n, height, width) or (n, height, width, channels)
-            Images, uint8 or float.
-        y : array-like of shape (n,), (n, 1) or (n, classes)
-            One label an example (strings, any integers, …), or one-hot rows.
+        x : array-like
+            Examples. Images: of shape (n, height, width) or (n, height, width, channels), uint8 or float.
+        y : array-like
+            Labels. Classifiers: one an example (strings, any integers, …), of shape (n,) or (n, 1), one-hot
+            rows, or rows of zeros and ones with several ones for several labels. Regressors: numbers, of
+            shape (n,) or (n, outputs).
         time_limit : float, optional
-            Seconds for this call. None: until `max_models` is reached, or for ever; then interrupt it with
-            Ctrl-C: the models found so far stay, and the one in training is evaluated and kept if that takes
-            no longer than two seconds.
-        validation_data : tuple (x, y), optional
-            What models are compared on. By default a part of the training data, split by class; under a
-            `time_limit` the last training is then on that part as well, so that the final model has seen
-            all data and has no ``metric_value`` of its own.
+            Seconds for this call. None: that of the constructor; if that is None too, until `max_models` is
+            reached, or for ever; then interrupt it with Ctrl-C: the models found so far stay, and the one in
+            training is evaluated and kept if that takes no longer than two seconds.
+        validation_data : tuple (x, y) or (x, y, weights), optional
+            What models are compared on. By default a part of the training data, with classes in proportion;
+            under a
+            `time_limit` the last training is then on that part as well, so that the final model has seen all
+            data and has no ``metric_value`` of its own (not where the objective is a loss, or the user's
+            own).
         sample_weight : array-like of shape (n,), optional
-            How much each training example counts, relative to the others.
+            How much each example counts in the loss, relative to the others.
 
         Returns
         -------
@@ -142,22 +165,35 @@ class Estimator(Fitted):
         begun = time.time()
         warn_of_left_out(self)
         arguments = check_arguments(self, time_limit)
-        examples = Examples.of(x, y, validation_data, sample_weight)
-        with self._pool(arguments) as pool:
-            starts, max_parameters = self._starts(examples, arguments, pool)
-            with RunFolder.open(self.path, self.resume) as folder, self._progress() as progress:
+        raw = self.input.check(x)
+        target = self._learn_target(y, len(raw))
+        weights = check_sample_weight(sample_weight, len(raw))
+        origin = Origin.of(self.path, self.resume, arguments.seed, target, len(raw))
+        examples = Examples.of(self.input, origin, raw, y, validation_data, weights)
+        problem = pose_problem(self, arguments, examples.input, examples.target, examples.codes)
+        with self._pool(arguments) as pool, self._progress(problem) as progress:
+            problem = try_problem(problem, examples.codes, examples.is_weighted, pool, progress.message)
+            starts, max_parameters = self._starts(examples, problem, arguments, pool)
+            with RunFolder.open(self.path, self.resume) as folder:
                 _announce(folder, progress)
-                with open_history(
-                    folder, examples, self._task, self.objective, arguments.seed, progress
-                ) as history:
+                history, changed = open_history(folder, examples, origin, self._task, problem, progress)
+                with history:
                     self._belong_to(Searcher(folder.path))
-                    data = examples.split(history)
+                    data = examples.divided()
                     with folder.translated_errors():
                         data.save(folder.scratch)
                     history.set_meta(PINNED, None)
-                    history.set_meta("objective", self.objective)
+                    if changed:
+                        limit = arguments.time_limit
+                        measured = measure_again(folder, history, problem, pool, limit)
+                        progress.message(
+                            "Loss, objective or weights are not those that this search began with: "
+                            f"{measured[0]} of its models were measured anew, {measured[1]} are not compared"
+                        )
                     own_split, seed = examples.held_out is None, history.get_meta("seed")
-                    settings = self._settings(data, starts, max_parameters, arguments, own_split, seed)
+                    settings = self._settings(
+                        data, starts, problem, max_parameters, arguments, own_split, seed
+                    )
                     search = Search(
                         folder, history, folder.scratch, settings, progress, pool, arguments.workers
                     )
@@ -208,19 +244,21 @@ class Estimator(Fitted):
         trainer = options.TrainerArgs.of(trainer_args)
         arguments = check_arguments(self, time_limit)
         time_limit = arguments.time_limit
-        searcher = self._searcher()
-        codec, shape = self._codec(searcher), tuple(searcher.meta("input_shape"))
-        x = check_images(x_train, name="x_train", like=shape)
-        codes = codec.encode(y_train, n=len(x))
+        searcher, input, target = self._searcher(), self._input(), self._target()
         if (x_test is None) != (y_test is None):
             raise DataError("x_test and y_test belong together: give both, or neither")
-        held_out = None if x_test is None else check_validation((x_test, y_test), x, codec)
-        examples = Examples(x, codes, codec, held_out=held_out)
+        split = searcher.meta("split") or {"fraction": searcher.meta("split_fraction")}
+        origin = Origin(searcher.meta("seed"), split["fraction"], target, input)
+        held_out = None if x_test is None else (x_test, y_test)
+        examples = Examples.of(self.input, origin, x_train, y_train, held_out, name="x_train")
+        stored = Objective.from_json(searcher.meta("objective")).name
+        known = stored if stored in (*target.metrics, "loss") else None
+        problem = pose_problem(self, arguments, input, target, examples.codes, known)
         best = searcher.get_best_model_id()
-        with searcher.home.lock() as folder, self._progress() as progress:
+        with searcher.home.lock() as folder, self._progress(problem) as progress:
             self._belong_to(searcher)
             with History.open(folder.database) as history:
-                data = examples.split(history)
+                data = examples.divided()
                 if arguments.max_disk is not None:
                     models = Models.read(history.records(), folder.model_file)
                     limit = DiskLimit(folder, models, arguments.max_disk)
@@ -230,8 +268,8 @@ class Estimator(Fitted):
                 (record,) = [record for record in history.records() if record.model_id == best]
                 plan = final_plan(
                     record,
-                    self._hyperparameters_of(record, trainer, arguments.searcher_args),
-                    self._augmentation(data.x, data.y),
+                    self._hyperparameters_of(record, trainer, arguments),
+                    self._augmentations(data, problem),
                     seed=history.get_meta("seed"),
                     seconds=None if time_limit is None else begun + time_limit - time.time(),
                     has_validation=held_out is not None,
@@ -243,34 +281,57 @@ class Estimator(Fitted):
                 )
                 strategy = pack_strategy(self.strategy)
                 with self._pool(arguments) as pool:
+                    problem = try_problem(
+                        problem, examples.codes, examples.is_weighted, pool, progress.message
+                    )
+                    packed = pack_problem(problem)
                     train_final(
-                        folder, history, record, folder.scratch, plan, retrain, progress, pool, strategy
+                        folder,
+                        history,
+                        record,
+                        folder.scratch,
+                        plan,
+                        retrain,
+                        progress,
+                        pool,
+                        strategy,
+                        packed,
                     )
         return self
 
     # Steps of fitting.
 
     def _starts(
-        self, examples: Examples, arguments: Arguments, pool: Pool
+        self, examples: Examples, problem: Problem, arguments: Arguments, pool: Pool
     ) -> tuple[tuple[tuple[str, Graph], ...], int | None]:
         """Starts, and the most parameters of a model; `max_disk` bounds both."""
-        x = examples.x
+        input, width, n = examples.input, examples.target.width, len(examples.train)
+        limit, packed = arguments.time_limit, pack_problem(problem)
+
+        def power(graph: Graph) -> float:
+            return measure_power(pool, graph, n, limit, packed)
+
         starts = options.choose_starts(
             self.starts,
-            self._default_starts(x, arguments.time_limit, pool) if self.starts is None else (),
-            x.shape[1:],
-            len(examples.codec.classes),
-            self._preprocessing(x),
+            input.starts(width, n, limit, power) if self.starts is None else (),
+            input.shape,
+            width,
+            input.front(),
             arguments.searcher_args,
+            partial(without_ending, ending=examples.target.ending),
         )
         if arguments.max_disk is None:
             return starts, arguments.max_parameters
         return fit_disk(starts, arguments.max_parameters, arguments.max_disk, examples.nbytes)
 
+    def _augmentations(self, data: Data, problem: Problem) -> tuple[str, ...]:
+        return problem.input.augmentations(data.x, data.y, problem.target) if self.augment else ()
+
     def _settings(
         self,
         data: Data,
         starts: tuple[tuple[str, Graph], ...],
+        problem: Problem,
         max_parameters: int | None,
         arguments: Arguments,
         own_split: bool,
@@ -278,16 +339,18 @@ class Estimator(Fitted):
     ) -> Settings:
         from kmorph.morphs import Limits
 
-        trainer = arguments.searcher_args.trainer_args
-        hyperparameters, space = options.choose_hyperparameters(self.hyperparameters, trainer, len(data.x))
+        trainer, n = arguments.searcher_args.trainer_args, len(data.x)
+        hyperparameters, space = options.choose_hyperparameters(
+            self.hyperparameters, trainer, n, arguments.optimizer
+        )
         return Settings(
             starts=starts,
-            n_train=len(data.x),
+            n_train=n,
             n_val=len(data.x_val),
-            objective=self.objective,
+            problem=problem,
             hyperparameters=hyperparameters,
             space=space,
-            augment=self._augmentation(data.x, data.y),
+            augment=self._augmentations(data, problem),
             always_augment=arguments.augment is True,
             limits=Limits(max_parameters=max_parameters, max_flops=arguments.max_flops),
             kinds=options.choose_morphs(self.morphs),
@@ -296,20 +359,22 @@ class Estimator(Fitted):
             max_epochs=trainer.max_iter_num,
             patience=trainer.max_no_improvement_num,
             min_loss_decrease=trainer.min_loss_dec,
-            # Validation data of the user's own stays apart; weights there are none for; and a loss, unlike
-            # an accuracy, need not improve by settling, so that it has to be measured.
-            merge_validation=own_split and data.weights is None and self.objective == "accuracy",
+            # Validation data of the user's own stays apart; and a loss, unlike an accuracy, need not improve
+            # by settling, so that it has to be measured.
+            merge_validation=own_split and problem.objective.survives_merging,
             ensemble=arguments.ensemble,
             seed=seed,
             strategy=pack_strategy(self.strategy),
         )
 
     def _hyperparameters_of(
-        self, record: ModelRecord, trainer: options.TrainerArgs, sizes: options.SearcherArgs
+        self, record: ModelRecord, trainer: options.TrainerArgs, arguments: Arguments
     ) -> Hyperparameters:
-        """What a model is trained on with: the user's values, otherwise the model's own."""
-        trainer = trainer if trainer.lr is not None else sizes.trainer_args
-        chosen, space = options.choose_hyperparameters(self.hyperparameters, trainer)
+        """Hyperparameters of `final_fit`: the user's values, otherwise the model's own."""
+        trainer = trainer if trainer.lr is not None else arguments.searcher_args.trainer_args
+        chosen, space = options.choose_hyperparameters(
+            self.hyperparameters, trainer, optimizer=arguments.optimizer
+        )
         given = {*(self.hyperparameters or {}), *(["learning_rate"] if trainer.lr is not None else [])}
         fixed = {name: getattr(chosen, name) for name in given - set(space.dimensions)}
         return Hyperparameters.from_dict({**record.hyperparameters, **fixed})
@@ -318,8 +383,8 @@ class Estimator(Fitted):
         """Where candidates are trained, for one call."""
         return pool_for(self.executor, arguments.workers, pack_strategy(self.strategy))
 
-    def _progress(self) -> Audience:
-        return Audience(self.verbose, self.objective, self.callbacks)
+    def _progress(self, problem: Problem) -> Audience:
+        return Audience(self.verbose, problem.objective.objective, self.callbacks)
 
 
 def _announce(folder: RunFolder, progress: Audience) -> None:

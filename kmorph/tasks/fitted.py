@@ -10,15 +10,16 @@ import numpy as np
 import sklearn.exceptions
 from sklearn.base import BaseEstimator, clone
 
-from kmorph.data.labels import LabelCodec
 from kmorph.errors import KmorphError, SearchError
 from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import predict
 from kmorph.locks import ForkSafeLock
+from kmorph.problem import Input, Target
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
 from kmorph.search.store.reader import ModelVersion, Searcher
+from kmorph.tasks.fitting import stored_input, stored_target
 from kmorph.tasks.pickling import kept_in_pickle
 from kmorph.training.backend import backend_name, load_backend
 
@@ -117,8 +118,13 @@ class Fitted(BaseEstimator):
         """The best model's graph, with its weights."""
         return self._searcher().load_best_model()
 
-    def _codec(self, searcher: Searcher) -> LabelCodec:
-        return LabelCodec.from_json(searcher.meta("labels"))
+    def _input(self) -> Input:
+        """How the search read its examples."""
+        return stored_input(self._searcher())
+
+    def _target(self) -> Target:
+        """How the search read its labels."""
+        return stored_target(self._searcher())
 
     def _best(self) -> tuple[Graph, keras.Model]:
         """The best graph and its Keras model, kept until the search changes on disk."""

@@ -15,8 +15,9 @@ from kmorph import starts as known_starts
 from kmorph.errors import DataError
 from kmorph.graph import Graph, Layer
 from kmorph.numeric import real_number, whole_number
+from kmorph.problem.optimizers import OwnOptimizer
 from kmorph.search.space import Choice, Range, Space
-from kmorph.tasks.outputs import with_logits
+from kmorph.tasks.outputs import without_ending
 from kmorph.training.plan import Hyperparameters
 
 TRAINER_ARGS = ("max_iter_num", "max_no_improvement_num", "min_loss_dec", "lr")
@@ -65,7 +66,7 @@ class TrainerArgs:
 
 @dataclass(frozen=True)
 class SearcherArgs:
-    """What Auto-Keras 0.x knew as `searcher_args`.
+    """The `searcher_args` of Auto-Keras 0.x.
 
     Parameters
     ----------
@@ -163,6 +164,7 @@ def choose_starts(
     outputs: int,
     preprocessing: Sequence[Layer],
     sizes: SearcherArgs,
+    ending: Callable[[Graph, str], Graph] = without_ending,
 ) -> tuple[tuple[str, Graph], ...]:
     """Names and graphs of the architectures that a search begins with.
 
@@ -177,6 +179,8 @@ def choose_starts(
         Passed to each start. Graphs and Keras models are taken as they are, but for a softmax at their end
         (see `kmorph.tasks.outputs`).
     sizes : SearcherArgs
+    ending : callable, default: `without_ending`
+        Takes what is not trained off the end of a network with a name, or refuses it.
 
     Raises
     ------
@@ -204,7 +208,7 @@ def choose_starts(
                 graph = maker(input_shape, outputs, preprocessing=preprocessing, **size)
             except TypeError as error:
                 raise DataError(f"start {name!r} cannot be made: {error}") from error
-        graph = with_logits(_as_graph(graph, name), name)
+        graph = ending(_as_graph(graph, name), name)
         if graph.input_shape != input_shape or graph.output_shape != (outputs,):
             raise DataError(
                 f"start {name!r} turns {graph.input_shape} into {graph.output_shape}, but the data needs "
@@ -242,7 +246,7 @@ def _as_graph(network: Any, name: str) -> Graph:
 
 def _plain_number(value: Any) -> Any:
     """A number of NumPy's as Python's; anything else as it is."""
-    with contextlib.suppress(TypeError):
+    with contextlib.suppress(TypeError, OverflowError):
         return real_number(value)
     return value
 
@@ -254,7 +258,9 @@ LARGE_BATCH = 128
 SCALED = (16, 256)
 
 
-def choose_hyperparameters(values: Any, trainer: TrainerArgs, n: int = 0) -> tuple[Hyperparameters, Space]:
+def choose_hyperparameters(
+    values: Any, trainer: TrainerArgs, n: int = 0, optimizer: OwnOptimizer | None = None
+) -> tuple[Hyperparameters, Space]:
     """The hyperparameters of training, and which of them the search may vary.
 
     Parameters
@@ -265,6 +271,8 @@ def choose_hyperparameters(values: Any, trainer: TrainerArgs, n: int = 0) -> tup
     trainer : TrainerArgs
     n : int, default=0
         Training examples: many allow a larger batch.
+    optimizer : OwnOptimizer, optional
+        The user's, whose learning rate is the default one, and which has a weight decay of its own.
 
     Returns
     -------
@@ -279,6 +287,11 @@ def choose_hyperparameters(values: Any, trainer: TrainerArgs, n: int = 0) -> tup
     fixed: dict[str, Any] = {} if trainer.lr is None else {"learning_rate": float(trainer.lr)}
     names = [field.name for field in dataclasses.fields(defaults) if field.name != "augment"]
     _check_keys("hyperparameters", values, names)
+    if optimizer is not None and "weight_decay" in (values or {}):
+        raise DataError(
+            "hyperparameters['weight_decay'] belongs to kmorph's own optimizer: give it to yours, as "
+            "keras.optimizers.AdamW(weight_decay=…)"
+        )
     dimensions: dict[str, Range | Choice] = {}
     for name, value in (values or {}).items():
         if isinstance(value, tuple):
@@ -291,6 +304,8 @@ def choose_hyperparameters(values: Any, trainer: TrainerArgs, n: int = 0) -> tup
     batch = fixed.get("batch_size", LARGE_BATCH if n >= MANY else defaults.batch_size)
     low, high = SCALED
     rate = defaults.learning_rate * min(max(batch, low), high) / defaults.batch_size
+    if optimizer is not None:
+        rate = optimizer.learning_rate
     chosen = {"batch_size": batch, "learning_rate": rate, **fixed}
     return space.nearest(dataclasses.replace(defaults, **chosen)), space
 

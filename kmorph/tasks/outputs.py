@@ -1,10 +1,11 @@
 """Ends of users' own networks: searches train on logits, and many networks end in probabilities.
 
-Softmax, at the very end or before steps that leave its values as they are, is removed together with those
-steps; exported models get it back. Other probabilities are refused: softmax of numbers between 0 and 1 is
-never far from uniform, so that such a network could not become certain. Any other end is taken as scores,
-``relu`` included, and so are logarithms of probabilities, whose softmax is the probabilities again;
-``log_softmax`` at the very end is removed as well, which changes nothing.
+For one class an example, softmax, at the very end or before steps that leave its values as they are, is
+removed together with those steps; exported models get it back. Other probabilities are refused: softmax of
+numbers between 0 and 1 is never far from uniform, so that such a network could not become certain. Any other
+end is taken as scores, ``relu`` included, and so are logarithms of probabilities, whose softmax is the
+probabilities again; ``log_softmax`` at the very end is removed as well, which changes nothing. For several
+labels an example the same holds of sigmoid. For numbers nothing is removed.
 """
 
 from __future__ import annotations
@@ -47,14 +48,16 @@ OPERATIONS = {
 CLIPPED = 0.01  # most that a clip may take off probabilities, to keep their logarithms finite
 
 
-def with_logits(graph: Graph, name: str) -> Graph:
-    """Return the part of a classifier that computes its logits.
+def without_ending(graph: Graph, name: str, ending: str | None = "softmax") -> Graph:
+    """Return the part of a network that computes its logits.
 
     Parameters
     ----------
     graph : Graph
     name : str
         Of the network, for the message.
+    ending : {"softmax", "sigmoid", None}, default="softmax"
+        The function by which its outputs should become probabilities; None: they are none.
 
     Returns
     -------
@@ -64,24 +67,25 @@ def with_logits(graph: Graph, name: str) -> Graph:
     Raises
     ------
     DataError
-        If it ends in probabilities that are not simply softmax of something.
+        If it ends in probabilities that are not simply this function of something.
     """
-    ending = _probabilities_at(graph)
-    if ending is None:
+    found = None if ending is None else _probabilities_at(graph)
+    if found is None:
         return graph
+    is_ending = _is_softmax if ending == "softmax" else _is_sigmoid
     shaping: list[Layer] = []
     node = len(graph.layers)
-    while node and not _is_softmax(graph, node):
-        if not _keeps_values(graph, node, ending):
-            if ending == LOG_SOFTMAX:
+    while node and not is_ending(graph, node):
+        if not _keeps_values(graph, node, found):
+            if found == LOG_SOFTMAX:
                 return graph
-            raise DataError(_advice(name, ending))
+            raise DataError(_advice(name, found, ending))
         layer = graph.layers[node - 1]
         if isinstance(layer, SHAPING) and graph.node_shapes[node] != graph.input_shapes(node - 1)[0]:
             shaping.append(layer)
         node = graph.inputs[node - 1][0]
     if not node or (graph.inputs[node - 1] == (0,) and not shaping):
-        raise DataError(_advice(name, ending))
+        raise DataError(_advice(name, found, ending))
     builder = GraphBuilder.from_graph(graph)
     end = graph.inputs[node - 1][0]
     for layer in reversed(shaping):
@@ -132,6 +136,11 @@ def _is_softmax(graph: Graph, node: int) -> bool:
     return prod(shape[axis if axis < 0 else axis - 1] for axis in axes) == prod(shape)
 
 
+def _is_sigmoid(graph: Graph, node: int) -> bool:
+    """Return whether a node is the sigmoid of each value."""
+    return _function(graph.layers[node - 1]) == "sigmoid"
+
+
 def _keeps_values(graph: Graph, node: int, ending: str) -> bool:
     """Return whether a node has the values of its only input, probabilities or their logarithms."""
     layer, sources = graph.layers[node - 1], graph.inputs[node - 1]
@@ -158,15 +167,20 @@ def _settings(layer: Opaque) -> dict[str, Any]:
     return json.loads(layer.config)
 
 
-def _advice(name: str, function: str) -> str:
-    if "sigmoid" in function:
+def _advice(name: str, function: str, ending: str | None) -> str:
+    if ending == "sigmoid" and function != "sigmoid":
+        return (
+            f"start {name!r} ends in {function}, in probabilities that exclude each other, but examples may "
+            "have several labels: end the network in a layer with one output for each label and no activation"
+        )
+    if "sigmoid" in function and ending == "softmax":
         return (
             f"start {name!r} ends in {function}, in a separate probability for each output. Every example "
             "has one of the classes, and searches train on logits: end the network in a layer with one "
             "output for each class, two for two classes, and no activation"
         )
     return (
-        f"start {name!r} ends in probabilities that are not just a softmax ({function}, and steps that "
-        "change its values), but searches train on logits: leave out the softmax and what comes after it; "
-        "exported models have a softmax again"
+        f"start {name!r} ends in probabilities that are not just a {ending} ({function}, and steps that "
+        f"change its values), but searches train on logits: leave out the {ending} and what comes after it; "
+        f"exported models have a {ending} again"
     )

@@ -18,6 +18,7 @@ import numpy as np
 
 from kmorph.errors import DataError
 from kmorph.graph import Graph
+from kmorph.problem import Problem
 from kmorph.training.backend import backend_name
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.tensorflow_step import TensorFlowStep
@@ -75,7 +76,7 @@ def _takes_no_arguments(function: Any) -> bool:
     except TypeError:
         return False
     except ValueError:
-        pass  # native code that does not tell
+        pass  # native code without a signature
     return True
 
 
@@ -112,7 +113,7 @@ class DistributedStep(TensorFlowStep):
 
     Parameters
     ----------
-    graph, hyperparameters, seed, policy
+    graph, hyperparameters, seed, problem, policy
         As for `TensorFlowStep`.
     strategy : tf.distribute.Strategy
     """
@@ -124,13 +125,14 @@ class DistributedStep(TensorFlowStep):
         seed: int,
         strategy: Any,
         policy: str | None = None,
+        problem: Problem | None = None,
     ) -> None:
         self.strategy = strategy
         self.replicas = strategy.num_replicas_in_sync
         if not all("GPU" in device for device in strategy.extended.worker_devices):
             policy = policy or "float32"
         with strategy.scope():
-            super().__init__(graph, hyperparameters, seed, policy)
+            super().__init__(graph, hyperparameters, seed, policy, problem)
 
     def _build(self, graph: Graph) -> Any:
         with _averaged_statistics():
@@ -163,14 +165,21 @@ class DistributedStep(TensorFlowStep):
             np.array([[self._seed, (step * self.replicas + i) * 16] for i in range(self.replicas)], np.int32)
         )
 
-    def _train_batch(self, x: Any, y: Any, learning_rate: Any, seed: Any) -> Any:
+    def train(
+        self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int, weights: np.ndarray | None = None
+    ) -> Any:
+        """One step on a batch; see `Step.train`."""
+        with self.strategy.scope():  # where an optimiser's learning rate is set on all devices
+            return super().train(x, y, learning_rate, step, weights)
+
+    def _train_batch(self, x: Any, y: Any, weights: Any, learning_rate: Any, seed: Any) -> Any:
         import tensorflow as tf
 
-        losses = self.strategy.run(self._train_part, args=(x, y, learning_rate, seed))
+        losses = self.strategy.run(self._train_part, args=(x, y, weights, learning_rate, seed))
         return self.strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
 
-    def _train_part(self, x: Any, y: Any, learning_rate: Any, seed: Any) -> Any:
-        return super()._train_batch(x, y, learning_rate, seed[0])
+    def _train_part(self, x: Any, y: Any, weights: Any, learning_rate: Any, seed: Any) -> Any:
+        return super()._train_batch(x, y, weights, learning_rate, seed[0])
 
     def _parts_of(self, batch_size: int | None) -> int:
         return 1  # the devices are what computes side by side
@@ -204,7 +213,7 @@ class DistributedStep(TensorFlowStep):
         self.strategy.run(super()._normalise, args=(x, number))
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
-        """Logits of shape (n, classes), in batches of one size, every replica with its part."""
+        """Outputs of shape (n, width), in batches of one size, every replica with its part."""
         with self.strategy.scope():
             for variable in self._statistics:
                 variable.assign(variable.read_value())  # the mean over the replicas, for all of them

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from kmorph.graph import Graph
+from kmorph.problem import Problem
 from kmorph.training.batches import Batches
 from kmorph.training.examples import Data
 from kmorph.training.memory import is_out_of_memory
-from kmorph.training.metrics import classification_metrics
 from kmorph.training.step import Step
 
 EVALUATION_BATCH = 500
 CALIBRATION_BATCH = 500
 LEAST_CALIBRATION = 16  # images in a batch: variances of fewer are too inaccurate
-# Spread of the logits over the validation data, relative to their size, below which they count as constant.
+# Spread of the outputs over the validation data, relative to their size, below which they count as constant.
 CONSTANT = 1e-6
 
 
@@ -34,13 +34,13 @@ class Evaluation:
     graph : Graph
         With averaged, recalibrated weights.
     metrics : dict of str to float
-        ``loss`` (cross-entropy) and ``accuracy`` on the validation data.
-    logits : ndarray of float32, shape (n_val, classes)
+        ``loss``, the target's first metric and the objective, on the validation data.
+    outputs : ndarray of float32, shape (n_val, width)
     """
 
     graph: Graph
     metrics: dict[str, float]
-    logits: np.ndarray
+    outputs: np.ndarray
 
 
 class Evaluator:
@@ -55,10 +55,11 @@ class Evaluator:
         Where the examples for recalibration come from.
     batch : int
         Batch size of training; batches for evaluation are at least as large.
+    problem : Problem
     """
 
-    def __init__(self, data: Data, batches: Batches, batch: int) -> None:
-        self._data, self._batches = data, batches
+    def __init__(self, data: Data, batches: Batches, batch: int, problem: Problem) -> None:
+        self._data, self._batches, self._problem = data, batches, problem
         self._batch = int(min(EVALUATION_BATCH, max(batch, len(data.x_val))))
         self._calibration_batch = CALIBRATION_BATCH
 
@@ -81,11 +82,12 @@ class Evaluator:
             If the loss or a weight is not finite, or the outputs are equal for different examples.
         """
         step.swap()
-        logits = self._predict(step, images, recalibrated)
-        metrics = classification_metrics(logits, np.asarray(self._data.y_val))
+        outputs = self._predict(step, images, recalibrated)
+        data = self._data
+        metrics = self._problem.measure(np.asarray(data.y_val), outputs, data.weights_val)
         if not np.isfinite(metrics["loss"]):
             raise Stopped("the validation loss is not finite")
-        evaluation = Evaluation(step.to_graph(), metrics, logits)
+        evaluation = Evaluation(step.to_graph(), metrics, outputs)
         step.swap()
         self._check_health(evaluation, images)
         return evaluation
@@ -96,7 +98,7 @@ class Evaluator:
             step.recalibrate(self._batches.for_calibration(self._calibration_batch))
 
     def _predict(self, step: Step, images: int, recalibrated: Callable[[], None]) -> np.ndarray:
-        """Logits of the validation data, in batches that fit the memory."""
+        """Outputs for the validation data, in batches that fit the memory."""
         while True:
             try:
                 self.recalibrate(step, images)
@@ -112,8 +114,8 @@ class Evaluator:
         """Raise for faults that a finite loss hides: infinite weights, outputs that ignore the input."""
         if not all(np.isfinite(array).all() for array in evaluation.graph.weights.values()):
             raise Stopped(f"weights are not finite after {images:,} images")
-        logits, x_val = evaluation.logits, self._data.x_val
-        if not images or np.ptp(logits, axis=0).max() > CONSTANT * np.abs(logits).max():
+        outputs, x_val = evaluation.outputs, self._data.x_val
+        if not images or np.ptp(outputs, axis=0).max() > CONSTANT * np.abs(outputs).max():
             return
         if any((image != x_val[0]).any() for image in x_val):
             raise Stopped(f"it predicts the same for every example after {images:,} images")

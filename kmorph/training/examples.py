@@ -16,10 +16,10 @@ class Data:
     ----------
     x, x_val : ndarray, shape (n, *input_shape)
         uint8 or float32.
-    y, y_val : ndarray of int, shape (n,)
-        Class numbers.
-    weights : ndarray of float, shape (n,), optional
-        How often an example is drawn, relative to the others.
+    y, y_val : ndarray of int, shape (n,), or of float32, shape (n, width)
+        Codes: class numbers, or rows of numbers.
+    weights, weights_val : ndarray of float, shape (n,), optional
+        How much each example counts, relative to the others.
     """
 
     x: np.ndarray
@@ -27,6 +27,7 @@ class Data:
     x_val: np.ndarray
     y_val: np.ndarray
     weights: np.ndarray | None = None
+    weights_val: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
@@ -38,7 +39,7 @@ class Data:
         """Map what `save` wrote."""
         folder = Path(folder)
         arrays = {}
-        for name in ("x", "y", "x_val", "y_val", "weights"):
+        for name in ("x", "y", "x_val", "y_val", "weights", "weights_val"):
             file = folder / f"{name}.npy"
             arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False) if file.exists() else None
         return cls(**arrays)  # type: ignore[arg-type]

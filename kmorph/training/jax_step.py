@@ -10,9 +10,10 @@ import numpy as np
 
 from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
-from kmorph.training.augment import augment
+from kmorph.problem import Problem
+from kmorph.problem.problem import classification_of_images
 from kmorph.training.plan import Hyperparameters
-from kmorph.training.step import CLIP_NORM, MOMENTUM, momentum_of, padded_batches
+from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, momentum_of, padded_batches
 
 
 class JaxStep:
@@ -23,11 +24,13 @@ class JaxStep:
 
     Parameters
     ----------
-    graph, hyperparameters, seed
+    graph, hyperparameters, seed, problem
         As for `kmorph.training.step_factory.make_step`.
     """
 
-    def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:
+    def __init__(
+        self, graph: Graph, hyperparameters: Hyperparameters, seed: int, problem: Problem | None = None
+    ) -> None:
         import jax
         import jax.numpy as jnp
         import keras
@@ -37,12 +40,18 @@ class JaxStep:
         random.seed(seed)
         self.graph = graph
         self.model = to_keras(graph)
+        self.problem = problem or classification_of_images(graph)
         self._hyperparameters = hyperparameters
         self._seed = seed
         # Copies, because buffers given to a compiled function for reuse are gone afterwards.
         self._trainable = [jnp.copy(variable.value) for variable in self.model.trainable_variables]
         self._state = [jnp.copy(variable.value) for variable in self.model.non_trainable_variables]
-        self._momentum = [jnp.zeros_like(value) for value in self._trainable]
+        self._optimizer = self.problem.make_optimizer()
+        if self._optimizer is None:
+            self._slots = [jnp.zeros_like(value) for value in self._trainable]  # momentum
+        else:
+            self._optimizer.build(self.model.trainable_variables)
+            self._slots = [jnp.copy(variable.value) for variable in self._optimizer.variables]
         self._average = [jnp.copy(value) for value in self._trainable]
         self._norms = [
             layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
@@ -51,7 +60,7 @@ class JaxStep:
         self._compile_step()
         self._averaging = jax.jit(_averaged, donate_argnums=0)
         self._forward = jax.jit(self._normalise, donate_argnums=1)
-        self._predict = jax.jit(self._logits)
+        self._predict = jax.jit(self._outputs)
 
     def _compile_step(self) -> None:
         import jax
@@ -64,11 +73,14 @@ class JaxStep:
         self._hyperparameters = replace(self._hyperparameters, augment=())
         self._compile_step()
 
-    def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
+    def train(
+        self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int, weights: np.ndarray | None = None
+    ) -> Any:
         """One step on a batch; see `Step.train`."""
         seed = np.array([self._seed, step * 16], np.int32)
-        self._trainable, self._momentum, self._state, loss = self._step(
-            self._trainable, self._momentum, self._state, x, y, np.float32(learning_rate), seed
+        state = self._trainable, self._slots, self._state
+        self._trainable, self._slots, self._state, loss = self._step(
+            *state, x, y, weights, np.float32(learning_rate), seed
         )
         # JAX would queue dozens of steps, and the deadline would be noticed too late: one may wait.
         if self._last_loss is not None:
@@ -79,28 +91,40 @@ class JaxStep:
     def _train_batch(
         self,
         trainable: list[Any],
-        momentum: list[Any],
+        slots: list[Any],
         state: list[Any],
         x: Any,
         y: Any,
+        weights: Any,
         learning_rate: Any,
         seed: Any,
     ) -> tuple[list[Any], list[Any], list[Any], Any]:
         import jax
-        import jax.numpy as jnp
 
         settings = self._hyperparameters
-        x = augment(x, settings.augment, seed).astype("float32")
-        target = jax.nn.one_hot(y, self.graph.output_shape[-1])
-        if settings.label_smoothing:
-            share = settings.label_smoothing
-            target = (1 - share) * target + share / self.graph.output_shape[-1]
+        x = self.problem.input.augment(x, settings.augment, seed).astype("float32")
 
         def loss_of(trainable: list[Any]) -> tuple[Any, list[Any]]:
-            logits, new_state = self.model.stateless_call(trainable, state, x, training=True)
-            return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)), new_state
+            outputs, new_state = self.model.stateless_call(trainable, state, x, training=True)
+            return batch_loss(self.problem, settings.label_smoothing, y, outputs, weights), new_state
 
         (loss, state), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
+        if self._optimizer is None:
+            trainable, slots = self._updated(trainable, slots, gradients, learning_rate)
+        else:
+            rate = self._optimizer.learning_rate
+            slots = [
+                learning_rate if variable is rate else slot
+                for variable, slot in zip(self._optimizer.variables, slots, strict=True)
+            ]
+            trainable, slots = self._optimizer.stateless_apply(slots, gradients, trainable)
+        return trainable, slots, state, loss
+
+    def _updated(
+        self, trainable: list[Any], momentum: list[Any], gradients: list[Any], learning_rate: Any
+    ) -> tuple[list[Any], list[Any]]:
+        import jax.numpy as jnp
+
         norm = jnp.sqrt(sum((jnp.vdot(gradient, gradient) for gradient in gradients), jnp.zeros(())))
         # Not a number if the norm is infinite, so that the caller notices.
         scale = CLIP_NORM / jnp.maximum(norm, CLIP_NORM) + (norm - norm)
@@ -108,11 +132,11 @@ class JaxStep:
         for value, slot, gradient in zip(trainable, momentum, gradients, strict=True):
             gradient = scale * gradient
             if value.ndim > 1:
-                gradient += settings.weight_decay * value
+                gradient += self._hyperparameters.weight_decay * value
             slot = MOMENTUM * slot - learning_rate * gradient
             moved.append(value + MOMENTUM * slot - learning_rate * gradient)
             slots.append(slot)
-        return moved, slots, state, loss
+        return moved, slots
 
     def average(self, keep: float) -> None:
         """Move the averaged weights: they keep the share `keep` of themselves."""
@@ -137,14 +161,14 @@ class JaxStep:
             return self.model.stateless_call(trainable, state, x.astype("float32"), training=True)[1]
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
-        """Logits of shape (n, classes), in batches of one size so that nothing is compiled twice."""
+        """Outputs of shape (n, width), in batches of one size so that nothing is compiled twice."""
         parts = [
             np.asarray(self._predict(self._trainable, self._state, batch))[:held]
             for batch, held in padded_batches(x, batch_size)
         ]
         return np.concatenate(parts)
 
-    def _logits(self, trainable: list[Any], state: list[Any], x: Any) -> Any:
+    def _outputs(self, trainable: list[Any], state: list[Any], x: Any) -> Any:
         return self.model.stateless_call(trainable, state, x.astype("float32"), training=False)[0]
 
     def to_graph(self) -> Graph:

@@ -27,6 +27,8 @@ class Learner:
         Training examples: a batch is not larger.
     make : callable
         Makes the step of a graph and hyperparameters.
+    scales_rate : bool, default=True
+        Whether the learning rate is multiplied by the number of devices, as the batch is.
 
     Attributes
     ----------
@@ -41,9 +43,14 @@ class Learner:
     """
 
     def __init__(
-        self, graph: Graph, plan: Plan, examples: int, make: Callable[[Graph, Hyperparameters], Step]
+        self,
+        graph: Graph,
+        plan: Plan,
+        examples: int,
+        make: Callable[[Graph, Hyperparameters], Step],
+        scales_rate: bool = True,
     ) -> None:
-        self._plan, self._make = plan, make
+        self._plan, self._make, self._scales_rate = plan, make, scales_rate
         self.hyperparameters = plan.hyperparameters
         self.step: Any = make(graph, self.hyperparameters)
         self.replicas: int = getattr(self.step, "replicas", 1)
@@ -52,10 +59,13 @@ class Learner:
         self.images = 0
         self.augments = bool(self.hyperparameters.augment) and plan.plain_end > 0
 
-    def learn(self, x: np.ndarray, y: np.ndarray, count: int, progress: float) -> Any:
+    def learn(
+        self, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, count: int, progress: float
+    ) -> Any:
         """Train on a batch, the `count`-th; returns the loss, which ``float`` waits for."""
-        rate = learning_rate(self._plan, self.hyperparameters.learning_rate * self.replicas, count, progress)
-        loss = self.step.train(x, y, rate, count)
+        peak = self.hyperparameters.learning_rate * (self.replicas if self._scales_rate else 1)
+        rate = learning_rate(self._plan, peak, count, progress)
+        loss = self.step.train(x, y, rate, count, weights)
         self.images += self.batch
         if count % AVERAGE_EVERY == 0:
             self.step.average(average_decay(count + self._plan.images_before / self.batch))

@@ -72,7 +72,7 @@ class Plan:
     plain_end : float, default=0.0
         Share of the training at whose end images are not changed any more.
     rival : str or None, default=None
-        File (``.npy``) of the parent's logits for the validation examples. A child that does worse after a
+        File (``.npy``) of the parent's outputs for the validation examples. A child that does worse after a
         part of its time (`kmorph.training.race.RACE`) is stopped then.
     hyperparameters : Hyperparameters
     seed : int, default=0

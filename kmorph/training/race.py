@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from kmorph.training.metrics import cross_entropies
-
 RACE = 1 / 3
 """Part of its time after which a child is compared with its parent."""
 
@@ -19,21 +17,20 @@ FIRST_EVALUATION = 0.7
 """Least seconds that an evaluation is expected to take, compiling included, before one was measured."""
 
 
-def shortfall(logits: np.ndarray, rival: np.ndarray, y: np.ndarray) -> str | None:
+def shortfall(losses: np.ndarray, rival: np.ndarray) -> str | None:
     """Return the reason to stop a child whose parent, trained for less, is better by more than chance.
 
     Parameters
     ----------
-    logits, rival : ndarray, shape (n_val, classes)
-        Of the child and of its parent, for the same validation examples.
-    y : ndarray of int, shape (n_val,)
+    losses, rival : ndarray, shape (n_val,)
+        Of the child and of its parent, for the same validation examples, times the weights of these.
 
     Returns
     -------
     str or None
         None if the child may go on.
     """
-    behind = cross_entropies(logits, y) - cross_entropies(rival, y)
+    behind = losses - rival
     error = float(behind.std() / np.sqrt(len(behind)))
     if behind.mean() <= BEHIND * error:
         return None

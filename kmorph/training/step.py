@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kmorph.graph import Graph
+from kmorph.problem import Problem
 
 MOMENTUM = 0.9  # Nesterov's
 CLIP_NORM = 5.0  # most that the gradients' norm, all weights together, may be
@@ -20,10 +21,11 @@ class Step(Protocol):
     Two sets of weights are kept: those that training moves, and their running average, which is what
     gets evaluated and saved. Averaging takes out the noise of a constant learning rate.
 
-    All steps do the same arithmetic: cross-entropy with smoothed labels; gradients clipped by their global
-    norm to `CLIP_NORM`; the pull of weight decay added to those of kernels, that is of weights with more
-    than one axis; Nesterov momentum `MOMENTUM`, in which the learning rate is part of what accumulates. They
-    differ in their random numbers (augmentation, dropout) and in rounding.
+    All steps do the same arithmetic: the mean of the problem's loss over the batch, each example times its
+    weight; gradients clipped by their global norm to `CLIP_NORM`; the pull of weight decay added to those of
+    kernels, that is of weights with more than one axis; Nesterov momentum `MOMENTUM`, in which the learning
+    rate is part of what accumulates. An optimiser of the user's takes the place of all but the gradients.
+    Steps differ in their random numbers (augmentation, dropout) and in rounding.
     `kmorph.training.step_factory.make_step` makes them.
 
     References
@@ -33,17 +35,22 @@ class Step(Protocol):
 
     graph: Graph
 
-    def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
+    def train(
+        self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int, weights: np.ndarray | None = None
+    ) -> Any:
         """One step on a batch; returns the loss, which ``float`` waits for.
 
         Parameters
         ----------
         x : ndarray, shape (n, *input_shape)
             As the data came, unsigned bytes for example: it is cast on the device.
-        y : ndarray of int32, shape (n,)
+        y : ndarray of int32, shape (n,), or of float32, shape (n, width)
+            Codes.
         learning_rate : float
         step : int
             Number of the step; with the seed it fixes the random changes of this batch.
+        weights : ndarray of float32, shape (n,), optional
+            Of the examples in the loss.
         """
         ...
 
@@ -64,12 +71,32 @@ class Step(Protocol):
         ...
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
-        """Logits of shape (n, classes), in batches of one size so that nothing is compiled twice."""
+        """Outputs of shape (n, width), in batches of one size so that nothing is compiled twice."""
         ...
 
     def to_graph(self) -> Graph:
         """The graph with the model's present weights."""
         ...
+
+
+def batch_loss(problem: Problem, smoothing: float, y: Any, outputs: Any, weights: Any) -> Any:
+    """The mean of the problem's loss over a batch, as a tensor of Keras' backend.
+
+    Parameters
+    ----------
+    problem : Problem
+    smoothing : float
+        Share of the target spread evenly over the classes.
+    y : tensor, shape (n,) or (n, width)
+        Codes.
+    outputs : tensor of float32, shape (n, width)
+    weights : tensor of float32, shape (n,), or None
+        Divided by the number of examples, not by their sum: over an epoch they have the mean 1.
+    """
+    from keras import ops
+
+    losses = problem.loss.tensors(y, outputs, problem.target, smoothing)
+    return ops.mean(losses if weights is None else weights * losses)
 
 
 @contextlib.contextmanager

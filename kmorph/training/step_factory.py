@@ -6,24 +6,31 @@ Steps are imported when they are made, because each loads its framework.
 from __future__ import annotations
 
 from kmorph.graph import Graph
+from kmorph.problem import Problem
 from kmorph.training.backend import load_backend
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.step import Step
 
 
 def make_step(
-    graph: Graph, hyperparameters: Hyperparameters, seed: int, strategy: str | bytes | None = None
+    graph: Graph,
+    hyperparameters: Hyperparameters,
+    seed: int,
+    strategy: str | bytes | None = None,
+    problem: Problem | None = None,
 ) -> Step:
     """Make a step for Keras' backend, which is loaded if need be.
 
     Parameters
     ----------
     graph : Graph
-        With weights; its output holds logits, shape ``(classes,)``.
+        With weights; its output node has the shape ``(width,)``.
     hyperparameters : Hyperparameters
     seed : int
     strategy : str or bytes, optional
         As `kmorph.training.distribute.pack_strategy` returned it: several devices share every batch.
+    problem : Problem, optional
+        None: classification of images.
 
     Raises
     ------
@@ -35,16 +42,16 @@ def make_step(
     if strategy is not None:
         from kmorph.training.distribute import DistributedStep, build_strategy
 
-        return DistributedStep(graph, hyperparameters, seed, build_strategy(strategy))
+        return DistributedStep(graph, hyperparameters, seed, build_strategy(strategy), problem=problem)
     backend = load_backend()
     if backend == "jax":
         from kmorph.training.jax_step import JaxStep
 
-        return JaxStep(graph, hyperparameters, seed)
+        return JaxStep(graph, hyperparameters, seed, problem)
     if backend == "torch":
         from kmorph.training.torch_step import TorchStep
 
-        return TorchStep(graph, hyperparameters, seed)
+        return TorchStep(graph, hyperparameters, seed, problem)
     from kmorph.training.tensorflow_step import TensorFlowStep
 
-    return TensorFlowStep(graph, hyperparameters, seed)
+    return TensorFlowStep(graph, hyperparameters, seed, problem=problem)

@@ -9,12 +9,13 @@ import numpy as np
 
 from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
-from kmorph.training.augment import augment
+from kmorph.problem import Problem
+from kmorph.problem.problem import classification_of_images
 from kmorph.training.backend import MOST_PARTS
 from kmorph.training.cores import cores
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import computing_in, fitting_policy
-from kmorph.training.step import CLIP_NORM, MOMENTUM, momentum_of, padded_batches
+from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, momentum_of, padded_batches
 
 SMALLEST_PART = 32  # examples that are worth a thread of their own
 
@@ -29,7 +30,7 @@ class TensorFlowStep:
 
     Parameters
     ----------
-    graph, hyperparameters, seed
+    graph, hyperparameters, seed, problem
         As for `kmorph.training.step_factory.make_step`.
     policy : str, optional
         Keras' name of the dtype policy in which `train` computes; None: the one that suits the device.
@@ -40,7 +41,12 @@ class TensorFlowStep:
     """Devices that each take a part of a batch."""
 
     def __init__(
-        self, graph: Graph, hyperparameters: Hyperparameters, seed: int, policy: str | None = None
+        self,
+        graph: Graph,
+        hyperparameters: Hyperparameters,
+        seed: int,
+        policy: str | None = None,
+        problem: Problem | None = None,
     ) -> None:
         import keras
         import tensorflow as tf
@@ -50,10 +56,19 @@ class TensorFlowStep:
         self.graph = graph
         self.model = self._build(graph)
         self.policy = fitting_policy() if policy is None else policy
+        self.problem = problem or classification_of_images(graph)
         self._hyperparameters = hyperparameters
         self._seed = seed
         self._trainable = [variable.value for variable in self.model.trainable_variables]
-        self._momentum = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._trainable]
+        self._optimizer = self.problem.make_optimizer()
+        self._momentum: list[Any] = []
+        if self._optimizer is None:
+            self._momentum = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._trainable]
+        else:
+            for bound in ("clipnorm", "clipvalue", "global_clipnorm"):
+                if getattr(self._optimizer, bound):
+                    setattr(self._optimizer, bound, getattr(self._optimizer, bound) / self.replicas)
+            self._optimizer.build(self.model.trainable_variables)
         self._average = [tf.Variable(v, trainable=False) for v in self._trainable]
         self._decays = [hyperparameters.weight_decay if v.shape.rank > 1 else 0.0 for v in self._trainable]
         self._norms = [
@@ -75,16 +90,20 @@ class TensorFlowStep:
         self._hyperparameters = replace(self._hyperparameters, augment=())
         self._compile_step()
 
-    def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
+    def train(
+        self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int, weights: np.ndarray | None = None
+    ) -> Any:
         """One step on a batch; see `Step.train`."""
-        seed = self._seed_of(step)
-        return self._step(self._place(x), self._place(y), np.float32(learning_rate), seed)
+        if self._optimizer is not None:
+            self._optimizer.learning_rate = learning_rate
+        batch = self._place(x), self._place(y), None if weights is None else self._place(weights)
+        return self._step(*batch, np.float32(learning_rate), self._seed_of(step))
 
     def _build(self, graph: Graph) -> Any:
         return to_keras(graph)
 
     def _place(self, array: np.ndarray) -> Any:
-        """What a compiled function takes for a batch."""
+        """A batch as a compiled function takes it."""
         return array
 
     def _seed_of(self, step: int) -> Any:
@@ -97,15 +116,28 @@ class TensorFlowStep:
         """Gradients of a batch from those of its parts."""
         return gradients
 
-    def _train_batch(self, x: Any, y: Any, learning_rate: Any, seed: Any) -> Any:
+    def _train_batch(self, x: Any, y: Any, weights: Any, learning_rate: Any, seed: Any) -> Any:
         import tensorflow as tf
 
-        n = self._parts_of(x.shape[0])
+        n = self._parts_of(x.shape[0]) if self.problem.loss.is_per_example else 1
         # A function is traced once for all parts; where there is only one it would cost time.
         part = self._part if n > 1 else self._loss_and_gradients
-        parts = zip(tf.split(x, n), tf.split(y, n), strict=True)
-        losses, by_part = zip(*(part(x, y, seed + [i, 0]) for i, (x, y) in enumerate(parts)), strict=True)
+        shares = [None] * n if weights is None else tf.split(weights, n)
+        parts = zip(tf.split(x, n), tf.split(y, n), shares, strict=True)
+        found = [part(x, y, share, seed + [i, 0]) for i, (x, y, share) in enumerate(parts)]
+        losses, by_part = zip(*found, strict=True)
         gradients = self._combine([tf.add_n(same) / n for same in zip(*by_part, strict=True)])
+        if self._optimizer is None:
+            self._update(gradients, learning_rate)
+        else:
+            # Keras' optimisers add up the gradients of all devices themselves, after clipping them.
+            gradients = [gradient / self.replicas for gradient in gradients]
+            self._optimizer.apply(gradients, self.model.trainable_variables)
+        return tf.add_n(losses) / n
+
+    def _update(self, gradients: list[Any], learning_rate: Any) -> None:
+        import tensorflow as tf
+
         # A step that would make weights infinite is noticed by the caller: the loss is not finite.
         gradients, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
         for variable, slot, gradient, decay in zip(
@@ -121,22 +153,17 @@ class TensorFlowStep:
                 momentum=MOMENTUM,
                 use_nesterov=True,
             )
-        return tf.add_n(losses) / n
 
-    def _loss_and_gradients(self, x: Any, y: Any, seed: Any) -> tuple[Any, list[Any]]:
+    def _loss_and_gradients(self, x: Any, y: Any, weights: Any, seed: Any) -> tuple[Any, list[Any]]:
         import tensorflow as tf
 
         settings = self._hyperparameters
-        x = tf.cast(augment(x, settings.augment, seed), tf.float32)
-        target = tf.one_hot(y, self.graph.output_shape[-1])
-        if settings.label_smoothing:
-            share = settings.label_smoothing
-            target = (1 - share) * target + share / self.graph.output_shape[-1]
+        x = tf.cast(self.problem.input.augment(x, settings.augment, seed), tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._trainable)
             with computing_in(self.model, self.policy):
-                logits = tf.cast(self.model(x, training=True), tf.float32)
-            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
+                outputs = tf.cast(self.model(x, training=True), tf.float32)
+            loss = batch_loss(self.problem, settings.label_smoothing, y, outputs, weights)
         gradients = tape.gradient(loss, self._trainable)
         return loss, [
             tf.zeros_like(v) if g is None else g for g, v in zip(gradients, self._trainable, strict=True)
@@ -177,7 +204,7 @@ class TensorFlowStep:
                 self.model(part, training=True)
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
-        """Logits of shape (n, classes), in batches of one size so that nothing is compiled twice."""
+        """Outputs of shape (n, width), in batches of one size so that nothing is compiled twice."""
         parts = [
             self._predict(self._place(batch)).numpy()[:held] for batch, held in padded_batches(x, batch_size)
         ]

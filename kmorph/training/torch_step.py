@@ -10,9 +10,10 @@ import numpy as np
 
 from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
-from kmorph.training.augment import augment
+from kmorph.problem import Problem
+from kmorph.problem.problem import classification_of_images
 from kmorph.training.plan import Hyperparameters
-from kmorph.training.step import CLIP_NORM, MOMENTUM, momentum_of
+from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, momentum_of
 
 
 class TorchStep:
@@ -20,11 +21,13 @@ class TorchStep:
 
     Parameters
     ----------
-    graph, hyperparameters, seed
+    graph, hyperparameters, seed, problem
         As for `kmorph.training.step_factory.make_step`.
     """
 
-    def __init__(self, graph: Graph, hyperparameters: Hyperparameters, seed: int) -> None:
+    def __init__(
+        self, graph: Graph, hyperparameters: Hyperparameters, seed: int, problem: Problem | None = None
+    ) -> None:
         import keras
         import torch
 
@@ -34,11 +37,17 @@ class TorchStep:
         torch.manual_seed(seed)
         self.graph = graph
         self.model = to_keras(graph)
+        self.problem = problem or classification_of_images(graph)
         self._hyperparameters = hyperparameters
         self._seed = seed
         self._trainable = [variable.value for variable in self.model.trainable_variables]
         self._kernels = [value for value in self._trainable if value.ndim > 1]
-        self._momentum = [torch.zeros_like(value, requires_grad=False) for value in self._trainable]
+        self._optimizer = self.problem.make_optimizer()
+        self._momentum: list[Any] = []
+        if self._optimizer is None:
+            self._momentum = [torch.zeros_like(value, requires_grad=False) for value in self._trainable]
+        else:
+            self._optimizer.build(self.model.trainable_variables)
         self._average = [value.detach().clone() for value in self._trainable]
         self._norms = [
             layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
@@ -48,17 +57,19 @@ class TorchStep:
         """Take images as they are from now on."""
         self._hyperparameters = replace(self._hyperparameters, augment=())
 
-    def train(self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int) -> Any:
+    def train(
+        self, x: np.ndarray, y: np.ndarray, learning_rate: float, step: int, weights: np.ndarray | None = None
+    ) -> Any:
         """One step on a batch; see `Step.train`."""
         import torch
 
         settings = self._hyperparameters
         with torch.no_grad():
-            images = augment(_on_device(x), settings.augment, np.array([self._seed, step * 16], np.int32))
-        logits = self.model(images.float(), training=True)
-        loss = torch.nn.functional.cross_entropy(
-            logits, _on_device(y).long(), label_smoothing=settings.label_smoothing
-        )
+            seed = np.array([self._seed, step * 16], np.int32)
+            examples = self.problem.input.augment(_on_device(x), settings.augment, seed)
+            shares = None if weights is None else _on_device(weights)
+        outputs = self.model(examples.float(), training=True).float()
+        loss = batch_loss(self.problem, settings.label_smoothing, _on_device(y), outputs, shares)
         if self._trainable:
             gradients = torch.autograd.grad(loss, self._trainable, allow_unused=True)
             self._update(gradients, float(learning_rate))
@@ -72,6 +83,10 @@ class TorchStep:
                 torch.zeros_like(value) if gradient is None else gradient
                 for gradient, value in zip(found, self._trainable, strict=True)
             ]
+            if self._optimizer is not None:
+                self._optimizer.learning_rate = learning_rate
+                self._optimizer.apply(gradients, self.model.trainable_variables)
+                return
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
             # Not a number if the norm is infinite, so that the caller notices.
             scale = CLIP_NORM / norm.clamp(min=CLIP_NORM) + (norm - norm)
@@ -115,7 +130,7 @@ class TorchStep:
                 self.model(_on_device(x).float(), training=True)
 
     def predict(self, x: np.ndarray, batch_size: int) -> np.ndarray:
-        """Logits of shape (n, classes), batch by batch."""
+        """Outputs of shape (n, width), batch by batch."""
         import torch
 
         parts = []

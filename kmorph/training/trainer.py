@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from kmorph.graph import Graph
+from kmorph.problem import Problem
+from kmorph.problem.problem import classification_of_images
 from kmorph.training.backend import require_backend
 from kmorph.training.batches import CALIBRATION, Batches
 from kmorph.training.checkpoints import Checkpoints
@@ -37,17 +39,17 @@ class Outcome:
     graph : Graph
         With averaged, recalibrated weights.
     metrics : dict of str to float
-        ``loss`` (cross-entropy) and ``accuracy`` on the validation data.
+        ``loss``, the target's first metric and the objective, on the validation data.
     epochs : float
         Passes over the training data, fractions included.
     images : int
         Training images seen.
     seconds : float
         From the call to its end, building and compiling included.
-    images_per_second : float
+    examples_per_second : float
         Speed of the training steps alone.
-    logits : ndarray of float32, shape (n_val, classes)
-        Predictions for the validation examples.
+    outputs : ndarray of float32, shape (n_val, width)
+        Of the network, for the validation examples.
     stopped : str or None, default=None
         Why training ended early.
     hyperparameters : Hyperparameters
@@ -62,8 +64,8 @@ class Outcome:
     epochs: float
     images: int
     seconds: float
-    images_per_second: float
-    logits: np.ndarray
+    examples_per_second: float
+    outputs: np.ndarray
     hyperparameters: Hyperparameters
     stopped: str | None = None
     replicas: int = 1
@@ -78,6 +80,7 @@ def train(
     strategy: str | bytes | None = None,
     checkpoint: Callable[[Graph, int], None] | None = None,
     clock: Callable[[], float] = time.time,
+    problem: Problem | None = None,
 ) -> Outcome:
     """Train a graph as planned.
 
@@ -102,6 +105,8 @@ def train(
         seldom, and once more before the last evaluation if the deadline ended training.
     clock : callable, default=time.time
         The time in seconds.
+    problem : Problem, optional
+        None: classification of images.
 
     Returns
     -------
@@ -109,17 +114,14 @@ def train(
 
     Raises
     ------
-    ValueError
-        If validation examples are to be merged with weighted ones: they have no weights.
     Stopped
         If losses or weights are not finite, or the outputs are equal for different examples.
     """
 
     begun = clock()
-    if plan.merge_validation and data.weights is not None:
-        raise ValueError("validation examples have no weights, they cannot be merged with weighted ones")
-    make = partial(make_step, seed=plan.seed, strategy=strategy)
-    run = _Run(graph, data, plan, make, checkpoint, clock)
+    problem = problem or classification_of_images(graph)
+    make = partial(make_step, seed=plan.seed, strategy=strategy, problem=problem)
+    run = _Run(graph, data, plan, problem, make, checkpoint, clock)
     run.train(report, stop)
     evaluation = run.conclude()
     images, trained = run.learner.images, run.clock.trained
@@ -129,8 +131,8 @@ def train(
         epochs=images / run.batches.examples,
         images=images,
         seconds=clock() - begun,
-        images_per_second=images / max(trained, 1e-9) if images else 0.0,
-        logits=evaluation.logits,
+        examples_per_second=images / max(trained, 1e-9) if images else 0.0,
+        outputs=evaluation.outputs,
         stopped=run.stopped,
         hyperparameters=run.learner.hyperparameters,
         replicas=run.learner.replicas,
@@ -149,16 +151,17 @@ class _Run:
         graph: Graph,
         data: Data,
         plan: Plan,
+        problem: Problem,
         make: Callable[[Graph, Hyperparameters], Step],
         checkpoint: Callable[[Graph, int], None] | None,
         clock: Callable[[], float],
     ) -> None:
-        self.data, self.plan = data, plan
-        self.batches = Batches(data, plan.merge_validation, plan.seed)
+        self.data, self.plan, self.problem = data, plan, problem
+        self.batches = Batches(data, plan.merge_validation, plan.seed, problem)
         evaluated = len(data.x_val) + min(CALIBRATION, len(data.x))
         self.clock = Clock(plan, EvaluationTime(evaluated, require_backend()), clock)
-        self.learner = Learner(graph, plan, self.batches.examples, make)
-        self.evaluator = Evaluator(data, self.batches, self.learner.batch)
+        self.learner = Learner(graph, plan, self.batches.examples, make, problem.optimizer is None)
+        self.evaluator = Evaluator(data, self.batches, self.learner.batch, problem)
         self.checkpoints = Checkpoints(checkpoint, self.evaluator, self.clock)
         self.best = BestWeights(plan.min_loss_decrease)
         self.rival = None if plan.rival is None else np.load(plan.rival, allow_pickle=False)
@@ -191,7 +194,7 @@ class _Run:
         reported = 0.0
         loss = None
         timed = 0  # examples of the last step, if it did not compile
-        for count, (x, y) in enumerate(
+        for count, (x, y, weights) in enumerate(
             self.batches.for_training(learner.batch), learner.images // learner.batch
         ):
             clock.next_step(timed)
@@ -202,7 +205,7 @@ class _Run:
             if self._is_time_for_plain_images(progress):
                 learner.use_plain_images()
                 compiles = True
-            loss = learner.learn(x, y, count, progress)
+            loss = learner.learn(x, y, weights, count, progress)
             timed = 0 if compiles else learner.batch
             if compiles:
                 clock.compiled()
@@ -250,8 +253,9 @@ class _Run:
             return  # a slice of the time, most of which evaluating would take
         if not clock.allows(evaluation.seconds):
             return  # the last evaluation would come too late
-        logits = self._evaluate().logits
-        self.stopped = shortfall(logits, rival, np.asarray(self.data.y_val))
+        y, weights = np.asarray(self.data.y_val), self.data.weights_val
+        losses = self.problem.losses(y, self._evaluate().outputs, weights)
+        self.stopped = shortfall(losses, self.problem.losses(y, rival, weights))
 
     def _evaluate_for_best(self, last: bool = False) -> Evaluation:
         """Evaluate, and return the better of this evaluation and the best so far."""

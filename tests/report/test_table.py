@@ -41,8 +41,8 @@ def test_no_models():
 def test_odd_values_are_shown():
     odd = [
         model(0, change="", metric_value=None, loss=None, metrics={}),
-        model(1, parent_id=0, loss=float("nan"), metric_value=123456.0, metrics={"mse": 123456.0}),
-        model(2, loss=1e-7, change="two\nlines and a bell\a and \x1b[31mred [/] [bold]"),
+        model(1, parent_id=0, loss=float("nan"), metric_value=123456.0, objective="mse"),
+        model(2, objective="mse", loss=1e-7, change="two\nlines and a bell\a and \x1b[31mred [/] [bold]"),
     ]
     text = shown(models_table(odd), width=140)
     assert "\x1b" not in text and "\a" not in text

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kmorph.morphs import sites
-from kmorph.search.candidate import Job, Result, logits_beside
+from kmorph.search.candidate import Job, Result, outputs_beside
 from kmorph.search.loop import Search
 from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
@@ -106,7 +106,7 @@ class SimulatedPool:
         loss = 0.1 + 2.0 * (1 + (plan.images_before + images) / self.n_train) ** -0.3 * exp(noise)
         loss *= 0.9 if plan.phase == "decay" else 2.0 if lost else 1.0
         logits = np.zeros((2, 3), np.float32)
-        np.save(logits_beside(trained), logits)
+        np.save(outputs_beside(trained), logits)
         return SimulatedHandle(
             self.clock,
             self.clock() + seconds + self.overhead,
@@ -115,7 +115,7 @@ class SimulatedPool:
                 epochs=images / self.n_train,
                 images=images,
                 seconds=seconds + self.overhead,
-                images_per_second=self.speed,
+                examples_per_second=self.speed,
                 hyperparameters=plan.hyperparameters.to_dict(),
                 stopped="it lost" if lost else None,
                 file=str(trained),

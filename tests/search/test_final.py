@@ -65,7 +65,7 @@ def plan_of(model, **changes):
 @pytest.fixture
 def search(tmp_path):
     """A search with two models, open for writing."""
-    old = record(1, epochs=5.0, images_seen=500, seconds=10.0, lineage_images=900, lineage_seconds=18.0)
+    old = record(1, epochs=5.0, examples_seen=500, seconds=10.0, lineage_examples=900, lineage_seconds=18.0)
     make_search(tmp_path / "run", records=[record(0), old])
     with RunFolder.open(tmp_path / "run", resume=True) as folder, History.open(folder.database) as history:
         yield folder, history
@@ -98,8 +98,8 @@ def test_the_result_takes_the_place_of_the_model(search):
     updated = fit(search, pool, events=events)
     assert history.records()[1] == updated and len(history.records()) == 2
     assert (updated.phase, updated.state, updated.loss, updated.metric_value) == ("final", "done", 0.2, 0.9)
-    assert (updated.epochs, updated.images_seen, updated.seconds) == (7.0, 700, 13.0)
-    assert (updated.lineage_images, updated.lineage_seconds, updated.seed) == (1100, 21.0, 7)
+    assert (updated.epochs, updated.examples_seen, updated.seconds) == (7.0, 700, 13.0)
+    assert (updated.lineage_examples, updated.lineage_seconds, updated.seed) == (1100, 21.0, 7)
     assert history.get_meta(PINNED) == 1
     searcher = load_searcher(folder.path)
     assert np.array_equal(weights(searcher.load_best_model()), weights(graph(99)))
@@ -121,7 +121,7 @@ def test_retrained_models_count_from_zero(search):
     pool = SimulatedPool(trained)
     updated = fit(search, pool, retrain=True)
     assert pool.sent[0].fresh
-    assert (updated.epochs, updated.images_seen, updated.lineage_images) == (2.0, 200, 200)
+    assert (updated.epochs, updated.examples_seen, updated.lineage_examples) == (2.0, 200, 200)
 
 
 def test_a_model_that_was_stopped_early_is_so_no_more(search):

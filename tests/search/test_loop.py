@@ -50,7 +50,7 @@ def test_it_grows_children_with_their_parents_weights_and_settles(tmp_path, digi
     assert [record.phase for record in records] == ["stable", "stable", "stable", "decay"]
     assert any(record.morphs for record in records)
     for record in records[1:]:
-        assert record.lineage_images == record.images_seen + records[record.parent_id].lineage_images
+        assert record.lineage_examples == record.examples_seen + records[record.parent_id].lineage_examples
         graph = load_searcher(tmp_path).load_model_by_id(record.model_id)
         assert graph.fingerprint == record.fingerprint and graph.n_parameters == record.n_parameters
     # Warm: one epoch after four is better than the first one alone.
@@ -62,7 +62,7 @@ def test_under_a_time_limit_the_last_training_is_on_all_data(tmp_path, digits, w
     last = search(tmp_path, digits, workers, chosen, time_limit=AMPLE).recorded[-1]
     assert last.phase == "decay" and last.change.endswith("validation data too")
     assert last.is_unmeasured and last.metrics == {} and last.metric_value is None
-    assert last.images_seen == pytest.approx(last.epochs * (len(digits.x) + len(digits.x_val)))
+    assert last.examples_seen == pytest.approx(last.epochs * (len(digits.x) + len(digits.x_val)))
     assert load_searcher(tmp_path).get_best_model_id() == last.model_id
     # Its metric is missing, not bad: the search goes on from those that have one.
     chosen = replace(chosen, max_models=5)
@@ -128,7 +128,7 @@ def test_with_validation_examples_kept_apart_the_mean_is_measured(tmp_path, digi
     )
     mean = listener.recorded[-1]
     settled = [record for record in listener.recorded if record.phase == "decay"]
-    assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean.images_seen == 0
+    assert 2 <= len(settled) <= 3 and mean.phase == "ensemble" and mean.examples_seen == 0
     assert mean.loss < np.mean([record.loss for record in settled])
     outputs = load_searcher(tmp_path).load_model_by_id(mean.model_id).to_keras().predict(digits.x_val)
     assert mean.metrics["accuracy"] == pytest.approx(np.mean(outputs.argmax(axis=1) == digits.y_val))

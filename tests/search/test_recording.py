@@ -9,7 +9,7 @@ from search.simulated import Clock
 from kmorph import starts
 from kmorph.errors import SearchError
 from kmorph.graph import Graph
-from kmorph.search.candidate import Candidate, Result, logits_beside
+from kmorph.search.candidate import Candidate, Result, outputs_beside
 from kmorph.search.events import CandidateFailed, ModelRecorded
 from kmorph.search.recording import MOST_REMEMBERED, Recorder
 from kmorph.search.settings import Settings
@@ -40,7 +40,7 @@ def candidate(parent=None, change="start: mlp", phase="stable", members=(), **pl
 def trained(recorder, name="0001", metrics=METRICS, **values) -> tuple[Result, object]:
     """A result whose files lie in the scratch folder."""
     file = GRAPH.initialize(0).save(recorder.folder.scratch / f"{name}.aa.safetensors")
-    np.save(logits_beside(file), np.zeros((2, 3), np.float32))
+    np.save(outputs_beside(file), np.zeros((2, 3), np.float32))
     return Result(metrics=metrics, images=200, seconds=2.0, epochs=2.0, file=str(file), **values), file
 
 
@@ -54,7 +54,7 @@ def test_a_model_is_in_its_place_before_its_record_is_there(recorder):
     record = recorder.model(candidate(), *trained(recorder), "0001")
     assert (record.model_id, record.parent_id, record.loss, record.metric_value) == (0, None, 0.5, 0.75)
     assert record.hyperparameters["learning_rate"] == 0.05 and record.created > 1e5
-    assert recorder.folder.logits_file(0).exists() and not list(recorder.folder.scratch.glob("0001*"))
+    assert recorder.folder.outputs_file(0).exists() and not list(recorder.folder.scratch.glob("0001*"))
     assert [type(event) for event in recorder.events] == [ModelRecorded]
     assert recorder.models.records == {0: record} and not recorder.models.structures[0].has_weights
 
@@ -63,12 +63,12 @@ def test_lineages_add_up(recorder):
     first = recorder.model(candidate(), *trained(recorder), "0001")
     child = recorder.model(candidate(first, "wider"), *trained(recorder, "0002"), "0002")
     assert (child.model_id, child.parent_id) == (1, 0)
-    assert (child.lineage_images, child.lineage_seconds) == (400, 4.0)
+    assert (child.lineage_examples, child.lineage_seconds) == (400, 4.0)
     assert recorder.models.lineage(child) == [child, first]
     mean = recorder.model(
         candidate(first, "mean", "ensemble", members=(first, child)), *trained(recorder, "0003"), "0003"
     )
-    assert mean.lineage_images == 200 + 200 + 400
+    assert mean.lineage_examples == 200 + 200 + 400
 
 
 def test_what_was_trained_on_the_validation_data_has_no_metric(recorder):

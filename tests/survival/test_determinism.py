@@ -5,7 +5,7 @@ from search_runs import digits
 from kmorph import ImageClassifier
 from kmorph.search.workers.pool import InlineExecutor
 
-TIMES = ("seconds", "lineage_seconds", "images_per_second", "created")
+TIMES = ("seconds", "lineage_seconds", "examples_per_second", "created")
 
 
 def history(path, seed, models=7):

@@ -87,7 +87,7 @@ def test_two_fits_with_one_path(tmp_path):
     for clf in (first, pickle.loads(pickled), joblib.load(dumped), third):
         assert belongs_to_animals(clf, before) and clf.path_.name == "run.1"
         assert clf.score(X, ANIMALS) == first.score(X, ANIMALS)
-    assert searcher.meta("labels")["classes"] == ["cat", "dog", "owl"]
+    assert searcher.meta("target")["values"]["classes"] == ["cat", "dog", "owl"]
     assert set(second.predict(X)) <= set(COLOURS) and second.path_.name == "run"
     first.final_fit(X, ANIMALS, trainer_args={"max_iter_num": 1})
     assert first.path_.name == "run.1" and first.history[0]["phase"] == "final"

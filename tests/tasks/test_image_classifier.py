@@ -51,7 +51,7 @@ def test_history_tells_what_the_interface_promises(fitted):
     clf, _ = fitted
     keys = {
         "model_id", "parent_id", "change", "morphs", "metric_value", "loss", "metrics", "hyperparameters",
-        "n_parameters", "flops", "epochs", "images_seen", "seconds", "state",
+        "n_parameters", "flops", "epochs", "examples_seen", "seconds", "state",
     }  # fmt: skip
     assert len(clf.history) == 4 and all(keys <= set(entry) for entry in clf.history)
     assert clf.failures == []
@@ -145,7 +145,7 @@ def test_under_a_time_limit_all_data_is_trained_on_unless_some_is_kept_apart(dig
     clf.final_fit(x, y, trainer_args={"max_iter_num": 2})
     after = clf.history[clf.get_best_model_id()]
     assert after["phase"] == "final" and after["metric_value"] is None
-    assert after["images_seen"] - best["images_seen"] == pytest.approx(2 * len(x), abs=64)
+    assert after["examples_seen"] - best["examples_seen"] == pytest.approx(2 * len(x), abs=64)
     assert clf.evaluate(x_test, y_test) > 0.8
     apart = ImageClassifier(path=tmp_path / "apart", seed=0, starts=["cnn"], **QUICK)
     apart.fit(x, y, time_limit=20, validation_data=(x_test, y_test))

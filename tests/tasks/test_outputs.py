@@ -8,7 +8,7 @@ from keras import layers, ops
 from kmorph.errors import DataError
 from kmorph.graph import Graph
 from kmorph.tasks.options import SearcherArgs, choose_starts
-from kmorph.tasks.outputs import with_logits
+from kmorph.tasks.outputs import without_ending
 
 X = np.random.default_rng(0).normal(size=(5, 3, 3, 1)).astype(np.float32)
 
@@ -74,7 +74,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REMOVED)
 def test_softmax_is_removed_and_the_probabilities_stay(name):
     model = network(REMOVED[name])
-    graph = with_logits(Graph.from_keras(model), name)
+    graph = without_ending(Graph.from_keras(model), name)
     assert getattr(graph.layers[-1], "function", "") != "softmax"
     logits = graph.to_keras().predict(X, verbose=0)
     assert np.allclose(softmax(logits), model.predict(X, verbose=0), atol=1e-5)
@@ -83,7 +83,7 @@ def test_softmax_is_removed_and_the_probabilities_stay(name):
 @pytest.mark.parametrize("end", [layers.Activation("log_softmax"), ops.log_softmax])
 def test_log_softmax_is_removed_too(end):
     model = network(end)
-    graph = with_logits(Graph.from_keras(model), "mine")
+    graph = without_ending(Graph.from_keras(model), "mine")
     assert graph.layers[-1].kind == "dense"
     logits = graph.to_keras().predict(X, verbose=0)
     assert np.allclose(softmax(logits), np.exp(model.predict(X, verbose=0)), atol=1e-5)
@@ -92,7 +92,7 @@ def test_log_softmax_is_removed_too(end):
 @pytest.mark.parametrize("name", KEPT)
 def test_scores_are_kept_as_they_are(name):
     graph = Graph.from_keras(network(KEPT[name]))
-    assert with_logits(graph, name) is graph
+    assert without_ending(graph, name) is graph
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -55,7 +55,7 @@ def search(folder: str) -> None:
         json.dumps(
             {
                 "trained": outcome.metrics["accuracy"],
-                "speed": outcome.images_per_second,
+                "speed": outcome.examples_per_second,
                 "searched": searched,
                 "models": len(classifier.history),
                 "exported": exported.exists(),

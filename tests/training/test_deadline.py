@@ -61,7 +61,7 @@ class SimulatedStep:
         self.machine.work(examples / speed + (0 if function in self.compiled else compiling))
         self.compiled.add(function)
 
-    def train(self, x, y, learning_rate, step):
+    def train(self, x, y, learning_rate, step, weights=None):
         self.machine.rates.append(learning_rate)
         self._run("train", self.machine.compiling, len(x), self.machine.speed)
         return 1.0
@@ -95,7 +95,7 @@ class SimulatedStep:
 @pytest.fixture
 def simulate(monkeypatch):
     def run(machine, plan, n_val=400, **options):
-        def make(graph, hyperparameters, seed, strategy):
+        def make(graph, hyperparameters, seed, strategy, problem):
             return SimulatedStep(graph, machine)
 
         monkeypatch.setattr("kmorph.training.trainer.make_step", make)

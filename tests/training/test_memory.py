@@ -30,7 +30,7 @@ class SmallStep(tensorflow_step.TensorFlowStep):
     trained: list[int] = []
     evaluated: list[int] = []
 
-    def train(self, x, y, learning_rate, step):
+    def train(self, x, y, learning_rate, step, weights=None):
         if len(x) > self.most or (len(self.trained) >= self.later and len(x) > self.most // 4):
             raise tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating tensor[{len(x)}]")
         self.trained.append(len(x))

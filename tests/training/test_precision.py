@@ -49,7 +49,7 @@ def test_bfloat16_is_really_computed_in():
     full, mixed = (float(step.train(x, y, 0.1, 0)) for step in steps)
     assert full != mixed and mixed == pytest.approx(full, rel=0.02)
     graphs = [
-        step._part.get_concrete_function(tf.constant(x), tf.constant(y), tf.zeros(2, tf.int32)).graph
+        step._part.get_concrete_function(tf.constant(x), tf.constant(y), None, tf.zeros(2, tf.int32)).graph
         for step in steps
     ]
     inputs = [

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from problems import classes_of_images, measured
 from sklearn.datasets import load_digits
 
 from kmorph import starts
 from kmorph.graph import BatchNorm, Dense, Flatten, GraphBuilder, Normalize
 from kmorph.training.batches import Batches
 from kmorph.training.examples import Data
-from kmorph.training.metrics import classification_metrics
 from kmorph.training.plan import Hyperparameters, Plan
 from kmorph.training.rates import average_decay
 from kmorph.training.step_factory import make_step
@@ -36,9 +36,7 @@ def test_it_learns_digits_and_says_how_well(digits):
     logits = outcome.graph.to_keras().predict(digits.x_val, verbose=0)
     assert outcome.metrics["accuracy"] > 0.85
     assert outcome.metrics["accuracy"] == pytest.approx(np.mean(logits.argmax(1) == digits.y_val))
-    assert outcome.metrics["loss"] == pytest.approx(
-        classification_metrics(logits, digits.y_val)["loss"], rel=1e-4
-    )
+    assert outcome.metrics["loss"] == pytest.approx(measured(logits, digits.y_val)["loss"], rel=1e-4)
     assert outcome.epochs == pytest.approx(6, abs=0.1)
     assert outcome.images == pytest.approx(6 * 1400, abs=64)
 
@@ -67,8 +65,6 @@ def test_validation_examples_are_trained_on_if_merged(digits):
     assert apart.metrics["accuracy"] == 0 and merged.metrics["accuracy"] > 0.8
     assert merged.images == pytest.approx(6 * len(digits.x), abs=64)
     assert merged.epochs == pytest.approx(6, abs=0.1)
-    with pytest.raises(ValueError, match="no weights"):
-        train(small(), replace(data, weights=np.ones(len(data.x))), Plan(merge_validation=True))
 
 
 @pytest.mark.wall
@@ -115,7 +111,7 @@ def test_keep_best_never_returns_worse_weights(digits):
     outcome = train(good.graph, digits, wild)
     assert outcome.metrics["loss"] <= good.metrics["loss"] + 1e-5
     # All that is returned belongs to those weights.
-    assert classification_metrics(outcome.logits, digits.y_val)["loss"] == outcome.metrics["loss"]
+    assert measured(outcome.outputs, digits.y_val)["loss"] == outcome.metrics["loss"]
 
 
 def test_patience_ends_training_early(digits):
@@ -127,12 +123,12 @@ def test_patience_ends_training_early(digits):
 def test_a_child_that_lost_to_its_parent_is_stopped(digits, tmp_path):
     parent = train(small(), digits, Plan(phase="decay", max_epochs=8))
     rival = tmp_path / "parent.npy"
-    np.save(rival, parent.logits)
+    np.save(rival, parent.outputs)
     plan = Plan(seconds=6.0, rival=str(rival))
     spoilt = train(small(1), digits, replace(plan, hyperparameters=Hyperparameters(learning_rate=1e-6)))
     assert "above its parent's" in spoilt.stopped
     assert spoilt.metrics["loss"] > parent.metrics["loss"]
-    assert classification_metrics(spoilt.logits, digits.y_val) == spoilt.metrics
+    assert measured(spoilt.outputs, digits.y_val) == spoilt.metrics
     warm = train(parent.graph, digits, replace(plan, images_before=parent.images))
     assert warm.stopped is None and warm.images > 2 * spoilt.images
 
@@ -177,7 +173,41 @@ def test_every_epoch_shows_each_example_once(digits):
     assert counts.min() == counts.max() == 33
 
 
-def test_weights_of_examples_decide_how_often_they_are_drawn(digits):
+def test_weights_multiply_the_loss():
+    numbered = Data(np.arange(4).reshape(-1, 1), np.arange(4), np.arange(2).reshape(-1, 1), np.arange(2))
+    weighted = replace(numbered, weights=np.array([1.0, 3.0, 0.0, 4.0]), weights_val=np.array([1.0, 1.0]))
+    by_class = classes_of_images((1, 1, 1), 4, class_weights=(1.0, 0.0, 1.0, 2.0))
+    for merge, problem, expected in (
+        (False, None, [0.5, 1.5, 0, 2]),
+        (True, None, [0.6, 1.8, 0, 2.4, 0.6, 0.6]),
+        (False, by_class, [4 / 9, 0, 0, 32 / 9]),
+    ):
+        batches = Batches(weighted, merge, 0, problem)
+        x, _, weights = next(batches.for_training(batches.examples))
+        assert np.allclose(sorted(weights), sorted(expected)) and weights.dtype == np.float32
+    assert next(Batches(numbered, True, 0).for_training(6))[2] is None
+
+
+def test_a_weight_of_two_is_an_example_twice(digits):
+    """Without batch norm, of which the statistics would differ."""
+    builder = GraphBuilder((8, 8, 1))
+    builder.add(Flatten())
+    graph = builder.build(builder.add(Dense(10))).initialize(0)
+    x, y = digits.x[:32], digits.y[:32].astype(np.int32)
+    twice, weighted = (make_step(graph, Hyperparameters(), 0) for _ in range(2))
+    weights = np.ones(32, np.float32)
+    weights[:16] = 2
+    for i in range(3):
+        losses = (
+            twice.train(np.concatenate([x, x[:16]]), np.concatenate([y, y[:16]]), 0.001, i),
+            weighted.train(x, y, 0.001, i, weights * 32 / 48),
+        )
+        assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-4)
+    for key, array in twice.to_graph().weights.items():
+        np.testing.assert_allclose(array, weighted.to_graph().weights[key], rtol=1e-3, atol=1e-5)
+
+
+def test_examples_of_no_weight_are_not_learned(digits):
     weights = np.where(digits.y == 3, 1.0, 0.0)
     data = Data(digits.x, digits.y, digits.x_val, digits.y_val, weights=weights)
     outcome = train(small(), data, Plan(max_epochs=2))
@@ -221,7 +251,7 @@ def test_data_survives_the_disk_and_is_mapped(tmp_path, digits):
 
 
 def test_metrics_of_extreme_logits_are_finite():
-    metrics = classification_metrics(np.array([[1e4, -1e4], [-1e4, 1e4]], np.float32), np.array([0, 1]))
+    metrics = measured(np.array([[1e4, -1e4], [-1e4, 1e4]], np.float32), np.array([0, 1]))
     assert metrics == {"loss": 0.0, "accuracy": 1.0}
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from kmorph.errors import SearchError
-from kmorph.search.store.record import FORMAT_VERSION
+
+DATABASE_VERSION = 1
+"""Version of the tables; what is in them has versions of its own."""
 
 TABLES = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -77,11 +79,12 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
     schema = set(connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
     if version == 0 and not schema:
         raise SearchError(f"{path} is empty, its search never began: start it with fit(...) and resume=True")
-    if version > FORMAT_VERSION:
+    if version > DATABASE_VERSION:
         raise SearchError(
-            f"{path} has format version {version}, this kmorph reads up to {FORMAT_VERSION}: get a newer one"
+            f"{path} has format version {version}, this kmorph reads up to {DATABASE_VERSION}: "
+            "install a newer one"
         )
-    if version != FORMAT_VERSION or schema != SCHEMA:
+    if version != DATABASE_VERSION or schema != SCHEMA:
         raise SearchError(f"{path} is not the history of a kmorph search: choose another folder")
     if get_meta(connection, path, "format_version", None) != version:
         raise damaged(path, "it has no format version")

@@ -127,10 +127,10 @@ class DiskLimit:
             )
             freed = before - structure.stat().st_size
             structure.replace(file)
-            logits = self.folder.logits_file(record.model_id)
-            if logits.exists():
-                freed += logits.stat().st_size
-                logits.unlink()
+            outputs = self.folder.outputs_file(record.model_id)
+            if outputs.exists():
+                freed += outputs.stat().st_size
+                outputs.unlink()
         self.models.weightless.add(record.model_id)
         logger.info("model %s: weights dropped, %s bytes", record.model_id, f"{freed:,}")
         return freed

@@ -121,8 +121,8 @@ class RunFolder:
             raise
         return run
 
-    def logits_file(self, model_id: int | None) -> Path:
-        """A model's logits for the validation examples; kept during the fit that trained it."""
+    def outputs_file(self, model_id: int | None) -> Path:
+        """A model's outputs for the validation examples; kept during the fit that trained it."""
         return self.scratch / f"model-{model_id}.npy"
 
     def forget(self, name: str) -> None:

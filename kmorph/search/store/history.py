@@ -32,7 +32,7 @@ from typing import Any
 from kmorph._version import __version__
 from kmorph.errors import SearchError
 from kmorph.search.store import database
-from kmorph.search.store.record import FORMAT_VERSION, FailureRecord, ModelRecord, R
+from kmorph.search.store.record import FailureRecord, ModelRecord, R
 
 PINNED = "best_model_id"
 """Key under which `final_fit` notes that its result is the best model."""
@@ -91,10 +91,10 @@ class History:
             with history._transaction(check_epoch=False) as connection:
                 for sql in database.TABLES.values():
                     connection.execute(sql)
-                connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+                connection.execute(f"PRAGMA user_version = {database.DATABASE_VERSION}")
                 values = {**(meta or {}), "created": time.time(), "kmorph_version": __version__}
                 values[_ID] = secrets.token_hex(16)
-                for key, value in {**values, "format_version": FORMAT_VERSION, "epoch": 1}.items():
+                for key, value in {**values, "format_version": database.DATABASE_VERSION, "epoch": 1}.items():
                     database.put_meta(connection, key, value)
         except BaseException:
             history.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from kmorph.errors import GraphError, SearchError, UnknownLayerError
 from kmorph.graph import Graph
 from kmorph.graph.file import load_structure
+from kmorph.problem.metrics import LOSS, Objective
 from kmorph.search.store.ranking import best_record, discarded_seconds
 from kmorph.search.store.record import ModelRecord
 
@@ -101,9 +102,9 @@ class Models:
 
     def best_stable(self) -> ModelRecord | None:
         """The lineage that is worth settling: that with the lowest loss."""
-        return best_record(self.growable(), "loss")
+        return best_record(self.growable(), LOSS)
 
-    def best(self, objective: str) -> ModelRecord | None:
+    def best(self, objective: Objective) -> ModelRecord | None:
         """The best of the models that have their weights."""
         return best_record(
             (record for record in self.records.values() if record.model_id not in self.weightless), objective

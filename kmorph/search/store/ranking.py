@@ -5,28 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from kmorph.problem.metrics import ACCURACY, Objective
 from kmorph.search.store.record import ModelRecord
 
 
-def best_record(records: Iterable[ModelRecord], metric: str = "accuracy") -> ModelRecord | None:
+def best_record(
+    records: Iterable[ModelRecord],
+    objective: Objective = ACCURACY,
+) -> ModelRecord | None:
     """The record of the best model; of those never measured the first, if there is no other.
 
     Parameters
     ----------
     records : iterable of ModelRecord
-    metric : {"accuracy", "loss"}, default="accuracy"
-        ``"accuracy"``: the highest, and of equal ones that with the lowest loss. But a settled model, whose
-        learning rate fell to zero, outranks any model that does not beat it on both accuracy and loss: on a
-        few hundred examples, how a model was trained says more than one more right answer. A model trained
-        on the validation examples as well has no metric to be compared by: it is the best if no settled
-        model's lineage was trained longer.
-        ``"loss"``: the lowest validation loss.
+    objective : Objective, default: accuracy
+        A metric: the best value, and of equal ones that with the lowest loss. But a settled model, whose
+        learning rate fell to zero, outranks any model that does not beat it on both metric and loss: on a few
+        hundred examples one more right says less than how a model was trained. One that was trained on the
+        validation examples as well cannot be compared by a metric: it outranks all others if no settled
+        model's lineage was trained longer. The loss itself: the lowest on validation data.
     """
     records = list(records)
     measured = [record for record in records if record.loss is not None and math.isfinite(record.loss)]
     settled = [record for record in measured if record.phase != "stable"]
     unmeasured = [record for record in records if record.is_unmeasured]
-    if metric == "accuracy" and unmeasured:
+    if not objective.is_loss and unmeasured:
         longest = max([*unmeasured, *settled], key=lambda record: record.lineage_seconds)
         if longest.is_unmeasured:
             return longest
@@ -34,14 +37,13 @@ def best_record(records: Iterable[ModelRecord], metric: str = "accuracy") -> Mod
         return records[0] if records else None
 
     def merit(record: ModelRecord) -> tuple[float, float]:
-        accuracy = record.metrics.get("accuracy", 0.0) if metric == "accuracy" else 0.0
-        return accuracy, -(record.loss or 0.0)
+        return merit_of(record.metrics, objective), -(record.loss or 0.0)
 
     best = max(measured, key=merit)
-    if metric == "accuracy" and settled:
+    if not objective.is_loss and settled:
         candidate = max(settled, key=merit)
-        accuracy, loss = merit(candidate)
-        if not any(other[0] > accuracy and other[1] > loss for other in map(merit, measured)):
+        metric, loss = merit(candidate)
+        if not any(other[0] > metric and other[1] > loss for other in map(merit, measured)):
             return candidate
     return best
 
@@ -69,7 +71,17 @@ def discarded_seconds(models: Iterable[ModelRecord], best: ModelRecord | None) -
     return sum(record.seconds for record in models if record.model_id not in kept)
 
 
-def is_worse(metrics: Mapping[str, float], parent: ModelRecord) -> bool:
+def merit_of(metrics: Mapping[str, float], objective: Objective) -> float:
+    """How good a model is by a metric, higher is better; the same for all if that is the loss, or unknown."""
+    if objective.is_loss:
+        return 0.0
+    value = metrics.get(objective.name, math.nan)
+    return objective.merit(value) if math.isfinite(value) else -math.inf
+
+
+def is_worse(metrics: Mapping[str, float], parent: ModelRecord, objective: Objective) -> bool:
     """Return whether a model does worse than its parent even on examples that only it was trained on."""
     before = parent.metrics
-    return metrics["loss"] > before["loss"] and metrics["accuracy"] < before["accuracy"]
+    if metrics["loss"] <= before["loss"]:
+        return False
+    return objective.is_loss or merit_of(metrics, objective) < merit_of(before, objective)

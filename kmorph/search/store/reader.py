@@ -12,6 +12,7 @@ from kmorph.errors import SearchError
 from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
 from kmorph.numeric import whole_number
+from kmorph.problem.metrics import Objective
 from kmorph.search.store.folder import RunFolder, translated_errors
 from kmorph.search.store.history import PINNED, History
 from kmorph.search.store.home import Home
@@ -186,7 +187,7 @@ def _best(folder: Path) -> tuple[ModelRecord, list[int]]:
     """The best model with a readable file, and the ids of better ones whose files are damaged."""
     with _opened(folder) as history:
         pinned, records = history.get_meta(PINNED), history.records()
-        objective = history.get_meta("objective", "accuracy")
+        objective = Objective.from_json(history.get_meta("objective", "accuracy"))
     lost: list[int] = []
     while True:
         best = next((record for record in records if record.model_id == pinned), None)

@@ -16,14 +16,21 @@ from typing import Any, ClassVar, TypeVar
 from kmorph.errors import SearchError
 from kmorph.search.store import values
 
-FORMAT_VERSION = 1
-"""Version of the JSON of a record, and of the database that holds it."""
+FORMAT_VERSION = 2
+"""Version of the JSON of a record."""
+
+RENAMED = {
+    "images_seen": "examples_seen",
+    "lineage_images": "lineage_examples",
+    "images_per_second": "examples_per_second",
+}
+"""Keys of the first version, and what they are called now."""
 
 MODEL_STATES = ("done", "stopped", "untrained")
 FAILED = "failed"
 PHASES = ("stable", "decay", "final", "ensemble")
 
-_REALS = ("epochs", "seconds", "lineage_seconds", "images_per_second", "created")
+_REALS = ("epochs", "seconds", "lineage_seconds", "examples_per_second", "created")
 _OPTIONAL_REALS = ("metric_value", "loss")
 
 R = TypeVar("R", bound="Record")
@@ -159,6 +166,8 @@ class ModelRecord(Record):
         Number of the model in its search, from 0.
     metric_value : float or None, default=None
         The metric searched for, on validation data. None if it was not measured.
+    objective : str, default="accuracy"
+        Name of that metric.
     loss : float or None, default=None
         Loss on validation data.
     metrics : dict of str to float, default={}
@@ -168,17 +177,17 @@ class ModelRecord(Record):
         many times ``learning_rate``.
     epochs : float, default=0.0
         Passes over the training data by this candidate, its parents' not counted.
-    images_seen : int, default=0
+    examples_seen : int, default=0
         Examples that this candidate was trained on.
     state : {"done", "stopped", "untrained"}
         How its training ended.
     reason : str or None, default=None
         Why training was stopped early.
-    lineage_images : int, default=0
+    lineage_examples : int, default=0
         Examples seen since the start of the lineage, this candidate included.
     lineage_seconds : float, default=0.0
         Wall time since the start of the lineage, this candidate included.
-    images_per_second : float, default=0.0
+    examples_per_second : float, default=0.0
         Speed of training.
 
     See Also
@@ -188,19 +197,20 @@ class ModelRecord(Record):
 
     model_id: int
     metric_value: float | None = None
+    objective: str = "accuracy"
     loss: float | None = None
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     replicas: int = 1
     epochs: float = 0.0
-    images_seen: int = 0
+    examples_seen: int = 0
     state: str
     reason: str | None = None
-    lineage_images: int = 0
+    lineage_examples: int = 0
     lineage_seconds: float = 0.0
-    images_per_second: float = 0.0
+    examples_per_second: float = 0.0
 
-    _integers = (*Record._integers, "replicas", "images_seen", "lineage_images")
-    _reals = (*Record._reals, "epochs", "lineage_seconds", "images_per_second")
+    _integers = (*Record._integers, "replicas", "examples_seen", "lineage_examples")
+    _reals = (*Record._reals, "epochs", "lineage_seconds", "examples_per_second")
     _kind = "a model"
 
     def __post_init__(self) -> None:
@@ -216,6 +226,7 @@ class ModelRecord(Record):
                 self._set(name, values.real(name, getattr(self, name)))
         if self.reason is not None:
             self._set("reason", values.text("reason", self.reason))
+        self._set("objective", values.text("objective", self.objective))
         if self.state not in MODEL_STATES:
             raise SearchError(
                 f"a model's state is one of {', '.join(MODEL_STATES)}, not {values.short(self.state)}"
@@ -277,7 +288,8 @@ def _read(text: str) -> dict[str, Any]:
             f"a record has format version {values.short(version)}, this kmorph reads up to {FORMAT_VERSION}: "
             "install a newer kmorph to read this search"
         )
-    plain.setdefault("replicas", 1)  # missing in records written before there were strategies
+    if version == 1:
+        _update_first_version(plain)
     missing = [name for name in _DEFAULTS if name not in plain]
     if missing:
         raise SearchError(f"a record of the history lacks {', '.join(missing)}")
@@ -288,6 +300,16 @@ def _read(text: str) -> dict[str, Any]:
     return plain
 
 
+def _update_first_version(plain: dict[str, Any]) -> None:
+    """Add what records of the first version lack, and rename what is called otherwise now."""
+    plain.setdefault("replicas", 1)  # missing in records written before there were strategies
+    for old, new in RENAMED.items():
+        if old in plain:
+            plain[new] = plain.pop(old)
+    by_loss = plain.get("metric_value") is not None and plain.get("metric_value") == plain.get("loss")
+    plain["objective"] = "loss" if by_loss else "accuracy"
+
+
 # Every key of a record's dict, in the order that users see, with the value that stands for "does not apply".
 _DEFAULTS: dict[str, Any] = {
     "model_id": None,
@@ -295,6 +317,7 @@ _DEFAULTS: dict[str, Any] = {
     "change": "",
     "morphs": [],
     "metric_value": None,
+    "objective": "accuracy",
     "loss": None,
     "metrics": {},
     "hyperparameters": {},
@@ -302,14 +325,14 @@ _DEFAULTS: dict[str, Any] = {
     "n_parameters": 0,
     "flops": 0,
     "epochs": 0.0,
-    "images_seen": 0,
+    "examples_seen": 0,
     "seconds": 0.0,
     "state": FAILED,
     "reason": None,
     "phase": "stable",
-    "lineage_images": 0,
+    "lineage_examples": 0,
     "lineage_seconds": 0.0,
-    "images_per_second": 0.0,
+    "examples_per_second": 0.0,
     "fingerprint": "",
     "seed": 0,
     "created": 0.0,

@@ -12,7 +12,6 @@ import numpy as np
 from kmorph.errors import GraphError
 from kmorph.graph import Add, Concat, Dense, Graph, GraphBuilder, Rescale
 from kmorph.search.store.record import ModelRecord
-from kmorph.training.metrics import cross_entropies
 
 
 def join(graphs: Sequence[Graph]) -> Graph:
@@ -88,8 +87,8 @@ def _add_layers(builder: GraphBuilder, graph: Graph, number: int) -> int:
 
 def choose_members(
     records: Sequence[ModelRecord],
-    logits: Mapping[int, np.ndarray],
-    y: np.ndarray,
+    outputs: Mapping[int, np.ndarray],
+    losses: Callable[[np.ndarray], np.ndarray],
     fits: Callable[[list[ModelRecord]], bool],
     most: int,
     least: int = 1,
@@ -100,11 +99,11 @@ def choose_members(
     ----------
     records : sequence of ModelRecord
         Measured models.
-    logits : mapping from model id to ndarray, shape (n, classes)
-        Predictions for the validation examples. A model without any is only chosen if it is the best; and if
-        the best has none, the fewest are those with the lowest loss.
-    y : ndarray of int, shape (n,)
-        Their class numbers.
+    outputs : mapping from model id to ndarray, shape (n, width)
+        Of the networks, for the validation examples. A model without any is only chosen if it is the best;
+        and if the best has none, the fewest are those with the lowest loss.
+    losses : callable
+        Gives the losses of these examples, shape (n,), for outputs of shape (n, width).
     fits : callable
         Whether a list of members keeps the limits of the search.
     most, least : int
@@ -122,28 +121,28 @@ def choose_members(
     """
     ranked = sorted(records, key=lambda record: record.loss or 0.0)
     members = ranked[:1]
-    others = [record for record in ranked[1:] if record.model_id in logits]
-    if not ranked or ranked[0].model_id not in logits:
+    others = [record for record in ranked[1:] if record.model_id in outputs]
+    if not ranked or ranked[0].model_id not in outputs:
         for record in ranked[1:]:
             if len(members) < min(least, most) and fits([*members, record]):
                 members.append(record)
         return members
-    total = np.asarray(logits[ranked[0].model_id], np.float64)
-    losses = cross_entropies(total, y)
+    total = np.asarray(outputs[ranked[0].model_id], np.float64)
+    before = losses(total)
     while others and len(members) < most:
         n = len(members) + 1
         tried = [
-            (cross_entropies((total + logits[record.model_id]) / n, y), record)
+            (losses((total + outputs[record.model_id]) / n), record)
             for record in others
             if fits([*members, record])
         ]
         if not tried:
             break
         lower, record = min(tried, key=lambda pair: float(pair[0].mean()))
-        gain = losses - lower
+        gain = before - lower
         if n > least and gain.mean() <= gain.std() / np.sqrt(len(gain)):
             break
-        total, losses = total + logits[record.model_id], lower
+        total, before = total + outputs[record.model_id], lower
         members.append(record)
         others.remove(record)
     return members

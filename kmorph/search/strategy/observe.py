@@ -33,9 +33,9 @@ class Observation:
     graph : Graph
     loss : float or None
         Validation cross-entropy; None for a candidate still in training, or failed.
-    lineage_images : float
+    lineage_examples : float
         Examples that its lineage had seen when the loss was measured, or is to have seen.
-    images_per_second : float
+    examples_per_second : float
     hyperparameters : mapping, default={}
     path : sequence of (model_id, images), default=()
         Models of the lineage from the start on, itself included if measured, with the examples the lineage
@@ -46,15 +46,15 @@ class Observation:
     parent_id: int | None
     graph: Graph
     loss: float | None
-    lineage_images: float
-    images_per_second: float = 0.0
+    lineage_examples: float
+    examples_per_second: float = 0.0
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     path: tuple[tuple[int, float], ...] = ()
 
     def as_point(self) -> TrainedGraph:
         """The same for the surrogate's kernels."""
         graph = self.graph.without_weights()
-        return TrainedGraph(graph, self.hyperparameters, self.lineage_images, self.path)
+        return TrainedGraph(graph, self.hyperparameters, self.lineage_examples, self.path)
 
 
 class Observer:
@@ -77,7 +77,7 @@ class Observer:
         """Models of the stable phase that the surrogate learns from and may grow, at most `MOST_OBSERVED`."""
         stable = self.models.stable()
         chosen = representative(np.array([record.loss for record in stable], float), MOST_OBSERVED)
-        return [self.observation(stable[i]) for i in chosen]
+        return with_positive_losses([self.observation(stable[i]) for i in chosen])
 
     def observation(self, record: ModelRecord) -> Observation:
         """A measured model."""
@@ -86,14 +86,14 @@ class Observer:
             parent_id=record.parent_id,
             graph=self.models.structures[record.model_id],
             loss=record.loss,
-            lineage_images=record.lineage_images,
-            images_per_second=record.images_per_second,
+            lineage_examples=record.lineage_examples,
+            examples_per_second=record.examples_per_second,
             hyperparameters=record.hyperparameters,
             path=tuple(self._step(ancestor) for ancestor in reversed(self.models.lineage(record))),
         )
 
     def _step(self, record: ModelRecord) -> tuple[int, float]:
-        step = record.model_id, float(record.lineage_images)
+        step = record.model_id, float(record.lineage_examples)
         return self._steps.setdefault(record.model_id, step)
 
     def expected(self, candidate: Candidate, model_id: int) -> Observation:
@@ -106,7 +106,7 @@ class Observer:
             Number that it will have.
         """
         (unmeasured,) = self.unmeasured([candidate])
-        path = (*unmeasured.path, (model_id, float(unmeasured.lineage_images)))
+        path = (*unmeasured.path, (model_id, float(unmeasured.lineage_examples)))
         return dataclasses.replace(unmeasured, model_id=model_id, path=path)
 
     def unmeasured(self, candidates: Iterable[Candidate]) -> list[Observation]:
@@ -121,10 +121,23 @@ class Observer:
                     parent_id=parent.model_id if parent else None,
                     graph=candidate.graph,
                     loss=None,
-                    lineage_images=images + (parent.lineage_images if parent else 0),
-                    images_per_second=self.planner.speed(candidate.graph),
+                    lineage_examples=images + (parent.lineage_examples if parent else 0),
+                    examples_per_second=self.planner.speed(candidate.graph),
                     hyperparameters=candidate.plan.hyperparameters.to_dict(),
                     path=self.observation(parent).path if parent else (),
                 )
             )
         return found
+
+
+def with_positive_losses(observations: list[Observation]) -> list[Observation]:
+    """The same observations, with losses above zero: the surrogate works on their logarithms.
+
+    A user's loss may be anything. Where one is not above zero, all are raised alike: the lowest comes to lie
+    a tenth of their spread above it, which keeps their order.
+    """
+    known = np.array([o.loss for o in observations if o.loss is not None and np.isfinite(o.loss)])
+    if not len(known) or known.min() > 0:
+        return observations
+    raised = max(0.1 * float(known.std()), 1e-3 * abs(float(known.min())), 1e-9) - float(known.min())
+    return [o if o.loss is None else dataclasses.replace(o, loss=o.loss + raised) for o in observations]

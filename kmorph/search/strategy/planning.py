@@ -158,9 +158,9 @@ class Planner:
         nothing measured counts.
         """
         speeds = [
-            record.images_per_second * record.flops
+            record.examples_per_second * record.flops
             for record in self.records.values()
-            if record.images_per_second > 0 and self.schedule.time_limit is not None
+            if record.examples_per_second > 0 and self.schedule.time_limit is not None
         ]
         power = float(np.median(speeds)) if speeds else self.power
         return max(power, 1.0) / max(graph.flops, 1)

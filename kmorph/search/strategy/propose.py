@@ -150,9 +150,9 @@ class _Score:
     ) -> None:
         self.process, self.beta = process, beta
         self.speed = float(
-            np.median([o.images_per_second for o in known if o.images_per_second > 0] or [1.0])
+            np.median([o.examples_per_second for o in known if o.examples_per_second > 0] or [1.0])
         )
-        trained = [o.lineage_images / self._speed_of(o) for o in known]
+        trained = [o.lineage_examples / self._speed_of(o) for o in known]
         self.seconds = float(np.median(trained)) if time_left is None else max(time_left, 0.0)
         # Converted once for each parent, not for each of its many children.
         self.parents = {id(o): o.as_point() for o in grown}
@@ -188,12 +188,12 @@ class _Score:
         """Examples that the lineage would have seen at the deadline."""
         growth = max(option.graph.flops, 1) / max(option.parent.graph.flops, 1)
         return (
-            option.parent.lineage_images
+            option.parent.lineage_examples
             + self._speed_of(option.parent) / growth**SPEED_EXPONENT * self.seconds
         )
 
     def _speed_of(self, observation: Observation) -> float:
-        return observation.images_per_second if observation.images_per_second > 0 else self.speed
+        return observation.examples_per_second if observation.examples_per_second > 0 else self.speed
 
 
 class _Children:

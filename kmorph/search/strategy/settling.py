@@ -18,7 +18,6 @@ from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.ensemble import choose_members, join
 from kmorph.search.strategy.planning import Planner
 from kmorph.search.strategy.schedule import Schedule
-from kmorph.training.examples import Data
 
 logger = logging.getLogger("kmorph.search")
 
@@ -39,10 +38,19 @@ class Settling:
     planner : Planner
     models : Models
         Of the search; it is looked at whenever a candidate is asked for.
+    losses : callable
+        Gives the losses of the validation examples, shape (n_val,), for outputs of shape (n_val, width).
     """
 
-    def __init__(self, settings: Settings, schedule: Schedule, planner: Planner, models: Models) -> None:
-        self.settings, self.schedule = settings, schedule
+    def __init__(
+        self,
+        settings: Settings,
+        schedule: Schedule,
+        planner: Planner,
+        models: Models,
+        losses: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        self.settings, self.schedule, self._losses = settings, schedule, losses
         self.planner, self.models = planner, models
         self._waiting: list[ModelRecord] | None = None
         self._settled: list[ModelRecord] = []
@@ -128,15 +136,14 @@ class Settling:
             return []
         growable = self.models.growable()
         least = 2 if self.settings.ensemble is True else 1
-        most = max(least, self.schedule.affordable_members(best.images_per_second, self.settings.n_train))
+        most = max(least, self.schedule.affordable_members(best.examples_per_second, self.settings.n_train))
         if self.schedule.max_models is not None:
             most = min(most, self.schedule.max_models - len(self.models) - 1)
-        if not self.settings.ensemble or most < 2:
+        if not self.settings.ensemble or most < 2 or not self.settings.posed.loss.is_per_example:
             return [best]
-        files = {record.model_id: folder.logits_file(record.model_id) for record in growable}
-        logits = {i: np.load(file, allow_pickle=False) for i, file in files.items() if file.exists()}
-        y = Data.load(folder.scratch).y_val
-        return choose_members(growable, logits, y, self._fits, most, least)
+        files = {record.model_id: folder.outputs_file(record.model_id) for record in growable}
+        outputs = {i: np.load(file, allow_pickle=False) for i, file in files.items() if file.exists()}
+        return choose_members(growable, outputs, self._losses, self._fits, most, least)
 
     def _fits(self, members: list[ModelRecord]) -> bool:
         """Return whether the mean of these models keeps the user's limits."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from kmorph.graph import Graph
+from kmorph.problem.packing import unpack_problem
+from kmorph.problem.problem import classification_of_images
 from kmorph.search.workers.own_layers import pack_layers, unpack_layers
 from kmorph.search.workers.pool import Pool
 from kmorph.training.plan import Hyperparameters
@@ -23,7 +25,9 @@ PATIENCE = 60.0  # most seconds to wait for a worker to load Keras and answer
 PATIENCE_SHARE = 0.25  # … but no more than this part of the time limit
 
 
-def measure_power(pool: Pool, graph: Graph, n: int, time_limit: float | None) -> float:
+def measure_power(
+    pool: Pool, graph: Graph, n: int, time_limit: float | None, problem: bytes | None = None
+) -> float:
     """Multiply-adds of a forward pass per second, as a worker trains a network; measured once a pool.
 
     Parameters
@@ -35,6 +39,8 @@ def measure_power(pool: Pool, graph: Graph, n: int, time_limit: float | None) ->
         Training examples.
     time_limit : float or None
         Seconds of the search.
+    problem : bytes, optional
+        As `kmorph.problem.packing.pack_problem` gave it; None: classes of images.
 
     Returns
     -------
@@ -47,7 +53,7 @@ def measure_power(pool: Pool, graph: Graph, n: int, time_limit: float | None) ->
     if pool.power is not None or getattr(pool, "strategy", None) is not None:
         return pool.power or POWER
     try:
-        handle = pool.submit(training_speed, graph.to_json(), pack_layers())
+        handle = pool.submit(training_speed, graph.to_json(), pack_layers(), problem)
         pool.wait([handle], min(PATIENCE, PATIENCE_SHARE * time_limit))
         if not handle.done():
             handle.cancel()
@@ -60,7 +66,9 @@ def measure_power(pool: Pool, graph: Graph, n: int, time_limit: float | None) ->
     return pool.power
 
 
-def training_speed(description: dict[str, Any], layers: tuple[bytes, ...] = ()) -> float:
+def training_speed(
+    description: dict[str, Any], layers: tuple[bytes, ...] = (), packed: bytes | None = None
+) -> float:
     """Examples per second of the training step on noise, compiling left out.
 
     Parameters
@@ -69,15 +77,18 @@ def training_speed(description: dict[str, Any], layers: tuple[bytes, ...] = ()) 
         The structure of the network, as `Graph.to_json` gave it.
     layers : tuple of bytes, default=()
         As in a `Job`.
+    packed : bytes, optional
+        The problem, as in a `Job`.
     """
     from kmorph.training.step_factory import make_step
 
     unpack_layers(layers)
     graph, settings = Graph.from_json(description), Hyperparameters()
-    step = make_step(graph.initialize(0), settings, 0)
+    problem = unpack_problem(packed) or classification_of_images(graph)
+    step = make_step(graph.initialize(0), settings, 0, problem=problem)
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (settings.batch_size, *graph.input_shape), dtype=np.uint8)
-    y = rng.integers(0, graph.output_shape[-1], settings.batch_size).astype(np.int32)
+    x, y = problem.input.noise(settings.batch_size, rng), problem.target.noise(settings.batch_size, rng)
+    y = y.astype(np.int32) if y.dtype.kind == "i" else y
     float(step.train(x, y, 0.0, 0))
     begun, steps = time.time(), 0
     while time.time() - begun < SECONDS:

@@ -68,9 +68,9 @@ class Dispatcher:
                 source = candidate.graph.save(scratch.with_suffix(".start.safetensors"))
         else:
             source = self.folder.model_file(parent.model_id)
-        plan = replace(candidate.plan, images_before=parent.lineage_images if parent else 0)
-        if parent is not None and plan.phase == "stable" and self._is_changed(candidate, parent):
-            rival = self.folder.logits_file(parent.model_id)
+        plan = replace(candidate.plan, images_before=parent.lineage_examples if parent else 0)
+        if parent is not None and plan.phase == "stable" and self._may_race(candidate, parent):
+            rival = self.folder.outputs_file(parent.model_id)
             plan = replace(plan, rival=str(rival) if rival.exists() else None)
         job = Job(
             graph_file=str(source),
@@ -81,6 +81,7 @@ class Dispatcher:
             events_file=str(scratch.with_suffix(".jsonl")),
             stop_file=str(self.folder.stop_file),
             strategy=self.settings.strategy,
+            problem=self.settings.packed_problem,
             layers=pack_layers(),
             sent=time.time(),
             sender=platform.node(),
@@ -102,10 +103,12 @@ class Dispatcher:
         keep = {record.model_id for record in needed}
         for other in (*self.jobs.under_way, candidate):
             keep |= {record.model_id for record in (other.parent, *other.members) if record is not None}
-        logits = self.settings.n_val * prod(candidate.graph.output_shape) * BYTES + HEADER
-        self._disk.make_room(candidate.graph, logits, keep)
+        outputs = self.settings.n_val * prod(candidate.graph.output_shape) * BYTES + HEADER
+        self._disk.make_room(candidate.graph, outputs, keep)
 
-    def _is_changed(self, candidate: Candidate, parent: ModelRecord) -> bool:
-        """Return whether it differs from its parent in architecture or searched hyperparameters."""
+    def _may_race(self, candidate: Candidate, parent: ModelRecord) -> bool:
+        """Return whether it differs from its parent, and examples have losses that can be compared."""
+        if not self.settings.posed.loss.is_per_example:
+            return False
         key, values = self.settings.space.key, candidate.plan.hyperparameters.to_dict()
         return bool(candidate.morphs) or key(values) != key(parent.hyperparameters)

@@ -19,7 +19,8 @@ import numpy as np
 
 from kmorph.errors import KmorphError
 from kmorph.graph import Graph
-from kmorph.search.candidate import Job, Result, logits_beside
+from kmorph.problem.packing import unpack_problem
+from kmorph.search.candidate import Job, Result, outputs_beside
 from kmorph.search.workers.own_layers import unpack_layers
 from kmorph.training.memory import is_out_of_memory, released
 
@@ -102,9 +103,10 @@ def _evaluate(job: Job, begun: float, waited: float) -> Result:
                 stop=lambda: os.path.exists(job.stop_file),
                 strategy=job.strategy,
                 checkpoint=keep,
+                problem=unpack_problem(job.problem),
             )
         outcome.graph.save(trained_file)
-        np.save(logits_beside(trained_file), outcome.logits, allow_pickle=False)
+        np.save(outputs_beside(trained_file), outcome.outputs, allow_pickle=False)
     except Exception as error:
         if is_out_of_memory(error):
             return Result(reason="out of memory", cause="memory", seconds=time.time() - begun)
@@ -117,7 +119,7 @@ def _evaluate(job: Job, begun: float, waited: float) -> Result:
         epochs=outcome.epochs,
         images=outcome.images,
         seconds=time.time() - begun,
-        images_per_second=outcome.images_per_second,
+        examples_per_second=outcome.examples_per_second,
         stopped=outcome.stopped,
         hyperparameters=outcome.hyperparameters.to_dict(),
         replicas=outcome.replicas,

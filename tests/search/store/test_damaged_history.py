@@ -9,8 +9,9 @@ import pytest
 from search_samples import record
 
 from kmorph.errors import SearchError
+from kmorph.search.store.database import DATABASE_VERSION
 from kmorph.search.store.history import History
-from kmorph.search.store.record import FORMAT_VERSION, FailureRecord
+from kmorph.search.store.record import FailureRecord
 
 
 def edit(sql):
@@ -27,7 +28,7 @@ DAMAGE = {
     "cut in half": lambda file: os.truncate(file, file.stat().st_size // 2),
     "header only": lambda file: os.truncate(file, 100),
     "foreign tables": edit("DROP TABLE meta; CREATE TABLE mine (x)"),
-    "newer format": edit(f"PRAGMA user_version = {FORMAT_VERSION + 1}"),
+    "newer format": edit(f"PRAGMA user_version = {DATABASE_VERSION + 1}"),
     "negative format": edit("PRAGMA user_version = -1"),
     "no format in meta": edit("DELETE FROM meta WHERE key = 'format_version'"),
     "meta not JSON": edit("UPDATE meta SET value = '['"),

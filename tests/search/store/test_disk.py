@@ -40,7 +40,7 @@ def folder(tmp_path):
     with RunFolder.open(path, resume=True) as folder:
         for number in losses:
             LARGE.initialize(number).save(folder.model_file(number))
-            folder.logits_file(number).write_bytes(bytes(1000))
+            folder.outputs_file(number).write_bytes(bytes(1000))
         yield folder
 
 
@@ -52,7 +52,7 @@ def dropped(folder, room, keep=()):
     DiskLimit(folder, models, folder.size() + needed).make_room(SMALL, room, keep)
     for number in range(4):
         has_weights = Graph.load(folder.model_file(number)).has_weights
-        assert has_weights == folder.logits_file(number).exists() == (number not in models.weightless)
+        assert has_weights == folder.outputs_file(number).exists() == (number not in models.weightless)
     return models.weightless
 
 

@@ -12,8 +12,9 @@ import time
 import pytest
 
 from kmorph.errors import SearchError
+from kmorph.search.store.database import DATABASE_VERSION
 from kmorph.search.store.history import History
-from kmorph.search.store.record import FORMAT_VERSION, FailureRecord, ModelRecord
+from kmorph.search.store.record import FailureRecord, ModelRecord
 
 
 def model(model_id, **changes):
@@ -50,7 +51,7 @@ def test_what_is_added_is_there(tmp_path):
             assert history.next_model_id() == 6
             assert history.get_meta("labels") == ["a", "b"]
             assert history.get_meta("split_seed") == 7
-            assert history.get_meta("format_version") == FORMAT_VERSION
+            assert history.get_meta("format_version") == DATABASE_VERSION
             assert isinstance(history.get_meta("kmorph_version"), str)
             assert history.get_meta("nothing", "default") == "default"
     assert [entry.name for entry in tmp_path.iterdir()] == ["search.db"]  # one file, to copy as it is

@@ -2,6 +2,7 @@
 
 from search_samples import graph, record
 
+from kmorph.problem.metrics import ACCURACY, LOSS
 from kmorph.search.store.models import Models
 
 
@@ -26,14 +27,14 @@ def test_all_is_read_without_weights(tmp_path):
     assert len(models) == 3 and set(models.structures) == {0, 1, 2} and not models.weightless
     assert not any(structure.has_weights for structure in models.structures.values())
     assert ids(models.lineage(models.records[2])) == [2, 1, 0]
-    assert models.best_stable().model_id == 2 and models.best("accuracy").model_id == 2
+    assert models.best_stable().model_id == 2 and models.best(ACCURACY).model_id == 2
 
 
 def test_damaged_models_are_not_built_on(tmp_path):
     models = read(tmp_path, [record(0), record(1), record(2)], damaged=[2])
     assert ids(models.records.values()) == [0, 1, 2] and 2 not in models.structures
     assert ids(models.growable()) == [0, 1] and models.best_stable().model_id == 1
-    assert models.best("accuracy").model_id == 1
+    assert models.best(ACCURACY).model_id == 1
 
 
 def test_models_without_weights_are_compared_but_not_grown(tmp_path):
@@ -57,5 +58,5 @@ def test_discarded_seconds_count_failures(tmp_path):
 
 def test_no_models():
     models = Models()
-    assert len(models) == 0 and models.best("loss") is None and models.best_stable() is None
+    assert len(models) == 0 and models.best(LOSS) is None and models.best_stable() is None
     assert models.discarded_seconds() == 0.0

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from kmorph.problem.metrics import ACCURACY, LOSS
 from kmorph.search.store.ranking import best_record, discarded_seconds, is_worse
 from kmorph.search.store.record import ModelRecord
 
@@ -19,7 +20,7 @@ def test_the_best_model_is_the_settled_one_unless_another_beats_it_twice():
     assert best_record([*stable, settled, measured(3, 0.91, 0.31)]).model_id == 2
     assert best_record([*stable, settled, measured(3, 0.89, 0.20)]).model_id == 2
     assert best_record([*stable, settled, measured(3, 0.91, 0.29)]).model_id == 3
-    assert best_record([*stable, settled, measured(3, 0.89, 0.20)], "loss").model_id == 3
+    assert best_record([*stable, settled, measured(3, 0.89, 0.20)], LOSS).model_id == 3
 
 
 def test_a_model_trained_on_the_validation_data_too_is_the_best():
@@ -29,7 +30,7 @@ def test_a_model_trained_on_the_validation_data_too_is_the_best():
     rest = [measured(0, 0.99, 0.01), measured(1, 0.99, 0.01, "decay")]
     assert unmeasured(2, 9.0).is_unmeasured and not rest[1].is_unmeasured
     assert best_record([*rest, unmeasured(2, 9.0), unmeasured(3, 5.0)]).model_id == 2
-    assert best_record([*rest, unmeasured(2, 9.0)], "loss").model_id == 0
+    assert best_record([*rest, unmeasured(2, 9.0)], LOSS).model_id == 0
 
 
 def test_a_search_that_goes_on_without_a_clock_leaves_an_unmeasured_model_behind():
@@ -62,6 +63,6 @@ def test_what_the_best_model_does_not_build_on_was_discarded():
 
 def test_worse_than_its_parent_only_in_both_metrics():
     parent = measured(0, 0.8, 0.5)
-    assert is_worse({"accuracy": 0.7, "loss": 0.6}, parent)
-    assert not is_worse({"accuracy": 0.9, "loss": 0.6}, parent)
-    assert not is_worse({"accuracy": 0.7, "loss": 0.4}, parent)
+    assert is_worse({"accuracy": 0.7, "loss": 0.6}, parent, ACCURACY)
+    assert not is_worse({"accuracy": 0.9, "loss": 0.6}, parent, ACCURACY)
+    assert not is_worse({"accuracy": 0.7, "loss": 0.4}, parent, ACCURACY)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from kmorph.errors import SearchError
-from kmorph.search.store.record import FORMAT_VERSION, FailureRecord, ModelRecord
+from kmorph.search.store.record import FORMAT_VERSION, RENAMED, FailureRecord, ModelRecord
 
 HISTORY_KEYS = (
-    "model_id parent_id change morphs metric_value loss metrics hyperparameters n_parameters flops epochs "
-    "images_seen seconds state reason phase lineage_images lineage_seconds images_per_second fingerprint "
-    "seed created replicas"
+    "model_id parent_id change morphs metric_value objective loss metrics hyperparameters n_parameters flops "
+    "epochs examples_seen seconds state reason phase lineage_examples lineage_seconds examples_per_second "
+    "fingerprint seed created replicas"
 ).split()
 
 
@@ -29,13 +29,13 @@ def full_record(**changes):
         "n_parameters": 113_000,
         "flops": 5_000_000,
         "epochs": 2.5,
-        "images_seen": 12_500,
+        "examples_seen": 12_500,
         "seconds": 7.25,
         "state": "done",
         "phase": "decay",
-        "lineage_images": 30_000,
+        "lineage_examples": 30_000,
         "lineage_seconds": 21.0,
-        "images_per_second": 1_100.5,
+        "examples_per_second": 1_100.5,
         "fingerprint": "ab12",
         "seed": 5,
         "created": 1_700_000_000.125,
@@ -117,13 +117,23 @@ def test_newer_format_is_refused_with_advice():
         ModelRecord.from_json(json.dumps({**values, "format": FORMAT_VERSION + 1, "addition": 1}))
 
 
-def test_replicas_need_not_be_told():
-    values = json.loads(full_record().to_json())
-    del values["replicas"]
-    assert ModelRecord.from_json(json.dumps(values)).replicas == 1
+@pytest.mark.parametrize("by_loss", [False, True])
+def test_records_of_the_first_version_are_read(by_loss):
+    record = full_record()
+    values = json.loads(record.to_json())
+    for name in ("replicas", "objective"):
+        del values[name]
+    for old, new in RENAMED.items():
+        values[old] = values.pop(new)
+    values |= {"format": 1, "metric_value": values["loss"] if by_loss else 0.5}
+    read = ModelRecord.from_json(json.dumps(values))
+    assert read.replicas == 1 and read.objective == ("loss" if by_loss else "accuracy")
+    assert read.examples_seen == record.examples_seen
+    assert read.lineage_examples == record.lineage_examples
+    assert json.loads(read.to_json())["format"] == FORMAT_VERSION == 2
 
 
-@pytest.mark.parametrize("key", sorted({*HISTORY_KEYS} - {"replicas"}))
+@pytest.mark.parametrize("key", sorted(HISTORY_KEYS))
 def test_missing_key_is_named(key):
     values = json.loads(full_record().to_json())
     del values[key]

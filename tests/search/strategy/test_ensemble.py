@@ -7,9 +7,9 @@ from kmorph import starts
 from kmorph.errors import GraphError
 from kmorph.graph import Dense, Graph, Normalize
 from kmorph.morphs import AddSkip
+from kmorph.problem.losses import CrossEntropy
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.ensemble import choose_members, join
-from kmorph.training.metrics import cross_entropies
 
 
 def make(kind, seed, **size):
@@ -71,7 +71,11 @@ def judged():
     noise = rng.normal(0, 1.5, (4, 2000, 3))
     noise[1] = noise[0] + 0.01 * noise[1]
     logits = {i: truth + noise[i] for i in range(3)} | {3: noise[3]}
-    return y, logits, [record(i, float(cross_entropies(logits[i], y).mean())) for i in range(4)]
+    return y, logits, [record(i, float(losses_for(y)(logits[i]).mean())) for i in range(4)]
+
+
+def losses_for(y):
+    return lambda outputs: CrossEntropy().arrays(y, outputs, None)
 
 
 def by_loss(judged):
@@ -81,7 +85,7 @@ def by_loss(judged):
 def chosen(judged, most=4, least=1, fits=lambda members: True, without=()):
     y, logits, records = judged
     known = {i: values for i, values in logits.items() if i not in without}
-    return [member.model_id for member in choose_members(records, known, y, fits, most, least)]
+    return [member.model_id for member in choose_members(records, known, losses_for(y), fits, most, least)]
 
 
 def test_members_are_chosen_for_what_they_add(judged):
@@ -100,4 +104,7 @@ def test_copies_add_nothing():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 500)
     logits = rng.normal(0, 1, (500, 3))
-    assert len(choose_members([record(0, 1.0), record(1, 1.0)], {0: logits, 1: logits}, y, len, 2)) == 1
+    assert (
+        len(choose_members([record(0, 1.0), record(1, 1.0)], {0: logits, 1: logits}, losses_for(y), len, 2))
+        == 1
+    )

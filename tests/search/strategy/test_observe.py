@@ -20,7 +20,7 @@ def lineage(n):
     for model_id in range(n):
         record = ModelRecord(
             model_id=model_id, parent_id=model_id - 1 if model_id else None, state="done",
-            loss=1.0 + abs(model_id - 20), lineage_images=1000 * (model_id + 1),
+            loss=1.0 + abs(model_id - 20), lineage_examples=1000 * (model_id + 1),
         )  # fmt: skip
         models.add(record, graph)
     settings = Settings(starts=(("mlp", graph),), n_train=1000)

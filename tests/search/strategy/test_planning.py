@@ -38,7 +38,7 @@ def planner(time_limit=None, records=None, cold=False, speed=1000.0, passed=0.0,
 
 
 def measured(speed=1000.0, **values) -> dict[int, ModelRecord]:
-    record = ModelRecord(model_id=0, state="done", flops=GRAPH.flops, images_per_second=speed, **values)
+    record = ModelRecord(model_id=0, state="done", flops=GRAPH.flops, examples_per_second=speed, **values)
     return {0: record}
 
 

@@ -38,14 +38,14 @@ def start(model_id, graph, loss, images=5000.0, speed=SPEED) -> Observation:
 
 
 def grown(model_id, parent, graph, loss, images=5000.0) -> Observation:
-    seen = parent.lineage_images + images
+    seen = parent.lineage_examples + images
     return dataclasses.replace(
         parent,
         model_id=model_id,
         parent_id=parent.model_id,
         graph=graph,
         loss=loss,
-        lineage_images=seen,
+        lineage_examples=seen,
         path=(*parent.path, (model_id, seen)),
     )
 
@@ -218,5 +218,5 @@ def test_without_a_deadline(history):
 
 
 def test_speed_unknown(history):
-    blind = [dataclasses.replace(o, images_per_second=0.0) for o in history]
+    blind = [dataclasses.replace(o, examples_per_second=0.0) for o in history]
     assert propose(blind, rng=0, time_left=60.0) is not None

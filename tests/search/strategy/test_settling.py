@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from problems import classes_of_images
 from search.simulated import Clock
 
 from kmorph import starts
@@ -32,19 +33,23 @@ class Ending:
         self.schedule = Schedule(time_limit, max_models, clock=self.clock)
         settings = Settings(starts=(("mlp", GRAPH),), n_train=1000, max_models=max_models, **changes)
         planner = Planner(settings, self.schedule, self.models.records, 1000.0 * GRAPH.flops)
-        self.settling = Settling(settings, self.schedule, planner, self.models)
+        data = Data.load(folder.scratch)
+        problem = classes_of_images((4,), 3)
+        self.settling = Settling(
+            settings, self.schedule, planner, self.models, lambda outputs: problem.losses(data.y_val, outputs)
+        )
         self.seeds = iter(range(100))
 
     def add(self, loss=1.0, phase="stable", logits=None, **values) -> ModelRecord:
         number = len(self.models)
         record = ModelRecord(
             model_id=number, state="done", loss=loss, phase=phase, flops=GRAPH.flops,
-            n_parameters=GRAPH.n_parameters, images_per_second=1000.0, **values,
+            n_parameters=GRAPH.n_parameters, examples_per_second=1000.0, **values,
         )  # fmt: skip
         self.models.add(record, GRAPH)
         GRAPH.initialize(number).save(self.folder.model_file(number))
         if logits is not None:
-            np.save(self.folder.logits_file(number), logits)
+            np.save(self.folder.outputs_file(number), logits)
         return record
 
     def next(self):

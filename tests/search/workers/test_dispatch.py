@@ -82,20 +82,20 @@ def test_every_job_has_names_of_its_own(dispatcher, executor, graph):
 
 
 def test_a_child_is_sent_as_its_parents_file_and_its_morphs(dispatcher, executor, folder, graph):
-    parent = ModelRecord(model_id=4, state="done", lineage_images=700, hyperparameters={"batch_size": 64})
+    parent = ModelRecord(model_id=4, state="done", lineage_examples=700, hyperparameters={"batch_size": 64})
     morphs = ({"kind": "widen", "layer": 1, "width": 12, "seed": 0},)
-    np.save(folder.logits_file(4), np.zeros((10, 3)))
+    np.save(folder.outputs_file(4), np.zeros((10, 3)))
     child = Candidate(parent, morphs, graph, "wider", "stable", Plan(), 1)
     dispatcher.send(child, [])
     (job,) = executor.sent
     assert job.graph_file == str(folder.model_file(4)) and job.morphs == morphs
-    assert job.plan.images_before == 700 and job.plan.rival == str(folder.logits_file(4))
+    assert job.plan.images_before == 700 and job.plan.rival == str(folder.outputs_file(4))
 
 
 def test_nothing_that_is_only_trained_on_has_a_rival(dispatcher, executor, folder, graph):
     plan = Plan()
     parent = ModelRecord(model_id=4, state="done", hyperparameters=plan.hyperparameters.to_dict())
-    np.save(folder.logits_file(4), np.zeros((10, 3)))
+    np.save(folder.outputs_file(4), np.zeros((10, 3)))
     dispatcher.send(Candidate(parent, (), graph, "on", "stable", plan, 1), [])
     dispatcher.send(Candidate(parent, ({"kind": "x"},), graph, "settle", "decay", Plan(phase="decay"), 1), [])
     assert [job.plan.rival for job in executor.sent] == [None, None]

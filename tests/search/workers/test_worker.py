@@ -12,7 +12,7 @@ import pytest
 
 from kmorph.graph import Graph
 from kmorph.morphs import Widen, to_json
-from kmorph.search.candidate import Job, logits_beside
+from kmorph.search.candidate import Job, outputs_beside
 from kmorph.search.workers.worker import evaluate, grow
 from kmorph.starts import mlp
 from kmorph.training.examples import Data
@@ -48,7 +48,7 @@ def train(monkeypatch):
     return go
 
 
-def well(graph, data, plan, report, *, stop, strategy, checkpoint):
+def well(graph, data, plan, report, *, stop, strategy, checkpoint, problem):
     """Training of no time; the weights are those of the start."""
     well.plan, well.stops = plan, stop()
     report({"images": 5, "loss": 1.0, "progress": 0.5})
@@ -97,7 +97,7 @@ def test_a_result_names_files_of_its_own(job, train):
     assert first.reason is None and first.file != second.file != job.output_file
     for result in (first, second):
         assert Graph.load(Path(result.file)).fingerprint == grow(job).fingerprint
-        assert np.load(logits_beside(result.file)).shape == (2, 3)
+        assert np.load(outputs_beside(result.file)).shape == (2, 3)
     assert first.hyperparameters["batch_size"] == 16 and (first.images, first.metrics) == (5, {"loss": 1.0})
     events = [json.loads(line) for line in Path(job.events_file).read_text().splitlines()]
     assert [event.get("checkpoint") for event in events] == [None, 5, None, 5]

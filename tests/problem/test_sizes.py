@@ -3,7 +3,7 @@
 import pytest
 
 from kmorph import starts
-from kmorph.tasks.sizes import COSTS, sized_starts
+from kmorph.problem.inputs.sizes import COSTS, sized_starts
 
 NAMES = ("resnet", "cnn")
 SHAPE = (28, 28, 1)
@@ -16,7 +16,7 @@ def never(graph):
 def widths(n, time_limit, shape=SHAPE, power=3e10):
     return [
         32 if isinstance(start, str) else start[1]["width"]
-        for start in sized_starts(NAMES, shape, n, time_limit, lambda graph: power)
+        for start in sized_starts(NAMES, shape, 10, n, time_limit, lambda graph: power)
     ]
 
 
@@ -27,15 +27,15 @@ def test_more_time_for_much_data_makes_them_wider():
 
 @pytest.mark.parametrize("limit", [10, 60, 600, 36_000, None])
 def test_few_examples_get_the_default(limit):
-    assert sized_starts(NAMES, SHAPE, 1500, limit, never) == NAMES
+    assert sized_starts(NAMES, SHAPE, 10, 1500, limit, never) == NAMES
 
 
 def test_without_a_clock_they_are_left_to_growing():
-    assert sized_starts(NAMES, SHAPE, 60_000, None, never) == NAMES
+    assert sized_starts(NAMES, SHAPE, 10, 60_000, None, never) == NAMES
 
 
 def test_large_images_are_slower_and_get_no_wider_network():
-    resnet, cnn = sized_starts(NAMES, (224, 224, 3), 60_000, 120, lambda graph: 3e10)
+    resnet, cnn = sized_starts(NAMES, (224, 224, 3), 10, 60_000, 120, lambda graph: 3e10)
     assert resnet == ("resnet", {"width": 32})
     costs = [starts.KINDS[name]((224, 224, 3), 10, **sizes).flops for name, sizes in (resnet, cnn)]
     assert costs[1] < 1.15 * costs[0]
@@ -48,7 +48,7 @@ def test_fast_machines_get_wider_networks():
 
 @pytest.mark.parametrize("limit", [120, 900, 3600])
 def test_all_starts_cost_the_same(limit):
-    made = sized_starts(("resnet", "cnn", "densenet"), SHAPE, 60_000, limit, lambda graph: 3e10)
+    made = sized_starts(("resnet", "cnn", "densenet"), SHAPE, 10, 60_000, limit, lambda graph: 3e10)
     flops = [starts.KINDS[name](SHAPE, 10, **sizes).flops for name, sizes in made]
     assert flops[1] == pytest.approx(flops[0], rel=0.15)
     # A densenet computes less in the same time.

@@ -23,6 +23,7 @@ COSTS = {"densenet": 2.2}
 def sized_starts(
     names: Sequence[str],
     input_shape: tuple[int, ...],
+    outputs: int,
     n: int,
     time_limit: float | None,
     power: Callable[[Graph], float],
@@ -37,6 +38,7 @@ def sized_starts(
     names : sequence of str
         Of convolutional starts.
     input_shape : tuple of int
+    outputs : int
     n : int
         Training examples.
     time_limit : float or None
@@ -52,17 +54,17 @@ def sized_starts(
     widest = min(sqrt(n / EXAMPLES), WIDEST)
     if time_limit is None or widest < LEAST_FACTOR:
         return tuple(names)
-    start = starts.KINDS[names[0]](input_shape, 10)
+    start = starts.KINDS[names[0]](input_shape, outputs)
     epochs = time_limit * power(start) / max(start.flops, 1) / n
     enough = EPOCHS * (time_limit / 120) ** EXPONENT
     factor = min(sqrt(epochs / enough), widest)
     default = Sizing.of(input_shape, None, None, None, None).width
     width = default if factor < LEAST_FACTOR else 8 * round(factor * default / 8)
-    price = _cost(names[0], input_shape, width)
-    widths = [width * sqrt(price / _cost(name, input_shape, width)) for name in names]
+    price = _cost(names[0], input_shape, outputs, width)
+    widths = [width * sqrt(price / _cost(name, input_shape, outputs, width)) for name in names]
     return tuple((name, {"width": 8 * round(wide / 8)}) for name, wide in zip(names, widths, strict=True))
 
 
-def _cost(name: str, input_shape: tuple[int, ...], width: int) -> float:
-    """What training a start takes for one example, in multiply-adds of a residual network."""
-    return starts.KINDS[name](input_shape, 10, width=width).flops * COSTS.get(name, 1.0)
+def _cost(name: str, input_shape: tuple[int, ...], outputs: int, width: int) -> float:
+    """Cost of training a start on one example, in multiply-adds of a residual network."""
+    return starts.KINDS[name](input_shape, outputs, width=width).flops * COSTS.get(name, 1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kmorph.training.augment import augment
+from kmorph.problem.inputs.image_changes import change_images as augment
 
 
 def images(n=200, size=8):

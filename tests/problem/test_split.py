@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmorph.data import check_sample_weight, fingerprint, stratified_split
+from kmorph.data import check_sample_weight, fingerprint
 from kmorph.errors import DataError
+from kmorph.problem.split import stratified_split
 
 CODES = st.lists(st.integers(0, 6), min_size=2, max_size=80).filter(lambda v: len(set(v)) < len(v))
 

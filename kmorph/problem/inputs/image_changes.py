@@ -10,7 +10,7 @@ import numpy as np
 KINDS = ("shift", "flip", "erase")
 
 
-def augment(images: Any, kinds: tuple[str, ...], seed: Any) -> Any:
+def change_images(images: Any, kinds: tuple[str, ...], seed: Any) -> Any:
     """Change a batch of images at random; the same change never depends on other images.
 
     Parameters

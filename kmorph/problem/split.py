@@ -79,3 +79,19 @@ def _allot(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.
 def validation_fraction(n: int) -> float:
     """Share of n examples held out to compare models: 15 %, at least 200 if that is few, at most 5,000."""
     return min(0.3, min(5000, max(0.15 * n, 200)) / n)
+
+
+def holdout(strata: np.ndarray | None, n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The plan of a search's data: positions that are trained on, and that models are compared on.
+
+    Parameters
+    ----------
+    strata : ndarray of int, shape (n,), or None
+        Groups that both parts have in proportion.
+    n : int
+        Number of examples.
+    fraction : float
+        Part that is held back.
+    seed : int
+    """
+    return stratified_split(np.zeros(n, np.int64) if strata is None else strata, fraction, seed)

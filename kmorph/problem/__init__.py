@@ -1,0 +1,20 @@
+"""Problems: an input, a target, a loss and an objective. A new kind of each is one file."""
+
+from kmorph.problem.inputs import ImageInput, Input
+from kmorph.problem.losses import Loss
+from kmorph.problem.metrics import Metric, Objective
+from kmorph.problem.problem import Problem
+from kmorph.problem.targets import Classes, LabelSets, Numbers, Target
+
+__all__ = [
+    "Classes",
+    "ImageInput",
+    "Input",
+    "LabelSets",
+    "Loss",
+    "Metric",
+    "Numbers",
+    "Objective",
+    "Problem",
+    "Target",
+]

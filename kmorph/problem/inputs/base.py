@@ -1,0 +1,131 @@
+"""The protocol of inputs: from users' examples to the arrays that graphs read."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from kmorph.graph import Graph, Layer
+from kmorph.problem.registry import Registered
+
+if TYPE_CHECKING:
+    from kmorph.problem.targets.base import Target
+
+I = TypeVar("I", bound="Input")  # noqa: E741
+
+
+class Input(Registered, family=True):
+    """How examples become arrays, learned from training data; one subclass a kind of data.
+
+    Subclasses are frozen dataclasses with a `kind` of their own, which is all that registers them. They
+    implement `check`, `learn`, `encode`, `to_json` and `from_json`, give `shape`, and override the rest where
+    the defaults do not suit.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of an encoded example: what the graph reads, without the batch axis.
+    """
+
+    noun: ClassVar[str] = "examples"
+    """Name of the examples in messages: ``"images"``."""
+    start_names: ClassVar[tuple[str, ...]] = ("mlp",)
+    """Starts of a search where the user names none."""
+    shape: tuple[int, ...]
+
+    @classmethod
+    @abstractmethod
+    def check(cls, x: Any, name: str = "x") -> Any:
+        """Check examples, and bring them into a form that has a length and takes arrays of indices.
+
+        Parameters
+        ----------
+        x : object
+            What the user gave to `fit`.
+        name : str, default="x"
+            What messages call it.
+
+        Raises
+        ------
+        DataError
+            If it cannot be used; the message says what was given and what is expected.
+        """
+
+    @classmethod
+    @abstractmethod
+    def learn(cls: type[I], x: Any) -> I:
+        """Learn from checked training examples: shape, scales, vocabulary."""
+
+    @abstractmethod
+    def encode(self, x: Any, name: str = "x") -> np.ndarray:
+        """Turn examples into an array of shape (n, *shape), float32 or unsigned bytes.
+
+        Encoding piece by piece gives what encoding the whole gives.
+
+        Raises
+        ------
+        DataError
+            If they cannot be used, or are of another form than those learned from.
+        """
+
+    def front(self) -> list[Layer]:
+        """First layers of a start, such as normalisation: with them a model takes raw examples."""
+        return []
+
+    def starts(
+        self, outputs: int, n: int, time_limit: float | None, power: Callable[[Graph], float]
+    ) -> Sequence[Any]:
+        """Where a search begins if the user does not say.
+
+        Parameters
+        ----------
+        outputs : int
+            Of the graphs.
+        n : int
+            Training examples.
+        time_limit : float or None
+            Seconds of the search.
+        power : callable
+            Returns how many multiply-adds per second a graph is trained with here; asking may take a second.
+
+        Returns
+        -------
+        sequence of str or (str, dict)
+            Names of `kmorph.starts`, with sizes.
+        """
+        return self.start_names
+
+    def augmentations(self, x: np.ndarray, codes: np.ndarray, target: Target) -> tuple[str, ...]:
+        """Names of the random changes of training examples that keep their target; see `augment`.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, *shape)
+        codes : ndarray
+            Encoded labels.
+        target : Target
+        """
+        return ()
+
+    def augment(self, batch: Any, kinds: tuple[str, ...], seed: Any) -> Any:
+        """Change a batch at random, inside the compiled step of any backend.
+
+        Parameters
+        ----------
+        batch : tensor of Keras' backend, shape (n, *shape)
+        kinds : tuple of str
+            Some of what `augmentations` named.
+        seed : array of int32, shape (2,)
+
+        Returns
+        -------
+        tensor, shape (n, *shape)
+        """
+        return batch
+
+    def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Examples without meaning, of the form that `encode` gives, for measuring speed."""
+        return rng.normal(size=(n, *self.shape)).astype(np.float32)

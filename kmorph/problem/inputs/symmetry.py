@@ -1,0 +1,88 @@
+"""Which changes of an image keep its target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from kmorph.problem.targets.base import Target
+
+EXAMPLES = 2000
+KEPT = 0.65  # share of what is right on plain images that must be right on changed ones, for labels
+# Numbers: most squared error on changed images, as a multiple of that on plain ones, and beside the variance
+# of the target; and the most on plain ones, above which neighbours cannot judge.
+LARGER_ERROR, SMALL_ERROR, MOST_ERROR = 1.25, 0.01, 0.9
+
+
+def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) -> bool:
+    """Return whether a change of images keeps their target, as far as simple predictors can tell.
+
+    Nearest neighbours among half of the images predict the other half, plain and changed. Digits and letters
+    are told apart worse when mirrored; clothes, animals and textures are not. A position moves with the
+    image, and a sum of pixels falls when some are erased.
+
+    Parameters
+    ----------
+    kind : {"shift", "flip", "erase"}
+    x : ndarray, shape (n, height, width, channels)
+    codes : ndarray of shape (n,) or (n, outputs)
+        Class numbers, rows of zeros and ones, or standardised numbers.
+    target : Target
+        What the codes belong to.
+
+    Returns
+    -------
+    bool
+    """
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.permutation(len(x))[:EXAMPLES])
+    step = [max(1, size // 16) for size in x.shape[1:3]]
+    some = np.asarray(x[chosen][:, :: step[0], :: step[1]], np.float64)
+    half = len(some) // 2
+    if half < 10:
+        return False
+    known, asked, truth = some[:half], some[half:], codes[chosen]
+    plain, changed = (
+        (truth[:half][_nearest(known, images)], truth[half:])
+        for images in (asked, _changed(kind, asked, rng))
+    )
+    if truth.ndim == 1 and not target.is_numeric:
+        right = [np.mean(found == true) for found, true in (plain, changed)]
+        return bool(right[1] >= KEPT * right[0])
+    variance = max(float(truth.var(axis=0).mean()), 1e-12)
+    errors = [float(np.mean((found - true) ** 2)) / variance for found, true in (plain, changed)]
+    if errors[0] > MOST_ERROR:
+        return False
+    if target.is_numeric:
+        return errors[1] <= LARGER_ERROR * errors[0] + SMALL_ERROR
+    return 1 - errors[1] >= KEPT * (1 - errors[0])
+
+
+def _changed(kind: str, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The images after one change of each, as large as training makes them."""
+    n, height, width = images.shape[:3]
+    if kind == "flip":
+        return images[:, :, ::-1]
+    if kind == "shift":
+        rows = np.arange(height) + rng.integers(-max(1, height // 8), max(1, height // 8) + 1, (n, 1))
+        columns = np.arange(width) + rng.integers(-max(1, width // 8), max(1, width // 8) + 1, (n, 1))
+        rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
+        return images[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    changed = images.copy()
+    for image in changed:
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        tall, wide = rng.integers(0, height // 2 + 1), rng.integers(0, width // 2 + 1)
+        image[top : top + tall, left : left + wide] = image.mean()
+    return changed
+
+
+def _nearest(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Index of the nearest known image of each, by Euclidean distance.
+
+    NumPy's products also work in a forked process; scikit-learn waits there for OpenMP's threads, which exist
+    in the parent alone.
+    """
+    known, asked = known.reshape(len(known), -1), asked.reshape(len(asked), -1)
+    return np.argmin((known**2).sum(axis=1) - 2 * asked @ known.T, axis=1)

@@ -1,0 +1,64 @@
+"""An optimiser of the user's own: any of Keras'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kmorph.errors import DataError
+from kmorph.problem.own import name_of, pack, unpack
+
+
+@dataclass(frozen=True)
+class OwnOptimizer:
+    """A Keras optimiser, made anew for each model; its learning rate is the peak of the search's schedule.
+
+    Its own weight decay and clipping take the place of kmorph's.
+
+    Parameters
+    ----------
+    name : str
+    packed : bytes
+        As `kmorph.problem.own.pack` gave it.
+    learning_rate : float
+    """
+
+    name: str
+    packed: bytes
+    learning_rate: float
+
+    @classmethod
+    def of(cls, given: Any) -> OwnOptimizer:
+        """Take what the user gave as `optimizer`: a name, or a ``keras.optimizers.Optimizer``.
+
+        Raises
+        ------
+        DataError
+            If it is no optimiser, has a schedule for a learning rate, or cannot be sent to a worker.
+        """
+        if isinstance(given, str):
+            import keras
+
+            try:
+                given = keras.optimizers.get(given)
+            except ValueError as error:
+                raise DataError(
+                    f"optimizer={given!r} is no optimiser of Keras; give a name such as 'adamw', or one such "
+                    "as keras.optimizers.AdamW(1e-3)"
+                ) from error
+        if isinstance(given, type) or not hasattr(given, "get_config") or not hasattr(given, "apply"):
+            raise DataError(
+                f"optimizer must be a name or an object of Keras', such as keras.optimizers.AdamW(1e-3), got "
+                f"{given!r}"
+            )
+        rate = given.get_config().get("learning_rate")
+        if isinstance(rate, bool) or not isinstance(rate, int | float):
+            raise DataError(
+                f"optimizer={name_of(given)!r} has a schedule for its learning rate: give a number, the "
+                "search lets it fall to zero at the end of training"
+            )
+        return cls(type(given).__name__, pack(given, "optimizer", "give one of Keras' own"), float(rate))
+
+    def make(self) -> Any:
+        """A new optimiser, without state."""
+        return unpack(self.packed)

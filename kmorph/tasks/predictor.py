@@ -1,0 +1,165 @@
+"""Use the best model of a fitted estimator: predict, evaluate, compare, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kmorph.data.checks import check_sample_weight
+from kmorph.errors import DataError, SearchError
+from kmorph.files import UserPath
+from kmorph.graph.keras_bridge import functional, layer_name
+from kmorph.tasks.fitted import Fitted
+from kmorph.tasks.options import check_count
+from kmorph.training.backend import load_backend
+
+if TYPE_CHECKING:
+    import keras
+
+LISTED = ("model_id", "parent_id", "change", "n_parameters", "metric_value", "loss", "phase", "seconds")
+
+
+class Predictor(Fitted):
+    """The part of an estimator that works on new examples."""
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Labels of examples, in the form that `y` had in `fit`; numbers for regressors.
+
+        Parameters
+        ----------
+        x : array-like
+            Examples as in `fit`.
+
+        Raises
+        ------
+        DataError
+            If they cannot be used, or have another form than those of `fit`.
+        NotFittedError
+            If there is no model yet.
+        """
+        return self._target().decode(self._scores(x))
+
+    def _scores(self, x: Any) -> np.ndarray:
+        """Probabilities, or numbers in the user's units."""
+        x = self._input().encode(x)
+        _, model = self._best()
+        return self._target().scores(self._outputs(model, x))
+
+    def evaluate(self, x: Any, y: Any) -> float:
+        """Accuracy for classifiers, mean squared error for regressors.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be used, or does not go with that of `fit`.
+        """
+        return self._measure(x, y, None, self._target().evaluation_metric)
+
+    def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy for classifiers, R² for regressors, weighted by `sample_weight`: higher is better."""
+        return self._measure(x, y, sample_weight, self._target().score_metric)
+
+    def _measure(self, x: Any, y: Any, sample_weight: Any, metric: str) -> float:
+        target, scores = self._target(), self._scores(x)
+        codes = target.encode(y, n=len(scores))
+        weights = check_sample_weight(sample_weight, len(codes))
+        return target.metrics[metric](target, codes, scores, weights)
+
+    def leaderboard(self, x: Any = None, y: Any = None) -> list[dict[str, Any]]:
+        """The models, best first.
+
+        Parameters
+        ----------
+        x, y : array-like, optional
+            Data on which every model is measured as by `evaluate`; that then decides the order.
+
+        Returns
+        -------
+        list of dict
+            ``rank``, ``model_id``, ``parent_id``, ``change``, ``n_parameters``, ``metric_value``, ``loss``,
+            ``phase``, ``seconds`` and, if data was given, ``accuracy`` or ``mse``. ``pandas.DataFrame`` takes
+            it as it is.
+        """
+        if (x is None) != (y is None):
+            raise DataError("x and y belong together: give both, or neither")
+        searcher = self._searcher()
+        rows = [{name: entry[name] for name in LISTED} for entry in searcher.history]
+        target = self._target()
+        metric = target.metrics[target.evaluation_metric]
+        if x is not None:
+            x = self._input().encode(x)
+            codes = target.encode(y, n=len(x))
+            load_backend()
+            for row in rows:
+                try:
+                    model = searcher.load_model_by_id(row["model_id"]).to_keras()
+                except SearchError:  # its weights are gone
+                    row[metric.name] = float("nan")
+                    continue
+                row[metric.name] = metric(target, codes, target.scores(self._outputs(model, x)))
+        best = searcher.get_best_model_id()
+        rows.sort(
+            key=lambda row: (
+                np.nan_to_num(-metric.objective.merit(row.get(metric.name, 0.0)), nan=np.inf),
+                x is None and row["model_id"] != best,
+                row["loss"] if row["loss"] is not None else np.inf,
+            )
+        )
+        return [{"rank": rank, **row} for rank, row in enumerate(rows, 1)]
+
+    def feature_extractor(self, layer: int | None = None) -> keras.Model:
+        """The best model up to one of its nodes.
+
+        Parameters
+        ----------
+        layer : int, optional
+            Layer of `best_graph` whose output is wanted; None: what the last dense layer reads.
+
+        Returns
+        -------
+        keras.Model
+            Raw examples in, features out.
+        """
+        graph, model = self._best()
+        layer = check_count("layer", layer, least=0)
+        if layer is None:
+            layer = graph.inputs[-1][0] - 1
+        if not 0 <= layer < len(graph.layers):  # below, if the last layer reads the examples themselves
+            raise DataError(f"layer must be from 0 to {len(graph.layers) - 1}, got {layer!r}")
+        name = layer_name(graph, layer)
+        return functional(model.inputs, model.get_layer(name).output, "features")
+
+    def transform(self, x: Any) -> np.ndarray:
+        """Features of examples: what the last layer reads, shape (n, features)."""
+        extractor = self.feature_extractor()
+        return self._outputs(extractor, self._input().encode(x))
+
+    def export(self, target: UserPath, format: str = "keras") -> Path:
+        """Write the best model in a form that needs no kmorph.
+
+        Parameters
+        ----------
+        target : path-like
+            File, or for a SavedModel the folder above its version folders.
+        format : {"keras", "saved_model"}, default="keras"
+
+        Returns
+        -------
+        Path
+            What was written.
+
+        Raises
+        ------
+        ExportError
+            If the format is unknown or `target` cannot be written.
+        """
+        from kmorph.export import export
+
+        load_backend()
+        return export(self.best_graph, self._target(), target, format)
+
+    def export_keras_model(self, file: UserPath) -> Path:
+        """Write the best model as a ``.keras`` file: raw examples in, probabilities or numbers out."""
+        return self.export(file, "keras")

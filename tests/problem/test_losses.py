@@ -1,0 +1,127 @@
+"""Losses: as tensors, as arrays, and as Keras computes them."""
+
+import threading
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kmorph.errors import DataError
+from kmorph.problem import Numbers, Target
+from kmorph.problem.losses import OwnLoss
+from kmorph.problem.optimizers import OwnOptimizer
+from kmorph.problem.targets import learn_labels
+
+RNG = np.random.default_rng(0)
+N = 50
+Y = {
+    "classes": RNG.integers(0, 3, N),
+    "two classes": RNG.integers(0, 2, N),
+    "one-hot rows": np.eye(3, dtype=int)[RNG.integers(0, 3, N)],
+    "label sets": RNG.integers(0, 2, (N, 4)),
+    "number": RNG.normal(50, 10, N),
+    "numbers": RNG.normal(50, 10, (N, 2)),
+}
+
+
+def posed(name) -> tuple[Target, np.ndarray, np.ndarray]:
+    y = Y[name]
+    target = Numbers.learn(y) if "number" in name else learn_labels(y)
+    return target, target.encode(y), RNG.normal(0, 2, (N, target.width)).astype(np.float32)
+
+
+def as_tensors(loss, target, codes, outputs, **options):
+    codes = codes.astype(np.int32) if codes.dtype.kind == "i" else codes
+    values = loss.tensors(ops.convert_to_tensor(codes), ops.convert_to_tensor(outputs), target, **options)
+    return ops.convert_to_numpy(values)
+
+
+@pytest.mark.parametrize("name", Y)
+def test_a_loss_is_the_same_as_tensors_and_as_arrays(name):
+    target, codes, outputs = posed(name)
+    tensors = as_tensors(target.loss, target, codes, outputs)
+    arrays = target.loss.arrays(codes, outputs, target)
+    assert tensors.shape == arrays.shape == (N,) and arrays.dtype == np.float32
+    np.testing.assert_allclose(tensors, arrays, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("sparse_categorical_crossentropy", "classes"),
+        (keras.losses.SparseCategoricalCrossentropy(from_logits=True), "classes"),
+        (keras.losses.CategoricalCrossentropy(), "classes"),
+        (keras.losses.CategoricalCrossentropy(label_smoothing=0.1), "one-hot rows"),
+        (keras.losses.CategoricalFocalCrossentropy(gamma=3.0), "classes"),
+        (keras.losses.BinaryCrossentropy(), "label sets"),
+        (keras.losses.BinaryFocalCrossentropy(), "label sets"),
+        ("kl_divergence", "one-hot rows"),
+        ("mae", "number"),
+        (keras.losses.Huber(delta=5.0), "numbers"),
+        ("log_cosh", "numbers"),
+    ],
+)
+def test_keras_losses_are_what_keras_computes(given, name):
+    target, codes, outputs = posed(name)
+    loss = OwnLoss.of(given)
+    found = loss.arrays(codes, outputs, target)
+    keras_loss = keras.losses.get(given) if isinstance(given, str) else given
+    config = keras_loss.get_config() if hasattr(keras_loss, "get_config") else {}
+    scores = outputs if config.get("from_logits") else target.scores(outputs).astype(np.float32)
+    truth = np.asarray(Y[name]).reshape(N, -1) if "number" in name else np.asarray(Y[name])
+    kind = f"{loss.name} {type(given).__name__}".lower()
+    if truth.ndim == 1 and "categorical" in kind and "sparse" not in kind:
+        truth = np.eye(3)[truth]
+    call = keras_loss.call if hasattr(keras_loss, "call") else keras_loss
+    values = ops.convert_to_numpy(
+        call(ops.convert_to_tensor(truth.astype("float32")), ops.convert_to_tensor(scores))
+    )
+    np.testing.assert_allclose(found, values, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(as_tensors(loss, target, codes, outputs), found, rtol=1e-5)
+
+
+def test_two_classes_with_a_binary_loss_get_a_column():
+    target, codes, outputs = posed("two classes")
+    found = OwnLoss.of("binary_crossentropy").arrays(codes, outputs, target)
+    # The logit of the second class against the first: the same as softmax over both.
+    np.testing.assert_allclose(found, target.loss.arrays(codes, outputs, target), rtol=1e-4, atol=1e-5)
+
+
+def test_functions_get_labels_and_scores_as_users_know_them():
+    def absolute(y_true, y_pred):
+        return ops.abs(y_true - y_pred)
+
+    target, codes, outputs = posed("numbers")
+    loss = replace(OwnLoss.of(absolute), divisor=2.0)
+    expected = np.abs(Y["numbers"] - target.scores(outputs)).mean(axis=1) / 2
+    np.testing.assert_allclose(loss.arrays(codes, outputs, target), expected, rtol=1e-4)
+
+
+def test_what_is_no_loss_or_cannot_be_had_is_refused():
+    lock = threading.Lock()
+    for given, words in (
+        (3, "loss must be"),
+        (keras.losses.CTC(), "compares sequences"),
+        ("circle", "batch"),
+        (keras.losses.Circle(), "batch"),
+        (lambda y, p: lock and ops.abs(y - p), "cannot be sent"),
+    ):
+        with pytest.raises(DataError, match=words):
+            OwnLoss.of(given)
+
+
+def test_optimizers_are_taken_by_name_or_as_objects():
+    found = OwnOptimizer.of(keras.optimizers.AdamW(2e-3, weight_decay=0.1))
+    assert found.learning_rate == pytest.approx(2e-3) and found.name == "AdamW"
+    one, other = found.make(), found.make()
+    assert one is not other and one.weight_decay == 0.1
+    assert OwnOptimizer.of("muon").learning_rate > 0
+    for given, words in (
+        (keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)), "schedule"),
+        ("none of them", "no optimiser"),
+        (3, "optimizer must be"),
+    ):
+        with pytest.raises(DataError, match=words):
+            OwnOptimizer.of(given)

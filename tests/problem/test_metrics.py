@@ -1,0 +1,130 @@
+"""Metrics: what scikit-learn and Keras give, in the right direction."""
+
+import keras
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+
+from kmorph.errors import DataError
+from kmorph.problem import Numbers, Objective
+from kmorph.problem.own_metrics import find_metric
+from kmorph.problem.targets import learn_labels
+
+RNG = np.random.default_rng(0)
+N = 200
+NAMES = np.array(["ant", "bee", "cow"])[RNG.integers(0, 3, N)]
+TWO = RNG.integers(0, 2, N)
+ROWS = RNG.integers(0, 2, (N, 3))
+HEIGHTS = RNG.normal(100, 30, (N, 2))
+
+
+def case(y, target=None):
+    target = target or learn_labels(y)
+    codes = target.encode(y)
+    outputs = RNG.normal(0, 1, (N, target.width)).astype(np.float32)
+    outputs += 0.5 * (np.eye(target.width)[codes] if codes.ndim == 1 else codes)
+    return target, codes, target.scores(outputs)
+
+
+CLASSES, PAIR, SETS = case(NAMES), case(TWO), case(ROWS)
+NUMBERS = case(HEIGHTS, Numbers.learn(HEIGHTS))
+
+
+def measured(objective, example, weights=None):
+    return find_metric(objective, example[0])(*example, weights)
+
+
+def test_named_metrics_are_those_of_scikit_learn():
+    target, codes, scores = CLASSES
+    predicted = target.predicted(scores)
+    weights = RNG.random(N)
+    for w in (None, weights):
+        expected = {
+            "accuracy": sk.accuracy_score(NAMES, predicted, sample_weight=w),
+            "balanced_accuracy": sk.balanced_accuracy_score(NAMES, predicted, sample_weight=w),
+            "f1": sk.f1_score(NAMES, predicted, average="macro", sample_weight=w),
+            "log_loss": sk.log_loss(NAMES, scores, sample_weight=w),
+        }
+        for name, value in expected.items():
+            assert measured(name, CLASSES, w) == pytest.approx(value), name
+    auc = sk.roc_auc_score(NAMES, scores, multi_class="ovr", average="macro")
+    assert measured("auc", CLASSES) == pytest.approx(auc)
+    assert measured("auc", PAIR) == pytest.approx(sk.roc_auc_score(TWO, PAIR[2][:, 1]))
+    rows = SETS[2] >= 0.5
+    assert measured("f1", SETS) == pytest.approx(sk.f1_score(ROWS, rows, average="macro"))
+    assert measured("accuracy", SETS) == pytest.approx(sk.accuracy_score(ROWS, rows))
+    assert measured("auc", SETS) == pytest.approx(sk.roc_auc_score(ROWS, SETS[2]))
+    assert measured("mse", NUMBERS) == pytest.approx(sk.mean_squared_error(HEIGHTS, NUMBERS[2]), rel=1e-5)
+    assert measured("mae", NUMBERS) == pytest.approx(sk.mean_absolute_error(HEIGHTS, NUMBERS[2]), rel=1e-5)
+    assert measured("r2", NUMBERS) == pytest.approx(sk.r2_score(HEIGHTS, NUMBERS[2]), rel=1e-5)
+
+
+def test_the_first_metric_is_the_default():
+    found = [find_metric(None, example[0]).objective for example in (CLASSES, SETS, NUMBERS)]
+    assert found == [Objective("accuracy"), Objective("f1"), Objective("mse", False)]
+
+
+@pytest.mark.parametrize(
+    ("objective", "example", "expected"),
+    [
+        ("neg_log_loss", CLASSES, lambda s: -sk.log_loss(NAMES, s)),
+        ("roc_auc", PAIR, lambda s: sk.roc_auc_score(TWO, s[:, 1])),
+        (sk.make_scorer(sk.fbeta_score, beta=2), PAIR, lambda s: sk.fbeta_score(TWO, s[:, 1] >= 0.5, beta=2)),
+        ("neg_mean_absolute_error", NUMBERS, lambda s: -sk.mean_absolute_error(HEIGHTS, s)),
+        (sk.roc_auc_score, PAIR, lambda s: sk.roc_auc_score(TWO, s[:, 1])),
+        (sk.log_loss, CLASSES, lambda s: sk.log_loss(NAMES, s)),
+        (sk.r2_score, NUMBERS, lambda s: sk.r2_score(HEIGHTS, s)),
+        (keras.metrics.SparseTopKCategoricalAccuracy(k=2), CLASSES, None),
+        (keras.metrics.CategoricalAccuracy(), CLASSES, None),
+        (keras.metrics.AUC(num_thresholds=2000), PAIR, lambda s: sk.roc_auc_score(TWO, s[:, 1])),
+        (keras.metrics.F1Score(average="macro"), SETS, None),
+        (keras.metrics.MeanAbsoluteError, NUMBERS, lambda s: sk.mean_absolute_error(HEIGHTS, s)),
+        ((lambda y, p: float(np.mean(p.max(1))), True), CLASSES, lambda s: s.max(1).mean()),
+    ],
+)  # fmt: skip
+def test_objectives_of_the_users_own(objective, example, expected):
+    value = measured(objective, example)
+    assert np.isfinite(value)
+    if expected is not None:
+        assert value == pytest.approx(expected(example[2]), rel=1e-3)
+    assert measured(objective, example) == value  # a metric with a state begins anew
+
+
+def test_directions_are_known_or_asked_for():
+    known = {
+        sk.log_loss: False, sk.accuracy_score: True, sk.mean_squared_error: False, "neg_log_loss": True,
+        keras.metrics.AUC(): True, keras.metrics.MeanSquaredError(): False, keras.metrics.Precision: True,
+        keras.metrics.FalseNegatives(): False, keras.metrics.TruePositives(): True,
+        keras.metrics.SparseCategoricalCrossentropy(): False, keras.metrics.CosineSimilarity(): True,
+    }  # fmt: skip
+    for objective, greater in known.items():
+        assert find_metric(objective, PAIR[0]).greater_is_better is greater, objective
+    assert find_metric((keras.metrics.Mean(), False), PAIR[0]).greater_is_better is False
+    with pytest.raises(DataError, match="pair"):
+        find_metric(lambda y, p: 0.0, PAIR[0])
+    with pytest.raises(DataError, match="greater is better"):
+        find_metric(("accuracy", False), PAIR[0])
+
+
+@pytest.mark.parametrize(
+    ("objective", "example", "words"),
+    [
+        ("mse", CLASSES, ("mse", "accuracy")),
+        ("accuracy", NUMBERS, ("accuracy", "mse")),
+        ("nonsense", CLASSES, ("nonsense", "scorers")),
+        (3, CLASSES, ("3",)),
+        ((1, 2, 3), CLASSES, ("pair",)),
+        (dict, CLASSES, ("class",)),
+    ],
+)
+def test_what_does_not_fit_is_refused(objective, example, words):
+    with pytest.raises(DataError) as caught:
+        find_metric(objective, example[0])
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_objectives_of_the_first_version_are_names():
+    assert Objective.from_json("loss") == Objective("loss", False)
+    assert Objective.from_json("accuracy") == Objective()
+    assert Objective.from_json(Objective("mae", False).to_json()) == Objective("mae", False)
+    assert Objective.from_json(None) == Objective()
