@@ -76,8 +76,8 @@ def read(folder):
 
 @posix
 @pytest.mark.timeout(1200)
-def test_killed_at_ten_instants(tmp_path):
-    assert kill_and_resume(tmp_path / "run", 10, 0) == {True, False}
+def test_killed_at_five_instants(tmp_path):
+    assert kill_and_resume(tmp_path / "run", 5, 0) == {True, False}
 
 
 @posix

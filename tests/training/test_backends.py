@@ -51,8 +51,8 @@ def test_a_step_is_the_same_on_every_backend(backend, on_tensorflow, tmp_path):
 @pytest.mark.parametrize("backend", OTHERS)
 def test_a_search_runs_without_tensorflow(backend, tmp_path):
     found = json.loads(run(backend, "search", tmp_path / "run").splitlines()[-1])
-    assert found["trained"] > 0.9 and found["searched"] > 0.7
-    assert found["models"] == 3 and found["exported"] and found["speed"] > 0
+    assert found["trained"] > 0.85 and found["searched"] > 0.6
+    assert found["models"] == 2 and found["exported"] and found["speed"] > 0
     assert "tensorflow" not in found["modules"] and backend in found["modules"]
     # What one backend trained another one loads.
     import keras
