@@ -14,9 +14,9 @@ MARGIN = 0.03  # share of the time limit kept for the last evaluation and for wr
 # Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
 # in between in proportion. The more epochs there are, the more a long fall of the learning rate pays.
 DECAY_SHARES = ((120.0, 0.45), (300.0, 0.6))
-# Epochs of the first start that the whole time is worth, from which networks grow: with fewer, what a change
-# brings is less than what the images it costs would have.
-GROWTH_EPOCHS = 15.0
+# Epochs of the first start that the whole time is worth, from which networks grow: with fewer, a change
+# brings less than the images that it costs (`benchmarks/bench_growth.py`).
+GROWTH_EPOCHS = 300.0
 LONGEST_DECAY = 12 * 3600.0  # seconds; more is better spent on searching
 SLICES = 12  # candidates in the stable phase
 MANY_SLICES = 3600.0  # seconds of time limit from which there are more, by its square root

@@ -46,14 +46,16 @@ def test_what_is_discarded_is_bounded():
 def test_a_slice_is_some_epochs_at_least_if_overhead_is_small_beside_it():
     schedule = Schedule(time_limit=500, begun=time.time())
     short = schedule.slice_seconds()
-    schedule.expect(24.0)
+    for epoch in (1.0, 24.0):  # slower than was thought at first, when growing was decided
+        schedule.expect(epoch)
     assert short < 20 and schedule.slice_seconds() == pytest.approx(EPOCHS_OF_SLICE * 24.0)
 
 
 def test_where_slices_are_few_only_the_best_is_grown():
     schedule = Schedule(time_limit=500, begun=time.time())
     assert schedule.may_branch()
-    schedule.expect(30.0)
+    for epoch in (1.0, 30.0):
+        schedule.expect(epoch)
     assert schedule.may_grow and not schedule.may_branch()
     schedule.discard(60.0)
     assert not schedule.time_to_settle(3)
