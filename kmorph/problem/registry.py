@@ -6,6 +6,7 @@ Nothing is ever imported by a name from a file.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, TypeVar
 
 from kmorph.errors import DataError
@@ -15,7 +16,7 @@ LONGEST_NAME = 100
 K = TypeVar("K", bound="Registered")
 
 
-class Registered:
+class Registered(ABC):
     """A family of classes, each with a `kind` of its own, whose instances are stored as JSON."""
 
     kind: ClassVar[str] = ""
@@ -37,14 +38,14 @@ class Registered:
                 )
             cls._kinds[cls.kind] = cls
 
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Settings and what was learned, as plain JSON types; large arrays do not belong here."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def from_json(cls: type[K], values: dict[str, Any]) -> K:
         """Rebuild from what `to_json` gave; raises KeyError, TypeError or ValueError for anything else."""
-        raise NotImplementedError
 
     def stored(self) -> dict[str, Any]:
         """The JSON object from which `restored` rebuilds this one: kind, module, and what `to_json` gives."""

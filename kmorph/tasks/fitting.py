@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,8 @@ from kmorph.search.workers.measure import probe
 from kmorph.search.workers.pool import Pool
 from kmorph.tasks.audience import Audience
 from kmorph.training.examples import Data
+
+logger = logging.getLogger("kmorph.search")
 
 PROBE_PATIENCE = 120.0  # seconds to wait until a worker has loaded Keras and tried a user's loss
 PROBED = 5000  # labels that it is tried on
@@ -271,7 +274,8 @@ def try_problem(
         found = handle.result()
     except KmorphError:
         raise
-    except Exception:  # no worker answers: the first candidate meets the same fault, and fails with it
+    except Exception as error:  # the first candidate will meet the same fault, and its failure has the reason
+        logger.warning("loss and objective could not be tried in a worker: %r", error)
         return problem
     if "error" in found:
         raise DataError(found["error"])

@@ -14,7 +14,7 @@ from kmorph.problem.registry import Registered
 if TYPE_CHECKING:
     from kmorph.problem.targets.base import Target
 
-I = TypeVar("I", bound="Input")  # noqa: E741
+AnyInput = TypeVar("AnyInput", bound="Input")
 
 
 class Input(Registered, family=True):
@@ -56,7 +56,7 @@ class Input(Registered, family=True):
 
     @classmethod
     @abstractmethod
-    def learn(cls: type[I], x: Any) -> I:
+    def learn(cls: type[AnyInput], x: Any) -> AnyInput:
         """Learn from checked training examples: shape, scales, vocabulary."""
 
     @abstractmethod

@@ -17,7 +17,7 @@ LARGER_ERROR, SMALL_ERROR, MOST_ERROR = 1.25, 0.01, 0.9
 
 
 def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) -> bool:
-    """Return whether a change of images keeps their target, as far as simple predictors can tell.
+    """Return whether a random change of images preserves their targets, judged by nearest neighbours.
 
     Nearest neighbours among half of the images predict the other half, plain and changed. Digits and letters
     are told apart worse when mirrored; clothes, animals and textures are not. A position moves with the
