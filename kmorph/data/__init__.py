@@ -1,4 +1,4 @@
-"""What users hand in, checked and brought into the form that networks are trained on."""
+"""User data, checked and brought into the form that networks are trained on."""
 
 from kmorph.data.checks import check_sample_weight, fingerprint
 from kmorph.data.images import check_images

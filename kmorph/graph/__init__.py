@@ -1,4 +1,4 @@
-"""What a network is: graphs, layers, building, files, drawings, Keras."""
+"""Networks as values: graphs, layers, building, files, drawings, Keras."""
 
 from kmorph.graph.builder import GraphBuilder, chain
 from kmorph.graph.graph import Graph

@@ -84,9 +84,10 @@ def _opened(file: UserPath) -> Iterator[tuple[Any, Graph, bool]]:
     try:
         with open(file, "rb") as stream:
             header = int.from_bytes(stream.read(8), "little")
+            size = os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise GraphError(f"cannot read {file}: {error.strerror}") from error
-    if header > min(LARGEST_HEADER, file.stat().st_size):
+    if header > min(LARGEST_HEADER, size):
         raise GraphError(f"{file} is not a graph that kmorph wrote, or it is damaged")
     try:
         with safe_open(file, framework="numpy") as opened:

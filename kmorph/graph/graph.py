@@ -200,7 +200,7 @@ class Graph:
 
     @property
     def has_weights(self) -> bool:
-        """Whether the graph carries weights."""
+        """True if the graph carries weights."""
         return self._weights is not None
 
     @property

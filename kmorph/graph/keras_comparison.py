@@ -151,7 +151,7 @@ def _examples(model: keras.Model, precision: float) -> np.ndarray:
 
 
 def _number_of_ids(model: keras.Model) -> int | None:
-    """How many ids every layer of a model that looks up ids knows, or None if there is no such layer."""
+    """Number of ids that every embedding of a model knows; None without embeddings."""
     import keras
 
     counts = [

@@ -1,4 +1,4 @@
-"""What operations of ``keras.ops`` mean as layers of a graph."""
+"""Operations of ``keras.ops`` as layers of a graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a network grows: morphs, changes of a graph that keep what it computes."""
+"""Morphs: changes of a graph that keep what it computes, by which networks grow."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def to_json(morph: Morph, seed: int) -> dict[str, Any]:
 
 
 def from_json(values: Any) -> tuple[Morph, int]:
-    """What `to_json` was given.
+    """Rebuild the morph and the seed that `to_json` was given.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every morph has in common, and the limits a search sets."""
+"""Base class of morphs, and the limits that a search sets."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Limits:
 
     @property
     def bounds_child(self) -> bool:
-        """Whether a child must be made to know if it is allowed."""
+        """True if a child must be made to know whether it is allowed."""
         return any(
             bound is not None
             for bound in (
@@ -64,7 +64,7 @@ class Limits:
         )
 
     def allow(self, parent: Graph, child: Graph) -> bool:
-        """Whether a child of `parent` keeps every bound."""
+        """Return whether a child of `parent` keeps every bound."""
         if self.max_layers is not None and len(child.layers) > self.max_layers:
             return False
         if self.max_width is not None and _wide(child, self.max_width) - _wide(parent, self.max_width):
@@ -78,7 +78,7 @@ class Limits:
         return self.max_flops is None or child.flops <= self.max_flops
 
     def exceeded_by(self, graph: Graph) -> bool:
-        """Whether the graph itself is over a bound, so that shrinking is asked for."""
+        """Return whether the graph itself is over a bound, so that it has to shrink."""
         return (
             (self.max_parameters is not None and graph.n_parameters > self.max_parameters)
             or (self.max_flops is not None and graph.flops > self.max_flops)
@@ -104,13 +104,13 @@ class Morph:
 
     kind: ClassVar[str]
     exact_in_training: ClassVar[bool] = True
-    """Whether the child's loss in training mode (dropout aside) equals the parent's."""
+    """True if the child's loss in training mode (dropout aside) equals the parent's."""
 
     approximate: ClassVar[bool] = False
-    """Whether the child computes something else than its parent; such kinds shrink a graph."""
+    """True if the child computes something else than its parent; such kinds shrink a graph."""
 
     needs_data: ClassVar[bool] = False
-    """Whether the morph should see a batch first (`calibrate`); `sites` offers it only when named."""
+    """True if the morph should see a batch first (`calibrate`); `sites` offers it only when named."""
 
     def __post_init__(self) -> None:
         for name, hint in field_types(type(self)).items():

@@ -29,7 +29,7 @@ from kmorph.morphs.layout import Atom, Layout, Layouts
 
 @dataclass(frozen=True)
 class ChannelMap:
-    """How new channels come from old ones; see the notation above.
+    """Origin of each new channel among the old ones; see the notation above.
 
     Parameters
     ----------

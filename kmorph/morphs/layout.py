@@ -102,7 +102,7 @@ class Layouts:
         return ((groups, ((Atom(outputs // groups, frozen), 1),)),)
 
     def count(self, node: int) -> Counter[Atom]:
-        """How many channels of a node come and go with one channel of each atom."""
+        """Number of channels of a node that come and go with one channel of each atom."""
         counts: Counter[Atom] = Counter()
         for repeat, elements in self.nodes[node]:
             for atom, times in elements:

@@ -26,7 +26,7 @@ def check_pair(graph: Graph, source: int, target: int) -> None:
 
 
 def fits_by_pooling(source: Shape, target: Shape) -> bool:
-    """Whether pooling alone gives `source` the axes of `target`."""
+    """Return whether pooling alone gives `source` the axes of `target`."""
     if source[:-1] == target[:-1]:
         return True
     if len(target) == 1:

@@ -102,6 +102,10 @@ class Metric:
             return float(self.function(target, codes, scores, weights))
 
 
+def _by_name(*metrics: Metric) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
 # Classes.
 
 
@@ -145,16 +149,13 @@ def _log_loss(target: Target, codes: np.ndarray, scores: np.ndarray, weights: An
     return float(log_loss(codes, scores, labels=np.arange(scores.shape[1]), sample_weight=weights))
 
 
-CLASS_METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("accuracy", True, _accuracy, survives_merging=True),
-        Metric("balanced_accuracy", True, _balanced_accuracy, survives_merging=True),
-        Metric("auc", True, _auc, survives_merging=True),
-        Metric("f1", True, _f1, survives_merging=True),
-        Metric("log_loss", False, _log_loss),
-    )
-}
+CLASS_METRICS: dict[str, Metric] = _by_name(
+    Metric("accuracy", True, _accuracy, survives_merging=True),
+    Metric("balanced_accuracy", True, _balanced_accuracy, survives_merging=True),
+    Metric("auc", True, _auc, survives_merging=True),
+    Metric("f1", True, _f1, survives_merging=True),
+    Metric("log_loss", False, _log_loss),
+)
 
 
 # Label sets: codes are rows of those labels that vary.
@@ -188,15 +189,12 @@ def _sets_log_loss(target: Target, codes: np.ndarray, scores: np.ndarray, weight
     return float(np.mean(found))
 
 
-LABEL_SET_METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("f1", True, _sets_f1, survives_merging=True),
-        Metric("accuracy", True, _subset_accuracy, survives_merging=True),
-        Metric("auc", True, _sets_auc, survives_merging=True),
-        Metric("log_loss", False, _sets_log_loss),
-    )
-}
+LABEL_SET_METRICS: dict[str, Metric] = _by_name(
+    Metric("f1", True, _sets_f1, survives_merging=True),
+    Metric("accuracy", True, _subset_accuracy, survives_merging=True),
+    Metric("auc", True, _sets_auc, survives_merging=True),
+    Metric("log_loss", False, _sets_log_loss),
+)
 
 
 # Numbers, in the user's units.
@@ -220,11 +218,8 @@ def _r2(target: Target, codes: np.ndarray, scores: np.ndarray, weights: Any) -> 
     return float(r2_score(target.truth(codes), scores, sample_weight=weights))
 
 
-NUMBER_METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("mse", False, _mse, survives_merging=True),
-        Metric("mae", False, _mae, survives_merging=True),
-        Metric("r2", True, _r2, survives_merging=True),
-    )
-}
+NUMBER_METRICS: dict[str, Metric] = _by_name(
+    Metric("mse", False, _mse, survives_merging=True),
+    Metric("mae", False, _mae, survives_merging=True),
+    Metric("r2", True, _r2, survives_merging=True),
+)

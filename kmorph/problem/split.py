@@ -63,7 +63,7 @@ def stratified_split(codes: Any, fraction: float, seed: int) -> tuple[np.ndarray
 
 
 def _allot(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Say how many of each class are held back: shares rounded down, the rest by largest remainder."""
+    """Number of examples of each class to hold back: shares rounded down, the rest by largest remainder."""
     limits = np.maximum(counts - 1, 0)
     total = min(max(1, round(fraction * int(counts.sum()))), int(limits.sum()))
     shares = fraction * counts

@@ -162,7 +162,10 @@ class _Loop:
 
     def _keep_what_was_trained(self) -> None:
         """Ask the workers to evaluate what they have; those that take too long are ended."""
-        self.folder.stop_file.touch()
+        try:
+            self.folder.stop_file.touch()
+        except OSError:  # the folder is gone, or its disk full: nothing could be kept
+            return
         until = time.monotonic() + FAREWELL
         while self.jobs and (left := until - time.monotonic()) > 0:
             for candidate, job, result in self.jobs.collect(left):

@@ -191,7 +191,7 @@ def token_savings(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _saved_by_skips(one: np.ndarray, skips: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """What the best matching of the skip connections saves against replacing all of them, (n,)."""
+    """Cost that the best matching of skip connections saves against replacing all of them, (n,)."""
     savings = skip_savings(one, skips)
     result = np.zeros(len(counts))
     ends = np.cumsum(counts)
@@ -203,7 +203,7 @@ def _saved_by_skips(one: np.ndarray, skips: np.ndarray, counts: np.ndarray) -> n
 
 
 def skip_savings(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """What matching each of some skip connections with each of others saves.
+    """Cost saved by matching each of some skip connections with each of others.
 
     Parameters
     ----------

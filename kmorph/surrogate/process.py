@@ -219,7 +219,7 @@ class Surrogate:
     def advantage(
         self, candidates: Sequence[TrainedGraph], reference: TrainedGraph
     ) -> tuple[np.ndarray, np.ndarray]:
-        """How much higher the log loss of candidates is expected to be than that of a reference.
+        """Expected log loss of candidates, less that of a reference.
 
         Much of what is unknown, such as how far longer training gets, is unknown for all candidates alike.
         It does not matter for a choice among them, and is not in this standard deviation.

@@ -119,11 +119,11 @@ class Fitted(BaseEstimator):
         return self._searcher().load_best_model()
 
     def _input(self) -> Input:
-        """How the search read its examples."""
+        """Input of the search: turns examples into arrays."""
         return stored_input(self._searcher())
 
     def _target(self) -> Target:
-        """How the search read its labels."""
+        """Target of the search: turns labels into codes, and outputs into labels."""
         return stored_target(self._searcher())
 
     def _best(self) -> tuple[Graph, keras.Model]:

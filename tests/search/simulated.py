@@ -169,7 +169,7 @@ def random_child(situation: Situation, rng: np.random.Generator) -> Proposal | N
     morph, seed = offered[int(rng.integers(len(offered)))], int(rng.integers(2**31))
     graph = morph.apply(parent.graph, rng=seed)
     values = parent.hyperparameters
-    return Proposal(parent.model_id, ((morph, seed),), graph, values, 0.0, 0.1, morph.describe())
+    return Proposal(parent.model_id, ((morph, seed),), graph, values, morph.describe())
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What every layer description has in common."""
+"""Base class of layer descriptions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_SIZE = 2**31  # no axis of a tensor or kernel is longer; stops absurd files 
 
 
 class Channels(Enum):
-    """How the channels (last axis) of a layer's output depend on those of its inputs.
+    """Dependence of the channels (last axis) of a layer's output on those of its inputs.
 
     Morphs that change the number of channels follow this when they rewrite the layers downstream.
     """
@@ -43,7 +43,7 @@ class Channels(Enum):
 
 
 class Role(Enum):
-    """What a layer is for in a network. It decides beside which layers morphs make their changes."""
+    """Purpose of a layer in a network. It decides beside which layers morphs make their changes."""
 
     ACTIVATION = "a nonlinear function: new layers fit behind it"
     GATE = "an activation whose values weigh others, such as sigmoid: nothing is inserted behind it"
@@ -126,13 +126,13 @@ class Layer:
     """Names of the Keras classes that `from_keras` understands."""
 
     keras_names: ClassVar[dict[str, str]] = {}
-    """What Keras calls a weight, where its name differs from ours."""
+    """Keras' names of weights, where they differ from ours."""
 
     arity: ClassVar[tuple[int, int]] = (1, 1)
     """Smallest and largest number of inputs."""
 
     commutative: ClassVar[bool] = False
-    """Whether the inputs may change places."""
+    """True if the inputs may change places."""
 
     colour: ClassVar[str] = "#ffffff"
     """Fill colour in drawings."""
@@ -176,11 +176,11 @@ class Layer:
         return 0
 
     def channels(self, *inputs: Shape) -> Channels:
-        """How output channels depend on input channels, for inputs of these shapes."""
+        """Dependence of output channels on input channels, for inputs of these shapes."""
         return Channels.BARRIER
 
     def role(self) -> Role:
-        """What the layer is for; see `Role`."""
+        """Purpose of the layer; see `Role`."""
         return Role.OTHER
 
     def width(self) -> int | None:

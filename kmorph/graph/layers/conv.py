@@ -145,7 +145,7 @@ class Conv(Layer):
         )
 
     def _is_keras_depthwise(self, channels: int) -> bool:
-        """Whether Keras has a depthwise layer for this; it wants equal strides on both axes."""
+        """True if Keras has a depthwise layer for this; it wants equal strides on both axes."""
         return (
             1 < self.groups == channels
             and len(self.kernel) < 3

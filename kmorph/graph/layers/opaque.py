@@ -209,7 +209,7 @@ class Opaque(Layer):
         return layer, weights
 
     def _agrees(self, built: Any, original: Any) -> bool:
-        """Whether both compute the same from one random example."""
+        """Return whether both compute the same from one random example."""
         from keras import ops
 
         rng = np.random.default_rng(0)
@@ -279,7 +279,7 @@ def _stem(variable: Any) -> str:
 
 
 def _initial(name: str, shape: Shape) -> str:
-    """How a fresh weight of a layer is drawn of which only names and shapes are known."""
+    """Initialiser of a weight of which only name and shape are known."""
     if len(shape) > 1:
         return "glorot_uniform"
     return "ones" if any(word in name for word in ("gamma", "scale", "variance")) else "zeros"

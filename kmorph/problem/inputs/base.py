@@ -18,7 +18,7 @@ AnyInput = TypeVar("AnyInput", bound="Input")
 
 
 class Input(Registered, family=True):
-    """How examples become arrays, learned from training data; one subclass a kind of data.
+    """Turns examples into arrays, as learned from training data; one subclass a kind of data.
 
     Subclasses are frozen dataclasses with a `kind` of their own, which is all that registers them. They
     implement `check`, `learn`, `encode`, `to_json` and `from_json`, give `shape`, and override the rest where

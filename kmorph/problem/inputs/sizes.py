@@ -1,4 +1,4 @@
-"""How large the networks are that a search begins with, for so much data and so much time."""
+"""Sizes of the networks that a search begins with, for given amounts of data and time."""
 
 from __future__ import annotations
 

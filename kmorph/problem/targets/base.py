@@ -21,7 +21,7 @@ NamedLayer = tuple[Layer, dict[str, np.ndarray]]
 
 
 class Target(Registered, family=True):
-    """How labels become codes that networks are trained on, and outputs become labels; a subclass a kind.
+    """Turns labels into codes that networks are trained on, and outputs into labels; a subclass a kind.
 
     Subclasses are frozen dataclasses with a `kind` of their own, which is all that registers them. Three
     forms of a label are kept apart:

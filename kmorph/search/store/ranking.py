@@ -72,7 +72,7 @@ def discarded_seconds(models: Iterable[ModelRecord], best: ModelRecord | None) -
 
 
 def merit_of(metrics: Mapping[str, float], objective: Objective) -> float:
-    """How good a model is by a metric, higher is better; the same for all if that is the loss, or unknown."""
+    """A model's value by a metric, turned so that higher is better; 0 for the loss, -inf if not measured."""
     if objective.is_loss:
         return 0.0
     value = metrics.get(objective.name, math.nan)

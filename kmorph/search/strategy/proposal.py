@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, inf
+from math import inf
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,8 +68,6 @@ class Proposal:
         The child's structure.
     hyperparameters : mapping
         The parent's, or changed within the space.
-    log_loss, log_loss_std : float
-        Prediction for the deadline.
     change : str
         In words.
     """
@@ -78,14 +76,7 @@ class Proposal:
     morphs: tuple[tuple[Morph, int], ...]
     graph: Graph
     hyperparameters: Mapping[str, Any]
-    log_loss: float
-    log_loss_std: float
     change: str
-
-    @property
-    def loss(self) -> float:
-        """The loss predicted: median of its distribution."""
-        return exp(self.log_loss)
 
 
 class Proposer(Protocol):

@@ -99,7 +99,7 @@ class SurrogateProposer:
             situation, rng, (*situation.observations, *situation.pending, *waiting, *situation.failed)
         )
         best = _best_option(score, make, time.monotonic() + situation.seconds)
-        return None if best is None else _proposal(best, score, rng)
+        return None if best is None else _proposal(best, rng)
 
 
 def _best_option(score: _Score, make: _Children, deadline: float) -> _Option | None:
@@ -123,16 +123,13 @@ def _best_option(score: _Score, make: _Children, deadline: float) -> _Option | N
     return min(options, key=lambda option: option.advantage, default=None)
 
 
-def _proposal(best: _Option, score: _Score, rng: np.random.Generator) -> Proposal:
-    mean, std = score.predict(best)
+def _proposal(best: _Option, rng: np.random.Generator) -> Proposal:
     seeds = rng.integers(2**32, size=len(best.morphs)).tolist()
     return Proposal(
         parent_id=best.parent.model_id,
         morphs=tuple(zip(best.morphs, seeds, strict=True)),
         graph=best.graph,
         hyperparameters=best.hyperparameters,
-        log_loss=mean,
-        log_loss_std=std,
         change=_in_words(best),
     )
 
@@ -168,11 +165,6 @@ class _Score:
             dataclasses.replace(options[i], advantage=float(scored[i]))
             for i in np.argsort(scored, kind="stable")
         ]
-
-    def predict(self, option: _Option) -> tuple[float, float]:
-        """Log loss at the deadline, and its standard deviation."""
-        mean, std = self.process.predict([self._point(option)])
-        return float(mean[0]), float(std[0])
 
     def _point(self, option: _Option) -> TrainedGraph:
         parent = self.parents[id(option.parent)]

@@ -1,4 +1,4 @@
-"""How fast this machine trains, measured before the first network is chosen."""
+"""Measure the machine's training speed before the first network is chosen."""
 
 from __future__ import annotations
 

@@ -119,9 +119,11 @@ class WorkerProcesses:
     def kill(self) -> None:
         """End the workers at once; the next call starts new ones."""
         end = self._end
-        self._forget()
-        if end is not None:
-            end()
+        try:
+            if end is not None:
+                end()  # first: an interrupt in between must not leave workers that nobody knows of
+        finally:
+            self._forget()
 
     def _start(self) -> None:
         from loky.process_executor import ProcessPoolExecutor

@@ -85,5 +85,5 @@ def _distances(landmark: Graph, graphs: dict[int, Graph]) -> list[float]:
 
 @lru_cache(_MOST_LANDMARKS)
 def _distances_from(key: int) -> Recent[float]:
-    """What is known of the distances from the landmark with this key."""
+    """Distances from the landmark with this key, as far as they are known."""
     return Recent()

@@ -21,7 +21,7 @@ ROUNDS = 3
 
 
 class _Labels(NamedTuple):
-    """What a graph counts of each label after one relabelling: labels (k,), int64, and counts (k,), float64.
+    """Counts of labels in a graph after one relabelling: labels (k,), int64, and counts (k,), float64.
 
     Arrays, not a dict, which would take five times the memory, for each of hundreds of graphs.
     """

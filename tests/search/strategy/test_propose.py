@@ -80,7 +80,6 @@ def test_a_proposal_can_be_replayed(history, n):
     assert proposal.change and len(proposal.morphs) <= 3
     assert all(0 <= seed < 2**32 for _, seed in proposal.morphs)
     assert proposal.hyperparameters == {"learning_rate": 0.05}
-    assert np.isfinite([proposal.log_loss, proposal.log_loss_std, proposal.loss]).all()
     parent = next(o for o in history if o.model_id == proposal.parent_id)
     assert proposal.graph.flops <= MAX_GROWTH * parent.graph.flops
     for morph, seed in proposal.morphs:
