@@ -3,12 +3,13 @@
 - ``growing``: children are grown however few epochs the time is worth (`GROWTH_EPOCHS` at 0).
 - ``none``: never (`GROWTH_EPOCHS` out of reach): the first start, sized for the time, is trained and settled.
 
-Fashion-MNIST, the first so many images of a permutation that the seed chooses; judged on the test images.
+Fashion-MNIST, the first so many images of a permutation that the seed chooses, or the demo's digits and
+division (``--digits``); judged on the test images.
 Imports, compiling and lost races are charged. Whether growing pays depends on how many epochs the time is
 worth: fewer images, or more seconds, are more epochs. Both arms of a seed run at once, one core each, and
 change cores from seed to seed.
 
-    python benchmarks/bench_growth.py [--images 60000] [--seconds 900] [--seeds 3]
+    python benchmarks/bench_growth.py [--images 60000 | --digits] [--seconds 900] [--seeds 3]
 """
 
 from __future__ import annotations
@@ -42,19 +43,29 @@ TOLD = (
 )
 
 
-def run_arm(arm: str, images: int, seconds: float, seed: int) -> dict:
-    begun = time.time()
+def load(images: int, seed: int):
+    """Training and test images; 0 images: the digits."""
+    if images == 0:
+        from kmorph.cli import _digits
+
+        return _digits(seed)
     from kmorph.datasets import load_fashion_mnist
 
-    (x, y), (x_test, y_test) = load_fashion_mnist()
+    (x, y), test = load_fashion_mnist()
     chosen = np.random.default_rng(seed).permutation(len(x))[:images]
+    return (x[chosen], y[chosen]), test
+
+
+def run_arm(arm: str, images: int, seconds: float, seed: int) -> dict:
+    begun = time.time()
+    (x, y), (x_test, y_test) = load(images, seed)
     import kmorph.search.strategy.schedule as schedule
     from kmorph import ImageClassifier
 
     schedule.GROWTH_EPOCHS = ARMS[arm]
     with tempfile.TemporaryDirectory() as folder:
         clf = ImageClassifier(path=folder, seed=seed, verbose=False)
-        clf.fit(x[chosen], y[chosen], time_limit=seconds - (time.time() - begun))
+        clf.fit(x, y, time_limit=seconds - (time.time() - begun))
         ended = time.time() - begun
         right = clf.predict_proba(x_test)[np.arange(len(x_test)), np.searchsorted(clf.classes_, y_test)]
         return {
@@ -67,7 +78,7 @@ def run_arm(arm: str, images: int, seconds: float, seed: int) -> dict:
 
 
 def file_of(arm: str, images: int, seconds: float, seed: int) -> Path:
-    return RESULTS / f"{arm}_{images}_{seconds:.0f}s_seed{seed}.json"
+    return RESULTS / f"{arm}_{images or 'digits'}_{seconds:.0f}s_seed{seed}.json"
 
 
 def main() -> None:
@@ -75,6 +86,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=60_000)
+    parser.add_argument("--digits", action="store_const", const=0, dest="images")
     parser.add_argument("--seconds", type=float, default=900)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arm", choices=ARMS, help="run one arm here, for the seed --seeds")
