@@ -34,8 +34,8 @@ clf = ImageClassifier(path=sys.argv[1], resume=True, verbose=False, seed=0, call
 clf.fit(x, y, **json.loads(sys.argv[3]))
 print(json.dumps({"event": "ended"}), flush=True)
 """
-# Short trainings: many models, files and records for a killer to hit.
-QUICK = {"searcher_args": {"trainer_args": {"max_iter_num": 2}}}
+# Short trainings of a small network: many models, files and records for a killer to hit.
+QUICK = {"searcher_args": {"trainer_args": {"max_iter_num": 2}}, "starts": [("cnn", {"width": 8})]}
 
 
 def digits():

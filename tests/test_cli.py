@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from kmorph import ImageClassifier
 from kmorph.cli import demo
 
 HEAVY = ("tensorflow", "keras", "sklearn", "scipy", "pandas")
+OLD_FOLDER = Path(__file__).parent / "folders" / "v1"
 DEMO_LIMIT = 20  # seconds of search; the whole command adds loading TensorFlow twice, testing and exporting
 
 
@@ -83,26 +85,23 @@ def test_demo_keeps_its_time_and_is_good(tmp_path):
     begun = time.perf_counter()
     text = kmorph("demo", "--time-limit", str(DEMO_LIMIT), cwd=tmp_path).stdout
     assert time.perf_counter() - begun < DEMO_LIMIT + 45
+    assert "moved to" not in text
     assert float(re.search(r"Test accuracy: (\d\.\d+) on 450 images", text)[1]) > 0.8
 
 
 def test_demo(tmp_path):
+    """In a folder that holds a search, which is moved aside."""
+    folder = shutil.copytree(OLD_FOLDER, tmp_path / "kmorph-demo")
     text = kmorph("demo", "--time-limit", "5", cwd=tmp_path).stdout
-    assert "\x1b" not in text and "moved to" not in text
+    assert "\x1b" not in text and f"moved to {folder}.1" in text
+    assert (tmp_path / "kmorph-demo.1" / "search.db").read_bytes() == (OLD_FOLDER / "search.db").read_bytes()
     assert re.search(r"id +parent +what changed +parameters +(accuracy|metric)", text)  # if it has one
     assert re.search(r"Test accuracy: (\d\.\d+) on 450 images", text)
     assert len(text.partition("What to do next:\n")[2].partition("\n\n")[0].splitlines()) == 3
-    folder = tmp_path / "kmorph-demo"
     assert str(folder) in text and str(folder / "best.keras") in text
     assert (folder / "search.db").is_file()
     assert (folder / "best.svg").is_file() or "Graphviz" in text
     check_without_kmorph(folder)
-
-    # Once more in the same folder: the first search is moved aside.
-    text = kmorph("demo", "--time-limit", "3", cwd=tmp_path).stdout
-    assert f"moved to {folder}.1" in text
-    assert (tmp_path / "kmorph-demo.1" / "best.keras").is_file()
-    assert (folder / "best.keras").is_file()
 
 
 def test_demo_beside_another_search_keeps_to_its_own_folder(tmp_path, monkeypatch, capsys):

@@ -27,7 +27,7 @@ clf.export_keras_model("best.keras")
 graph = searcher.load_best_model()
 graph.to_keras().summary()
 """
-SHORT = SCRIPT.replace("time_limit=60", "time_limit=8")
+SHORT = SCRIPT.replace("time_limit=60", "time_limit=5")
 assert SHORT != SCRIPT
 
 

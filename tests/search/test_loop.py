@@ -17,7 +17,7 @@ from kmorph.graph import Dense, Flatten, Graph, GraphBuilder
 from kmorph.morphs import Limits, Widen
 from kmorph.search import load_searcher
 from kmorph.search.loop import Search, _Loop
-from kmorph.search.space import Choice, Range, Space
+from kmorph.search.space import Range, Space
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
 from kmorph.search.strategy.propose import SurrogateProposer
@@ -25,7 +25,6 @@ from kmorph.search.workers.pool import ExecutorPool, InlineExecutor
 from kmorph.search.workers.processes import WorkerProcesses
 from kmorph.starts import cnn, resnet
 from kmorph.training.examples import Data
-from kmorph.training.plan import Hyperparameters
 
 
 @pytest.fixture(scope="module")
@@ -162,22 +161,6 @@ def test_a_mean_keeps_the_limits(tmp_path, digits, workers):
     assert [record.phase for record in listener.recorded][-1] == "decay"
 
 
-def test_hyperparameters_vary_within_their_space(tmp_path, digits):
-    space = Space({"learning_rate": Range(0.01, 0.2, log=True), "batch_size": Choice((16, 32))})
-    chosen = settings(space=space, max_models=6, hyperparameters=Hyperparameters(batch_size=32))
-    listener = search(tmp_path, digits, InlineExecutor(), chosen)
-    used = [record.hyperparameters for record in listener.recorded]
-    assert all(0.01 <= values["learning_rate"] <= 0.2 and values["batch_size"] in (16, 32) for values in used)
-    assert len({(values["learning_rate"], values["batch_size"]) for values in used}) > 1
-    changed = [r for r in listener.recorded if r.parent_id is not None and "learning_rate" in r.change]
-    for record in changed:
-        told = float(record.change.split("learning_rate ")[1].split(";")[0])
-        assert record.hyperparameters["learning_rate"] == told
-    settled = listener.recorded[-1]
-    parent = next(r for r in listener.recorded if r.model_id == settled.parent_id)
-    assert settled.phase == "decay" and settled.hyperparameters == parent.hyperparameters
-
-
 def test_a_search_goes_on_where_it_ended(tmp_path, digits):
     search(tmp_path, digits, InlineExecutor(), settings(max_models=2))
     listener = search(tmp_path, digits, InlineExecutor(), settings(max_models=4), resume=True)
@@ -185,15 +168,6 @@ def test_a_search_goes_on_where_it_ended(tmp_path, digits):
     assert len(load_searcher(tmp_path).history) == 4
     again = search(tmp_path, digits, InlineExecutor(), settings(max_models=4), resume=True)
     assert again.recorded == []
-
-
-def test_limits_and_kinds_are_kept(tmp_path, digits):
-    bound = Limits(max_parameters=3000)
-    listener = search(
-        tmp_path, digits, InlineExecutor(), settings(max_models=5, limits=bound, kinds=(Widen,))
-    )
-    assert all(record.n_parameters <= 3000 for record in listener.recorded)
-    assert {morph["kind"] for record in listener.recorded for morph in record.morphs} <= {"widen"}
 
 
 @pytest.mark.wall
@@ -298,20 +272,3 @@ def test_recorded_metrics_decide_the_next_proposal(tmp_path, digits):
             del loop.models.records[2]
             parents.append(loop._propose().parent_id)
     assert parents == [0, 1]
-
-
-class Broken(InlineExecutor):
-    """Trains the start and nothing else."""
-
-    def submit(self, fn, /, *args, **kwargs):
-        if ".start." not in args[0].graph_file:
-            return super().submit(fn, replace(args[0], graph_file="no such file"))
-        return super().submit(fn, *args)
-
-
-def test_a_search_in_which_every_child_fails_ends_with_what_it_has(tmp_path, digits):
-    listener = search(tmp_path, digits, Broken(), settings(max_models=100))
-    assert len(listener.failed) >= 10 and all("no such file" in record.reason for record in listener.failed)
-    assert listener.best is not None
-    tried = [(record.parent_id, record.fingerprint) for record in listener.failed]
-    assert len(set(tried)) == len(tried)  # none is proposed twice

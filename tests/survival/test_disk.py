@@ -47,6 +47,9 @@ def some_digits():
     return x[:600], y[:600]
 
 
+MODELS, MORE = 20, 23
+
+
 def limited_search(path, limit, models, resume=False):
     return ImageClassifier(
         path=path, resume=resume, verbose=False, seed=0, max_disk=limit, max_models=models, starts=[MLP],
@@ -63,7 +66,7 @@ def limited(tmp_path_factory):
         limited_search(path, 1000, 1).fit(*some_digits())
     assert not path.exists()
     least = int(re.search("at least ([0-9,]+)", str(caught.value))[1].replace(",", ""))
-    clf, limit = limited_search(path, int(1.02 * least), 26), int(1.02 * least)
+    clf, limit = limited_search(path, int(1.02 * least), MODELS), int(1.02 * least)
     watch = Watch(path)
     watch.start()
     with pytest.MonkeyPatch.context() as patch:
@@ -84,7 +87,7 @@ def weightless(clf):
 def test_the_limit_is_kept_all_the_time(limited):
     clf, limit, largest = limited
     assert 0.5 * limit < largest <= limit
-    assert len(clf.history) == 26 and len(weightless(clf)) >= 5
+    assert len(clf.history) == MODELS and len(weightless(clf)) >= 5
 
 
 def test_the_best_keep_their_weights(limited):
@@ -100,7 +103,7 @@ def test_the_best_keep_their_weights(limited):
 def test_final_fit_makes_room_too(limited, tmp_path):
     clf, limit, _ = limited
     shutil.copytree(clf.path_, tmp_path / "run")
-    other = limited_search(tmp_path / "run", limit, 26, resume=True)
+    other = limited_search(tmp_path / "run", limit, MODELS, resume=True)
     before, watch = weightless(clf), Watch(tmp_path / "run")
     watch.start()
     other.final_fit(*digits(), trainer_args={"max_iter_num": 1})  # three times the data of the search
@@ -152,13 +155,13 @@ def test_a_rebuilt_model_computes_what_its_ancestor_does(limited):
 def test_resuming_goes_on_within_the_limit(limited, tmp_path):
     clf, limit, _ = limited
     shutil.copytree(clf.path_, tmp_path / "run")
-    again = limited_search(tmp_path / "run", limit, 30, resume=True)
+    again = limited_search(tmp_path / "run", limit, MORE, resume=True)
     watch = Watch(tmp_path / "run")
     watch.start()
     again.fit(*some_digits())
     watch.over = True
     watch.join()
-    assert len(again.history) == 30 and watch.largest <= limit
+    assert len(again.history) == MORE and watch.largest <= limit
     assert len(weightless(again)) > len(weightless(clf))
 
 
@@ -168,7 +171,7 @@ def small_disk(tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", folder], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True
     ).returncode:
         pytest.skip("file systems cannot be mounted here")
     yield folder

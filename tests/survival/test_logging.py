@@ -16,7 +16,8 @@ from kmorph import ImageClassifier
 if __name__ == "__main__":
     x, y = load_digits(return_X_y=True)
     quick = {"trainer_args": {"max_iter_num": 1}}
-    clf = ImageClassifier(verbose=False, seed=0, max_models=2, searcher_args=quick)
+    small = [("mlp", {"width": 16})]
+    clf = ImageClassifier(verbose=False, seed=0, max_models=2, searcher_args=quick, starts=small)
     clf.fit(x.reshape(-1, 8, 8), y)
     clf.predict(x[:5].reshape(-1, 8, 8))
 """
@@ -46,7 +47,7 @@ def test_a_candidate_can_be_followed(tmp_path, caplog):
 def test_a_failure_is_told(tmp_path, caplog):
     clf = ImageClassifier(
         path=tmp_path / "run", verbose=False, seed=0, executor=InlineExecutor(), max_models=2,
-        starts=["mlp", "cnn"], hyperparameters={"learning_rate": 1e12}, **QUICK,
+        hyperparameters={"learning_rate": 1e12}, **{**QUICK, "starts": ["mlp", "cnn"]},
     )  # fmt: skip
     with caplog.at_level(logging.INFO, "kmorph"):
         try:

@@ -60,14 +60,14 @@ def test_weights_that_are_not_finite_fail():
 
 
 def test_if_all_starts_explode_one_error_says_why_for_each(tmp_path):
-    starts = ["cnn", "resnet", "densenet", "mlp", ("cnn", {"width": 8}), ("mlp", {"width": 16})]
+    starts = ["cnn", "mlp", ("cnn", {"width": 8}), ("mlp", {"width": 16})]
     clf = ImageClassifier(
         path=tmp_path / "run", verbose=False, seed=0, executor=InlineExecutor(), searcher_args=EPOCHS,
-        hyperparameters={"learning_rate": 1e12}, starts=starts, max_models=6,
+        hyperparameters={"learning_rate": 1e12}, starts=starts, max_models=4,
     )  # fmt: skip
     with pytest.raises(SearchError) as caught:
         clf.fit(*digits())
-    for name in ("cnn:", "resnet:", "densenet:", "mlp:", "cnn (width=8)", "mlp (width=16)"):
+    for name in ("cnn:", "mlp:", "cnn (width=8)", "mlp (width=16)"):
         assert f"start: {name}" in str(caught.value)
     assert "loss" in str(caught.value)
     assert {failure["state"] for failure in clf.failures} == {"failed"}

@@ -27,13 +27,3 @@ def test_a_cap_on_epochs_is_kept_under_a_clock(tmp_path):
     assert all(entry["epochs"] <= 2.5 for entry in clf.history)
     assert all(entry["loss"] is None or np.isfinite(entry["loss"]) for entry in clf.history)
     assert clf.history[0]["loss"] is not None and clf.evaluate(X, Y) > 0.2
-
-
-def test_without_a_time_limit_the_best_is_settled_now_and_then(tmp_path):
-    """And growing goes on from where it was: nothing is grown from a settled model."""
-    quick = {"trainer_args": {"max_iter_num": 1}, "default_model_width": 8}
-    clf = ImageClassifier(path=tmp_path, seed=0, max_models=9, searcher_args=quick, verbose=False)
-    clf.fit(X[:300], Y[:300])
-    settled = [entry["model_id"] for entry in clf.history if entry["phase"] == "decay"]
-    assert len(clf.history) == 9 and settled[0] == 6 and settled[-1] == 8
-    assert not {entry["parent_id"] for entry in clf.history} & set(settled)

@@ -43,8 +43,10 @@ def step(file: str) -> None:
 def search(folder: str) -> None:
     data = Data(X[:1200], Y[:1200], X[1200:], Y[1200:])
     hyperparameters = Hyperparameters(augment=("shift",))
-    outcome = train(small(), data, Plan(phase="decay", max_epochs=6, hyperparameters=hyperparameters))
-    classifier = ImageClassifier(path=folder, seed=0, verbose=False, max_models=2)
+    graph = starts.cnn((8, 8, 1), 10, width=8, preprocessing=[Normalize((4.9,), (36.2,))]).initialize(0)
+    outcome = train(graph, data, Plan(phase="decay", max_epochs=8, hyperparameters=hyperparameters))
+    small_cnn = [("cnn", {"width": 8})]
+    classifier = ImageClassifier(path=folder, seed=0, verbose=False, max_models=2, starts=small_cnn)
     classifier.searcher_args = {"trainer_args": {"max_iter_num": 2}}
     classifier.fit(X[:1200], Y[:1200])
     searched = classifier.evaluate(X[1200:], Y[1200:])

@@ -74,6 +74,7 @@ def search(folder, **arguments):
         seed=0,
         max_models=2,
         searcher_args={"trainer_args": {"max_iter_num": 2}},
+        starts=[("cnn", {"width": 8})],
         **arguments,
     )
 
@@ -110,6 +111,7 @@ import numpy as np
 from kmorph import ImageClassifier
 data = np.load(sys.argv[1] + "/data.npz")
 classifier = ImageClassifier(path=sys.argv[1] + "/run", verbose=False, seed=0, max_models=2)
+classifier.starts = [("cnn", {"width": 8})]
 classifier.searcher_args = {"trainer_args": {"max_iter_num": 2}}
 classifier.fit(data["x"], data["y"])
 assert not classifier.failures, classifier.failures
