@@ -269,6 +269,8 @@ def _from_objects(array: np.ndarray, may_be_text: bool) -> np.ndarray:
     kinds = {type(value) for value in values}
     if kinds == {int, float}:
         kinds = {float}
+    if kinds == {bool, int} and array.ndim == 2 and array.shape[1] > 1:  # rows of zeros and ones
+        kinds = {int}
     if len(kinds) > 1 or not kinds <= {bool, int, float, str}:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise DataError(

@@ -6,6 +6,7 @@ scores as users see them.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,10 +29,13 @@ class Objective:
     name : str, default="accuracy"
         Its key in the ``metrics`` of a record.
     greater_is_better : bool, default=True
+    survives_merging : bool, default=True
+        See `Metric`.
     """
 
     name: str = "accuracy"
     greater_is_better: bool = True
+    survives_merging: bool = True
 
     @property
     def is_loss(self) -> bool:
@@ -43,21 +47,22 @@ class Objective:
         return value if self.greater_is_better else -value
 
     def to_json(self) -> dict[str, Any]:
-        """Name and direction."""
-        return {"name": self.name, "greater_is_better": self.greater_is_better}
+        """All fields."""
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, stored: Any) -> Objective:
         """Rebuild from what `to_json` gave; a folder of the first version holds a name alone."""
         if isinstance(stored, str):
-            return cls(stored, stored != "loss")
+            return LOSS if stored == "loss" else cls(stored)
         if isinstance(stored, Mapping) and isinstance(stored.get("name"), str):
-            return cls(stored["name"], bool(stored.get("greater_is_better", True)))
+            flags = (bool(stored.get(name, True)) for name in ("greater_is_better", "survives_merging"))
+            return cls(stored["name"], *flags)
         return cls()
 
 
 ACCURACY = Objective()
-LOSS = Objective("loss", greater_is_better=False)
+LOSS = Objective("loss", greater_is_better=False, survives_merging=False)
 
 
 @dataclass(frozen=True)
@@ -73,17 +78,20 @@ class Metric:
     survives_merging : bool, default=False
         True if a model that was trained to its end, on the validation data as well, can be expected to do
         better by it, so that this need not be measured. A loss may rise where a network becomes too certain.
+    mark : str, default=""
+        Tells metrics of the user's own apart that have the same name; see `kmorph.problem.own.mark_of`.
     """
 
     name: str
     greater_is_better: bool
     function: MetricFunction
     survives_merging: bool = False
+    mark: str = ""
 
     @property
     def objective(self) -> Objective:
-        """Name and direction."""
-        return Objective(self.name, self.greater_is_better)
+        """The metric as records and folders know it."""
+        return Objective(self.name, self.greater_is_better, self.survives_merging)
 
     def __call__(
         self, target: Target, codes: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,15 +38,7 @@ class OwnOptimizer:
             If it is no optimiser, has a schedule for a learning rate, or cannot be sent to a worker.
         """
         if isinstance(given, str):
-            import keras
-
-            try:
-                given = keras.optimizers.get(given)
-            except ValueError as error:
-                raise DataError(
-                    f"optimizer={given!r} is no optimiser of Keras; give a name such as 'adamw', or one such "
-                    "as keras.optimizers.AdamW(1e-3)"
-                ) from error
+            return cls._named(given)
         if isinstance(given, type) or not hasattr(given, "get_config") or not hasattr(given, "apply"):
             raise DataError(
                 f"optimizer must be a name or an object of Keras', such as keras.optimizers.AdamW(1e-3), got "
@@ -58,6 +51,21 @@ class OwnOptimizer:
                 "search lets it fall to zero at the end of training"
             )
         return cls(type(given).__name__, pack(given, "optimizer", "give one of Keras' own"), float(rate))
+
+    @classmethod
+    def _named(cls, name: str) -> OwnOptimizer:
+        """One of Keras' by its name. It is not built here: that would start the backend's devices."""
+        from keras import optimizers
+
+        kinds = {kind.__name__.lower(): kind for kind in vars(optimizers).values() if isinstance(kind, type)}
+        kind = kinds.get(name.lower())
+        rate = None if kind is None else inspect.signature(kind).parameters.get("learning_rate")
+        if kind is None or rate is None or not isinstance(rate.default, float):
+            raise DataError(
+                f"optimizer={name!r} is no optimiser of Keras; give a name such as 'adamw', or one such as "
+                "keras.optimizers.AdamW(1e-3)"
+            )
+        return cls(kind.__name__, pack(kind, "optimizer", ""), rate.default)
 
     def make(self) -> Any:
         """A new optimiser, without state."""

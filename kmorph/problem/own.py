@@ -8,6 +8,8 @@ are pickled; losses as their class and their attributes, because some configurat
 from __future__ import annotations
 
 import functools
+import hashlib
+from types import CodeType
 from typing import Any
 
 from kmorph.errors import DataError
@@ -68,3 +70,32 @@ def name_of(value: Any) -> str:
     if isinstance(value, str):
         return value
     return str(getattr(value, "__name__", None) or getattr(value, "name", None) or type(value).__name__)
+
+
+def mark_of(value: Any) -> str:
+    """A digest that tells losses and metrics of one name apart; empty for what cannot be told.
+
+    Of functions the code and the plain values that it holds, of Keras' objects their plain settings: moving a
+    function to another line or file, or another notebook, changes nothing. Another Python may.
+    """
+    code = getattr(value, "__code__", None)
+    parts: Any
+    if isinstance(code, CodeType):
+        cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+        parts = [_code(code), *filter(_is_plain, [*cells, *(getattr(value, "__defaults__", None) or ())])]
+    elif hasattr(value, "get_config") and not isinstance(value, type):
+        settings = dict(vars(value) if hasattr(value, "call") else value.get_config())
+        settings |= settings.pop("_fn_kwargs", {})  # where Keras' losses keep their arguments
+        parts = sorted((key, v) for key, v in settings.items() if _is_plain(v) and key != "name")
+    else:
+        return ""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _code(code: CodeType) -> Any:
+    constants = [_code(one) if isinstance(one, CodeType) else one for one in code.co_consts]
+    return code.co_code, code.co_names, [one for one in constants if isinstance(one, tuple) or _is_plain(one)]
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | complex | str | bytes)

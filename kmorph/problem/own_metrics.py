@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from kmorph.errors import DataError
 from kmorph.problem.metrics import CLASS_METRICS, LABEL_SET_METRICS, LOSS, NUMBER_METRICS, Metric
-from kmorph.problem.own import cached, name_of, pack, unpack
+from kmorph.problem.own import cached, mark_of, name_of, pack, unpack
 
 if TYPE_CHECKING:
     from kmorph.problem.targets.base import Target
@@ -55,7 +55,10 @@ def find_metric(given: Any, target: Target) -> Metric:
             f"objective={given!r}: whether it should be high or low is not known here; give a pair, "
             f"objective=({metric.name}, True) if greater is better, or ({metric.name}, False)"
         )
-    return Metric(metric.name, direction, metric.function)
+    name = metric.name
+    if name in {LOSS.name, *CLASS_METRICS, *LABEL_SET_METRICS, *NUMBER_METRICS}:
+        name = f"own_{name}"  # what it measures, and which way, is its own affair
+    return Metric(name, direction, metric.function, mark=mark_of(given))
 
 
 def _named(name: str, target: Target, greater: bool | None) -> Metric:

@@ -92,7 +92,8 @@ class Problem:
         """The part that a folder keeps, by which a resumed search notices that losses no longer compare."""
         return {
             "loss": self.loss.name,
-            "objective": self.objective.objective.to_json(),
+            "loss_mark": self.loss.mark,
+            "objective_mark": self.objective.mark,
             "optimizer": None if self.optimizer is None else self.optimizer.name,
             "class_weights": list(self.class_weights),
         }

@@ -49,7 +49,8 @@ def models_table(
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("parent", justify="right", no_wrap=True)
     table.add_column("what changed")
-    for name in ("parameters", metric_name(rows), "loss", "seconds"):
+    metric = metric_name(rows)
+    for name in ("parameters", *([] if metric == "loss" else [metric]), "loss", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         failed = row["model_id"] is None
@@ -59,7 +60,7 @@ def models_table(
             ABSENT if row["parent_id"] is None else str(row["parent_id"]),
             f"{change_of(row)}: {reason_of(row)}" if failed else change_of(row),
             f"{row['n_parameters']:,}",
-            number(row["metric_value"]),
+            *([] if metric == "loss" else [number(row["metric_value"])]),
             number(row["loss"]),
             f"{row['seconds']:.1f}",
         ]

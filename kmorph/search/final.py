@@ -10,7 +10,9 @@ from pathlib import Path
 
 from kmorph.errors import SearchError
 from kmorph.graph import Graph
+from kmorph.problem import Problem
 from kmorph.problem.metrics import Objective
+from kmorph.problem.packing import pack_problem
 from kmorph.search.candidate import Job, Result
 from kmorph.search.events import CandidateStarted, Listener, ModelRecorded
 from kmorph.search.store.folder import RunFolder
@@ -33,7 +35,7 @@ def train_final(
     listener: Listener,
     pool: Pool,
     strategy: str | bytes | None = None,
-    problem: bytes | None = None,
+    problem: Problem | None = None,
 ) -> ModelRecord:
     """Train a model of a finished search on; the result takes its place and becomes the best model.
 
@@ -54,8 +56,8 @@ def train_final(
     pool : Pool
     strategy : str or bytes, optional
         How several devices train it, as `kmorph.training.distribute.pack_strategy` gave it.
-    problem : bytes, optional
-        As `kmorph.problem.packing.pack_problem` gave it.
+    problem : Problem, optional
+        None: classes of images.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def train_final(
         stop_file=str(folder.stop_file),
         fresh=retrain,
         strategy=strategy,
-        problem=problem,
+        problem=None if problem is None else pack_problem(problem),
         sent=time.time(),
         sender=platform.node(),
         layers=pack_layers(),
@@ -103,7 +105,8 @@ def train_final(
             f"the final fit of model {record.model_id} failed, the model is as it was: {reason}"
         )
     metrics = {} if plan.merge_validation else result.metrics or {}
-    objective = Objective.from_json(history.get_meta("objective", "accuracy"))
+    stored = Objective.from_json(history.get_meta("objective", "accuracy"))
+    objective = stored if problem is None else problem.objective.objective
     before = (0, 0.0) if retrain else (record.lineage_examples, record.lineage_seconds)
     updated = replace(
         record,
@@ -126,8 +129,7 @@ def train_final(
     )
     with folder.translated_errors():
         Path(result.file).replace(target)
-    history.update(updated)
-    history.set_meta(PINNED, record.model_id)
+    history.update_all([updated], {PINNED: record.model_id})
     listener(ModelRecorded(updated))
     if interrupt is not None:
         raise interrupt

@@ -12,7 +12,7 @@ algorithm 1; the clock and the settling phase are ours.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -42,11 +42,12 @@ from kmorph.search.workers.dispatch import Dispatcher
 from kmorph.search.workers.interrupts import FAREWELL, terminable
 from kmorph.search.workers.jobs import Jobs
 from kmorph.search.workers.measure import validation_losses
-from kmorph.search.workers.pool import Pool
+from kmorph.search.workers.pool import Pool, ask
 from kmorph.training.plan import Plan
 
 SECONDS_TO_PROPOSE = 2.0  # for scoring children, under a clock
-SECONDS_TO_MEASURE = 60.0  # that a worker may take for the losses of a user's own
+SECONDS_TO_MEASURE = 60.0  # that a worker may take for the losses of a user's own …
+SHARE_TO_MEASURE = 0.1  # … but no more than this part of the time that is left
 MOST_FAILURES = 10  # in a row, before a search gives up: then the fault is not the candidate's
 
 
@@ -133,6 +134,7 @@ class _Loop:
             folder, search.data_folder, settings, search.listener, self.jobs, self.models
         )
         self.prepared: Proposal | None = None
+        self.tried_starts: set[str] = set()  # fingerprints; in this run
         self.awaited: int | None = None  # model that was in training when `prepared` was chosen
         self.was_late = False
 
@@ -196,9 +198,8 @@ class _Loop:
 
     def _next_start(self) -> Candidate | None:
         """The next start that was not trained yet, as many as the time allows."""
-        tried = {candidate.graph.fingerprint for candidate in self.jobs.under_way}
-        tried |= set(self.recorder.failed_starts)
-        if self.models.growable() or not self.models.weightless:  # otherwise all begins anew
+        tried = self.tried_starts | set(self.recorder.failed_starts)
+        if self.models.growable():  # otherwise all begins anew
             tried |= {
                 record.fingerprint for record in self.models.records.values() if record.parent_id is None
             }
@@ -209,6 +210,7 @@ class _Loop:
         ):
             return None
         name, graph = fresh[0]
+        self.tried_starts.add(graph.fingerprint)
         seed = self._new_seed()
         return Candidate(None, (), graph, f"start: {name}", *self.planner.first_or_stable(graph, seed))
 
@@ -370,14 +372,16 @@ class _Loop:
         candidate = Candidate(None, (), graph, f"start: {name}", "stable", Plan(seed=seed), seed)
         self.recorder.model(candidate, Result(), file, file.stem, "untrained")
 
-    def _losses(self, outputs: np.ndarray) -> np.ndarray:
-        """Losses of the validation examples for these outputs: a user's loss is computed in a worker."""
-        problem, folder = self.settings.posed, str(self.search.data_folder)
-        if not isinstance(problem.loss, OwnLoss):
-            return validation_losses(problem, folder, outputs)
-        handle = self.search.pool.submit(validation_losses, self.settings.packed_problem, folder, outputs)
-        self.search.pool.wait([handle], SECONDS_TO_MEASURE)
-        return np.asarray(handle.result())
+    def _losses(self, outputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """Losses of the validation examples for each of these; a user's loss is computed in a worker."""
+        settings, folder = self.settings, str(self.search.data_folder)
+        if not isinstance(settings.posed.loss, OwnLoss):
+            return validation_losses(settings.posed, folder, outputs)
+        left = self.schedule.time_left()
+        seconds = SECONDS_TO_MEASURE if left is None else min(SECONDS_TO_MEASURE, SHARE_TO_MEASURE * left)
+        arguments = (settings.packed_problem, folder, outputs, settings.strategy)
+        found: Sequence[np.ndarray] = ask(self.search.pool, seconds, validation_losses, *arguments)
+        return found
 
     def _new_seed(self) -> int:
         return int(self.rng.integers(2**31))

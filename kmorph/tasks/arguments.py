@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kmorph.errors import DataError
-from kmorph.problem import Classes, Input, Problem, Target
+from kmorph.errors import DataError, SearchError
+from kmorph.problem import Classes, Input, Objective, Problem, Target
 from kmorph.problem.losses import OwnLoss
+from kmorph.problem.metrics import Metric
 from kmorph.problem.optimizers import OwnOptimizer
 from kmorph.problem.own_metrics import find_metric
 from kmorph.tasks import options
@@ -131,7 +132,7 @@ def pose_problem(
     input: Input,
     target: Target,
     codes: np.ndarray,
-    objective: str | None = None,
+    stored: Objective | None = None,
 ) -> Problem:
     """Build the problem from the arguments and the labels: loss, objective, optimiser and weights.
 
@@ -143,15 +144,20 @@ def pose_problem(
     target : Target
     codes : ndarray
         Of the training examples.
-    objective : str, optional
-        Name of a metric, where the estimator has none.
+    stored : Objective, optional
+        Of the search to go on with; it stays unless the user gives another.
 
     Raises
     ------
     DataError
         If one of them does not fit the labels.
+    SearchError
+        If the search was made with an objective of the user's own, which is not stored.
     """
-    metric = find_metric(objective if given.objective is None else given.objective, target)
+    if given.objective is None and stored is not None:
+        metric = _stored_metric(stored, target)
+    else:
+        metric = find_metric(given.objective, target)
     weights = _class_weights(given.class_weight, target, codes)
     smooths = target.smooths and arguments.loss is None
     if "label_smoothing" in (given.hyperparameters or {}) and not smooths:
@@ -161,6 +167,19 @@ def pose_problem(
         )
     loss = target.loss if arguments.loss is None else arguments.loss
     return Problem(input, target, loss, metric, arguments.optimizer, weights)
+
+
+def _stored_metric(stored: Objective, target: Target) -> Metric:
+    try:
+        metric = find_metric(stored.name, target)
+        if metric.greater_is_better == stored.greater_is_better:
+            return metric
+    except DataError:
+        pass
+    raise SearchError(
+        f"this search was made with objective={stored.name}, which is not stored: give it again, as "
+        f"`objective=`, or another one, such as {next(iter(target.metrics))!r}"
+    )
 
 
 def _class_weights(given: Any, target: Target, codes: np.ndarray) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from kmorph.data.checks import check_sample_weight
 from kmorph.errors import DataError
 from kmorph.files import UserPath
 from kmorph.graph import Graph
-from kmorph.problem import Input, Objective, Problem, Target
+from kmorph.problem import Input, Problem, Target
 from kmorph.problem.packing import pack_problem
 from kmorph.search.final import train_final
 from kmorph.search.loop import Search
@@ -31,10 +32,11 @@ from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
 from kmorph.tasks.arguments import Arguments, check_arguments, pose_problem
 from kmorph.tasks.audience import Audience
-from kmorph.tasks.fitting import Examples, Origin, open_history, try_problem
+from kmorph.tasks.fitting import Examples, Origin, try_problem
 from kmorph.tasks.outputs import without_ending
 from kmorph.tasks.pickling import warn_of_left_out
 from kmorph.tasks.predictor import Predictor
+from kmorph.tasks.resuming import FIRST_PROBLEM, announce, ask_again, open_history
 from kmorph.training.distribute import pack_strategy
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters
@@ -144,10 +146,9 @@ class Estimator(Predictor):
             training is evaluated and kept if that takes no longer than two seconds.
         validation_data : tuple (x, y) or (x, y, weights), optional
             What models are compared on. By default a part of the training data, with classes in proportion;
-            under a
-            `time_limit` the last training is then on that part as well, so that the final model has seen all
-            data and has no ``metric_value`` of its own (not where the objective is a loss, or the user's
-            own).
+            under a `time_limit` the last training is then on that part as well, so that the final model has
+            seen all data and has no ``metric_value`` of its own (not where the objective is a loss, or the
+            user's own).
         sample_weight : array-like of shape (n,), optional
             How much each example counts in the loss, relative to the others.
 
@@ -170,26 +171,25 @@ class Estimator(Predictor):
         weights = check_sample_weight(sample_weight, len(raw))
         origin = Origin.of(self.path, self.resume, arguments.seed, target, len(raw))
         examples = Examples.of(self.input, origin, raw, y, validation_data, weights)
-        problem = pose_problem(self, arguments, examples.input, examples.target, examples.codes)
+        problem = pose_problem(
+            self, arguments, examples.input, examples.target, examples.codes, origin.objective
+        )
+        data, limit = examples.divided(problem.class_weights), arguments.time_limit
+        strategy = pack_strategy(self.strategy)
         with self._pool(arguments) as pool, self._progress(problem) as progress:
-            problem = try_problem(problem, examples.codes, examples.is_weighted, pool, progress.message)
+            problem = try_problem(problem, examples, pool, limit, strategy, progress.message)
             starts, max_parameters = self._starts(examples, problem, arguments, pool)
             with RunFolder.open(self.path, self.resume) as folder:
-                _announce(folder, progress)
-                history, changed = open_history(folder, examples, origin, self._task, problem, progress)
+                announce(folder, progress)
+                history, change = open_history(folder, examples, origin, self._task, problem, progress)
                 with history:
                     self._belong_to(Searcher(folder.path))
-                    data = examples.divided()
                     with folder.translated_errors():
                         data.save(folder.scratch)
                     history.set_meta(PINNED, None)
-                    if changed:
-                        limit = arguments.time_limit
-                        measured = measure_again(folder, history, problem, pool, limit)
-                        progress.message(
-                            "Loss, objective or weights are not those that this search began with: "
-                            f"{measured[0]} of its models were measured anew, {measured[1]} are not compared"
-                        )
+                    if change is not None:
+                        measured = measure_again(folder, history, problem, change, pool, limit, strategy)
+                        progress.message(change.describe(*measured))
                     own_split, seed = examples.held_out is None, history.get_meta("seed")
                     settings = self._settings(
                         data, starts, problem, max_parameters, arguments, own_split, seed
@@ -197,7 +197,7 @@ class Estimator(Predictor):
                     search = Search(
                         folder, history, folder.scratch, settings, progress, pool, arguments.workers
                     )
-                    search.run(arguments.time_limit, begun)
+                    search.run(limit, begun)
         return self
 
     def final_fit(
@@ -209,6 +209,7 @@ class Estimator(Predictor):
         trainer_args: dict[str, Any] | None = None,
         retrain: bool = False,
         time_limit: float | None = None,
+        sample_weight: Any = None,
     ) -> Estimator:
         """Train the best model on; the result takes its place.
 
@@ -226,6 +227,8 @@ class Estimator(Predictor):
             Whether to begin with new weights.
         time_limit : float, optional
             Seconds for this call.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the training examples, as in `fit`. The search's class weights hold here too.
 
         Returns
         -------
@@ -236,7 +239,8 @@ class Estimator(Predictor):
         DataError
             If data or arguments cannot be used.
         SearchError
-            If there is no model yet, or training failed. A time limit too short for anything gives a
+            If there is no model yet, loss, optimiser or objective of the search were the user's own and are
+            not given, or training failed. A time limit too short for anything gives a
             warning, and the model stays as it was.
         """
         begun = time.time()
@@ -244,21 +248,25 @@ class Estimator(Predictor):
         trainer = options.TrainerArgs.of(trainer_args)
         arguments = check_arguments(self, time_limit)
         time_limit = arguments.time_limit
-        searcher, input, target = self._searcher(), self._input(), self._target()
+        searcher = self._searcher()
+        before = searcher.meta("problem") or FIRST_PROBLEM
         if (x_test is None) != (y_test is None):
             raise DataError("x_test and y_test belong together: give both, or neither")
-        split = searcher.meta("split") or {"fraction": searcher.meta("split_fraction")}
-        origin = Origin(searcher.meta("seed"), split["fraction"], target, input)
+        origin = Origin.stored(searcher)
         held_out = None if x_test is None else (x_test, y_test)
-        examples = Examples.of(self.input, origin, x_train, y_train, held_out, name="x_train")
-        stored = Objective.from_json(searcher.meta("objective")).name
-        known = stored if stored in (*target.metrics, "loss") else None
-        problem = pose_problem(self, arguments, input, target, examples.codes, known)
+        weights = None if sample_weight is None else check_sample_weight(sample_weight, len(x_train))
+        examples = Examples.of(self.input, origin, x_train, y_train, held_out, weights, name="x_train")
+        problem = pose_problem(
+            self, arguments, examples.input, examples.target, examples.codes, origin.objective
+        )
+        if self.class_weight is None:
+            problem = replace(problem, class_weights=tuple(before["class_weights"]))
+        ask_again(before, problem)
+        data, strategy = examples.divided(problem.class_weights), pack_strategy(self.strategy)
         best = searcher.get_best_model_id()
         with searcher.home.lock() as folder, self._progress(problem) as progress:
             self._belong_to(searcher)
             with History.open(folder.database) as history:
-                data = examples.divided()
                 if arguments.max_disk is not None:
                     models = Models.read(history.records(), folder.model_file)
                     limit = DiskLimit(folder, models, arguments.max_disk)
@@ -268,7 +276,7 @@ class Estimator(Predictor):
                 (record,) = [record for record in history.records() if record.model_id == best]
                 plan = final_plan(
                     record,
-                    self._hyperparameters_of(record, trainer, arguments),
+                    self._hyperparameters_of(record, trainer, arguments, before["optimizer"]),
                     self._augmentations(data, problem),
                     seed=history.get_meta("seed"),
                     seconds=None if time_limit is None else begun + time_limit - time.time(),
@@ -279,23 +287,11 @@ class Estimator(Predictor):
                     patience=trainer.max_no_improvement_num,
                     min_loss_decrease=trainer.min_loss_dec,
                 )
-                strategy = pack_strategy(self.strategy)
                 with self._pool(arguments) as pool:
-                    problem = try_problem(
-                        problem, examples.codes, examples.is_weighted, pool, progress.message
-                    )
-                    packed = pack_problem(problem)
+                    problem = try_problem(problem, examples, pool, time_limit, strategy, progress.message)
+                    data_folder = folder.scratch
                     train_final(
-                        folder,
-                        history,
-                        record,
-                        folder.scratch,
-                        plan,
-                        retrain,
-                        progress,
-                        pool,
-                        strategy,
-                        packed,
+                        folder, history, record, data_folder, plan, retrain, progress, pool, strategy, problem
                     )
         return self
 
@@ -368,14 +364,24 @@ class Estimator(Predictor):
         )
 
     def _hyperparameters_of(
-        self, record: ModelRecord, trainer: options.TrainerArgs, arguments: Arguments
+        self,
+        record: ModelRecord,
+        trainer: options.TrainerArgs,
+        arguments: Arguments,
+        optimizer: str | None,
     ) -> Hyperparameters:
-        """Hyperparameters of `final_fit`: the user's values, otherwise the model's own."""
+        """Hyperparameters of `final_fit`: the user's values, otherwise the model's own.
+
+        A learning rate is only the model's own for the `optimizer` that it was trained with.
+        """
         trainer = trainer if trainer.lr is not None else arguments.searcher_args.trainer_args
         chosen, space = options.choose_hyperparameters(
             self.hyperparameters, trainer, optimizer=arguments.optimizer
         )
-        given = {*(self.hyperparameters or {}), *(["learning_rate"] if trainer.lr is not None else [])}
+        now = None if arguments.optimizer is None else arguments.optimizer.name
+        given = {*(self.hyperparameters or {})}
+        if trainer.lr is not None or now != optimizer:
+            given.add("learning_rate")
         fixed = {name: getattr(chosen, name) for name in given - set(space.dimensions)}
         return Hyperparameters.from_dict({**record.hyperparameters, **fixed})
 
@@ -385,11 +391,3 @@ class Estimator(Predictor):
 
     def _progress(self, problem: Problem) -> Audience:
         return Audience(self.verbose, problem.objective.objective, self.callbacks)
-
-
-def _announce(folder: RunFolder, progress: Audience) -> None:
-    """Show where the search is, if that is not simply the folder that was asked for."""
-    if folder.moved_aside is not None:
-        progress.message(f"The earlier search was moved to {folder.moved_aside}")
-    if folder.instead_of is not None:
-        progress.message(f"Another search is at work in {folder.instead_of}: this one is in {folder.path}")

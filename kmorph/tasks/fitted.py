@@ -26,9 +26,12 @@ from kmorph.training.backend import backend_name, load_backend
 if TYPE_CHECKING:
     import keras
 
-SHARED = ("executor", "strategy", "callbacks")
-"""Arguments that clones and copies use too, instead of copies of them: they stand for a running process."""
+SHARED = ("executor", "strategy", "callbacks", "loss", "optimizer", "objective")
+"""Arguments that clones and copies use too, instead of copies of them.
 
+The first stand for a running process. The others are never changed, and Keras' copies of them are not
+complete: of `keras.losses.Huber` delta gets lost.
+"""
 
 _using_models = ForkSafeLock()
 """Held while an estimator builds its best model, and while that predicts on other backends than TensorFlow.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from kmorph.data.checks import check_sample_weight, fingerprint
+from kmorph.data.checks import check_sample_weight
 from kmorph.data.labels import LabelCodec
 from kmorph.errors import DataError, KmorphError, SearchError
 from kmorph.files import UserPath, absolute_path
@@ -21,14 +22,14 @@ from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
 from kmorph.search.store.reader import Searcher
 from kmorph.search.workers.measure import probe
-from kmorph.search.workers.pool import Pool
-from kmorph.tasks.audience import Audience
+from kmorph.search.workers.pool import Pool, ask
 from kmorph.training.examples import Data
 
 logger = logging.getLogger("kmorph.search")
 
-PROBE_PATIENCE = 120.0  # seconds to wait until a worker has loaded Keras and tried a user's loss
-PROBED = 5000  # labels that it is tried on
+PROBE_PATIENCE = 120.0  # most seconds to wait until a worker has loaded Keras and tried a user's loss …
+PATIENCE_SHARE, LEAST_PATIENCE = 0.25, 15.0  # … but no more than this part of the time limit, or so many
+PROBED = 5000  # labels that it is tried on, beside one of each class
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Origin:
         None: to be learned from the training examples.
     learns_from_all : bool, default=False
         Whether the input learns from all examples, as the first version did.
+    objective : Objective, optional
+        Of the search to go on with.
     """
 
     seed: int
@@ -52,6 +55,7 @@ class Origin:
     target: Target
     input: Input | None = None
     learns_from_all: bool = False
+    objective: Objective | None = None
 
     @classmethod
     def of(cls, path: UserPath | None, resume: bool, seed: int | None, target: Target, n: int) -> Origin:
@@ -81,18 +85,22 @@ class Origin:
                         f"the search in {folder} was made for other data (its labels are "
                         f"{stored.describe()}, now {target.describe()}): use another path, or resume=False"
                     )
-                split = searcher.meta("split") or {"fraction": searcher.meta("split_fraction")}
-                known = stored_input(searcher)
-                old = searcher.meta("input") is None
-                return cls(
-                    searcher.meta("seed"),
-                    split["fraction"],
-                    stored,
-                    None if old else known,
-                    learns_from_all=old,
-                )
+                known, old = cls.stored(searcher), searcher.meta("input") is None
+                return replace(known, input=None if old else known.input, learns_from_all=old)
         chosen = seed if seed is not None else int(np.random.default_rng().integers(2**31))
         return cls(chosen, validation_fraction(n), target)
+
+    @classmethod
+    def stored(cls, searcher: Searcher) -> Origin:
+        """The origin of a search; raises as `stored_target` does."""
+        split = searcher.meta("split") or {"fraction": searcher.meta("split_fraction")}
+        return cls(
+            searcher.meta("seed"),
+            split["fraction"],
+            stored_target(searcher),
+            stored_input(searcher),
+            objective=Objective.from_json(searcher.meta("objective")),
+        )
 
 
 def stored_target(searcher: Searcher) -> Target:
@@ -203,18 +211,44 @@ class Examples:
         return sum(array.nbytes for array in arrays if array is not None)
 
     @property
-    def is_weighted(self) -> bool:
-        """True if some examples count more than others."""
-        return self.weights is not None or (self.held_out is not None and self.held_out[2] is not None)
+    def weighting(self) -> str:
+        """A digest of the examples' weights; empty if all count alike."""
+        arrays = (self.weights, None if self.held_out is None else self.held_out[2])
+        if all(array is None for array in arrays):
+            return ""
+        parts = (b"" if array is None else array.tobytes() for array in arrays)
+        return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
 
-    def divided(self) -> Data:
-        """Training and validation data."""
+    def divided(self, class_weights: Sequence[float] = ()) -> Data:
+        """Training and validation data.
+
+        Parameters
+        ----------
+        class_weights : sequence of float, default=()
+            Weight of each class; empty: all alike.
+
+        Raises
+        ------
+        DataError
+            If all examples in one of them have weight 0.
+        """
         train, held, weights = self.train, self.held, self.weights
         if self.held_out is not None:
-            x_val, y_val, weights_val = self.held_out
-            return Data(self.x, self.codes, x_val, y_val, weights, weights_val)
-        shares = [None if weights is None else weights[index] for index in (train, held)]
-        return Data(self.x[train], self.codes[train], self.x[held], self.codes[held], *shares)
+            data = Data(self.x, self.codes, *self.held_out[:2], weights, self.held_out[2])
+        else:
+            shares = [None if weights is None else weights[index] for index in (train, held)]
+            data = Data(self.x[train], self.codes[train], self.x[held], self.codes[held], *shares)
+        for codes, weights, what in (
+            (data.y, data.weights, "are trained on"),
+            (data.y_val, data.weights_val, "models are compared on"),
+        ):
+            weighed = np.ones(len(codes)) if weights is None else weights
+            if not np.any(weighed * np.asarray(class_weights)[codes] if class_weights else weighed):
+                raise DataError(
+                    f"all examples that {what} have weight 0: give some of them weights above 0, or "
+                    "validation_data of your own"
+                )
+        return data
 
 
 def check_validation(
@@ -237,18 +271,24 @@ def check_validation(
 
 
 def try_problem(
-    problem: Problem, codes: np.ndarray, weighted: bool, pool: Pool, progress: Callable[[str], None]
+    problem: Problem,
+    examples: Examples,
+    pool: Pool,
+    time_limit: float | None,
+    strategy: str | bytes | None,
+    progress: Callable[[str], None],
 ) -> Problem:
     """Let a worker try a loss and an objective of the user's, before anything is trained.
 
     Parameters
     ----------
     problem : Problem
-    codes : ndarray
-        Of the training examples.
-    weighted : bool
-        Whether examples have weights.
+    examples : Examples
     pool : Pool
+    time_limit : float or None
+        Seconds of the fit.
+    strategy : str or bytes or None
+        How several devices train, as `kmorph.training.distribute.pack_strategy` gave it.
     progress : callable
         Shows a text.
 
@@ -263,26 +303,25 @@ def try_problem(
         If they fail.
     """
     own_loss = problem.loss if isinstance(problem.loss, OwnLoss) else None
-    if own_loss is None and problem.objective.name in (*problem.target.metrics, "loss"):
+    known = (*problem.target.metrics.values(), "loss")
+    if own_loss is None and (problem.objective in known or problem.objective.name in known):
         return problem
+    patience = PROBE_PATIENCE if time_limit is None else max(LEAST_PATIENCE, PATIENCE_SHARE * time_limit)
     try:
-        handle = pool.submit(probe, pack_problem(problem), codes[:PROBED])
-        pool.wait([handle], PROBE_PATIENCE)
-        if not handle.done():
-            handle.cancel()
-            raise TimeoutError("no answer")
-        found = handle.result()
+        codes = _some_of_each(examples.codes, problem.target)
+        found = ask(pool, min(patience, PROBE_PATIENCE), probe, pack_problem(problem), codes, strategy)
     except KmorphError:
         raise
     except Exception as error:  # the first candidate will meet the same fault, and its failure has the reason
         logger.warning("loss and objective could not be tried in a worker: %r", error)
-        return problem
+        # Nothing is known of the loss: it is taken for one that gives no value for each example.
+        return problem if own_loss is None else replace(problem, loss=replace(own_loss, is_per_example=False))
     if "error" in found:
         raise DataError(found["error"])
     if own_loss is None:
         return problem
     if not found["is_per_example"]:
-        if weighted or problem.class_weights:
+        if examples.weighting or problem.class_weights:
             raise DataError(
                 f"loss={own_loss.name} gives one value a batch, in which weights of examples have no part: "
                 "let it give one for each example, or leave out sample_weight and class_weight"
@@ -296,84 +335,11 @@ def try_problem(
     return replace(problem, loss=replace(own_loss, is_per_example=found["is_per_example"], divisor=divisor))
 
 
-def open_history(
-    folder: RunFolder, examples: Examples, origin: Origin, task: str, problem: Problem, progress: Audience
-) -> tuple[History, bool]:
-    """The history of a folder for writing: a new one that describes the task, or the one to go on with.
-
-    Parameters
-    ----------
-    folder : RunFolder
-    examples : Examples
-    origin : Origin
-    task : str
-        The kind of task.
-    problem : Problem
-    progress : Audience
-        Shows a message if the data, or what decides, has changed.
-
-    Returns
-    -------
-    (history, changed) : History, bool
-        Whether the models in it were measured by another loss, objective or weights.
-
-    Raises
-    ------
-    SearchError
-        If the search in the folder is of another task, or for data of another form.
-    """
-    decides = {**problem.to_json(), "weighted": examples.is_weighted}
-    meta = {
-        "task": task,
-        "objective": problem.objective.objective.to_json(),
-        "input": examples.input.stored(),
-        "target": examples.target.stored(),
-        "problem": decides,
-        "seed": origin.seed,
-        "split": {"kind": "holdout", "fraction": origin.fraction},
-        "data": fingerprint(examples.x, examples.codes),
-    }
-    if not folder.holds_search:
-        return History.create(folder.database, meta), False
-    history = History.open(folder.database)
-    try:
-        if history.get_meta("task") != task:
-            raise SearchError(
-                f"the search in {folder.path} is of another task ({history.get_meta('task')!r}, now {task!r})"
-                ": use another path, or resume=False"
-            )
-        if history.get_meta("data") != meta["data"]:
-            progress.message("The data is not what this search began with: earlier metrics may not compare")
-        before = history.get_meta("problem") or _first_problem(history)
-        decisive = ("loss", "objective", "class_weights", "weighted")
-        changed = any(before.get(name) != decides[name] for name in decisive) and bool(history.records())
-        _ask_again(before, problem)
-        for key in ("objective", "input", "target", "problem"):
-            history.set_meta(key, meta[key])
-    except BaseException:
-        history.close()
-        raise
-    return history, changed
-
-
-def _first_problem(history: History) -> dict[str, Any]:
-    """Loss, objective and weights of a folder of the first version."""
-    return {
-        "loss": "cross_entropy",
-        "objective": Objective.from_json(history.get_meta("objective", "accuracy")).to_json(),
-        "optimizer": None,
-        "class_weights": [],
-        "weighted": False,
-    }
-
-
-def _ask_again(before: dict[str, Any], problem: Problem) -> None:
-    """Refuse to go on without what the user gave before: losses and optimisers are not stored."""
-    for name, given in (("loss", isinstance(problem.loss, OwnLoss)), ("optimizer", problem.optimizer)):
-        stored = before.get(name)
-        default = problem.target.loss.name if name == "loss" else None
-        if stored != default and not given:
-            raise SearchError(
-                f"this search was made with {name}={stored}, which is not stored: give it again, as "
-                f"`{name}=`, or begin a new search"
-            )
+def _some_of_each(codes: np.ndarray, target: Target) -> np.ndarray:
+    """Random examples, with one at least of each of the target's groups: users' data is often sorted."""
+    chosen = np.random.default_rng(0).permutation(len(codes))[:PROBED]
+    strata = target.strata(codes)
+    if strata is not None:
+        first = np.unique(strata, return_index=True)[1]
+        chosen = np.concatenate([np.setdiff1d(first, chosen), chosen])
+    return codes[chosen]

@@ -11,6 +11,8 @@ from typing import Any
 import cloudpickle
 from sklearn.base import BaseEstimator
 
+from kmorph.problem.own import pack, unpack
+
 LEFT_OUT = "_left_out"
 """Attribute of an unpickled estimator: names of arguments that could not travel."""
 
@@ -27,6 +29,16 @@ class _ByValue:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pickle.loads, (self.content,)
+
+
+class _OfKeras:
+    """Stands in a pickle for an object of Keras', which Keras itself would not pickle completely."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unpack, (self.content,)
 
 
 def kept_in_pickle(
@@ -55,6 +67,9 @@ def kept_in_pickle(
         left_out = list(state.get(LEFT_OUT, ()))
         for name, value in arguments.items():
             if value is None or isinstance(value, bool | int | float | str | bytes):
+                continue
+            if hasattr(value, "get_config") and not isinstance(value, type):
+                state[name] = _OfKeras(pack(value, name, "leave it out"))
                 continue
             for attempt in (pickle.dumps, cloudpickle.dumps):
                 try:

@@ -62,10 +62,8 @@ class Predictor(Fitted):
         return self._measure(x, y, sample_weight, self._target().score_metric)
 
     def _measure(self, x: Any, y: Any, sample_weight: Any, metric: str) -> float:
-        target, scores = self._target(), self._scores(x)
-        codes = target.encode(y, n=len(scores))
-        weights = check_sample_weight(sample_weight, len(codes))
-        return target.metrics[metric](target, codes, scores, weights)
+        scores = self._scores(x)
+        return self._target().measure(y, scores, metric, check_sample_weight(sample_weight, len(scores)))
 
     def leaderboard(self, x: Any = None, y: Any = None) -> list[dict[str, Any]]:
         """The models, best first.
@@ -90,7 +88,7 @@ class Predictor(Fitted):
         metric = target.metrics[target.evaluation_metric]
         if x is not None:
             x = self._input().encode(x)
-            codes = target.encode(y, n=len(x))
+            target.encode(y, n=len(x))  # refused before any model is loaded
             load_backend()
             for row in rows:
                 try:
@@ -98,13 +96,14 @@ class Predictor(Fitted):
                 except SearchError:  # its weights are gone
                     row[metric.name] = float("nan")
                     continue
-                row[metric.name] = metric(target, codes, target.scores(self._outputs(model, x)))
+                scores = target.scores(self._outputs(model, x))
+                row[metric.name] = target.measure(y, scores, metric.name)
         best = searcher.get_best_model_id()
         rows.sort(
             key=lambda row: (
                 np.nan_to_num(-metric.objective.merit(row.get(metric.name, 0.0)), nan=np.inf),
                 x is None and row["model_id"] != best,
-                row["loss"] if row["loss"] is not None else np.inf,
+                np.inf if row["loss"] is None else np.nan_to_num(row["loss"], nan=np.inf),
             )
         )
         return [{"rank": rank, **row} for rank, row in enumerate(rows, 1)]

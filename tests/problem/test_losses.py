@@ -125,3 +125,24 @@ def test_optimizers_are_taken_by_name_or_as_objects():
     ):
         with pytest.raises(DataError, match=words):
             OwnOptimizer.of(given)
+
+
+def test_an_optimizer_by_name_is_not_built_where_it_is_named(monkeypatch):
+    """Building one starts the backend's devices."""
+    monkeypatch.setattr(keras.optimizers.Optimizer, "__init__", lambda *_, **__: 1 / 0)
+    found = OwnOptimizer.of("adamw")
+    assert (found.name, found.learning_rate) == ("AdamW", 1e-3)
+    monkeypatch.undo()
+    assert type(found.make()) is keras.optimizers.AdamW
+    assert OwnOptimizer.of("SGD").learning_rate == 0.01
+    for wrong in ("adam2", "get", "optimizer"):
+        with pytest.raises(DataError, match="no optimiser"):
+            OwnOptimizer.of(wrong)
+
+
+def test_losses_of_one_name_are_told_apart():
+    marks = [OwnLoss.of(keras.losses.Huber(delta=delta)).mark for delta in (1.0, 1.0, 5.0)]
+    assert marks[0] == marks[1] != marks[2]
+    lambdas = [OwnLoss.of(f).mark for f in (lambda y, p: y - p, lambda y, p: y - p, lambda y, p: p - y)]
+    assert lambdas[0] == lambdas[1] != lambdas[2]
+    assert OwnLoss.of("mae").mark == ""

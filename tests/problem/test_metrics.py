@@ -7,6 +7,7 @@ import sklearn.metrics as sk
 
 from kmorph.errors import DataError
 from kmorph.problem import Numbers, Objective
+from kmorph.problem.metrics import LOSS
 from kmorph.problem.own_metrics import find_metric
 from kmorph.problem.targets import learn_labels
 
@@ -124,7 +125,34 @@ def test_what_does_not_fit_is_refused(objective, example, words):
 
 
 def test_objectives_of_the_first_version_are_names():
-    assert Objective.from_json("loss") == Objective("loss", False)
+    assert Objective.from_json("loss") == LOSS
     assert Objective.from_json("accuracy") == Objective()
     assert Objective.from_json(Objective("mae", False).to_json()) == Objective("mae", False)
     assert Objective.from_json(None) == Objective()
+
+
+def test_a_metric_of_the_users_own_keeps_clear_of_the_names_of_ours():
+    def accuracy(y_true, y_score):
+        return 0.25
+
+    metric = find_metric((accuracy, True), CLASSES[0])
+    assert metric.name == "own_accuracy" and measured((accuracy, True), CLASSES) == 0.25
+    assert find_metric((lambda y, p: 0.0, True), CLASSES[0]).name == "<lambda>"
+    scorer = find_metric(sk.get_scorer("neg_log_loss"), CLASSES[0])
+    assert scorer.name == "own_log_loss" and scorer.greater_is_better
+    loss = lambda y, p: 0.0  # noqa: E731
+    loss.__name__ = "loss"
+    assert not find_metric((loss, True), CLASSES[0]).objective.is_loss
+
+
+def test_metrics_of_one_name_are_told_apart():
+    def made(limit):
+        def metric(y_true, y_score):
+            return float((y_score > limit).mean())
+
+        return metric
+
+    first, again, other = (find_metric((made(limit), True), CLASSES[0]).mark for limit in (0.1, 0.1, 0.2))
+    assert first == again != other and first
+    precision = [find_metric(keras.metrics.Precision(thresholds=t), SETS[0]).mark for t in (0.5, 0.5, 0.7)]
+    assert precision[0] == precision[1] != precision[2]

@@ -183,3 +183,28 @@ def test_an_unknown_kind_names_what_to_import():
     stored = {"kind": "ages", "module": "my_project.targets", "values": {}}
     with pytest.raises(DataError, match=r"'ages'.*import the module.*my_project\.targets"):
         Target.restored(stored)
+
+
+def test_rows_of_objects_and_of_mixed_flags_are_rows_of_numbers():
+    """As `[[d % 2, d > 4] for d in y]` makes them."""
+    for rows in (
+        [[1, True], [0, False], [1, False]],
+        np.array([[1, 0], [0, 1], [1, 1]], object),
+        [[True, False], [True, True], [False, False]],
+    ):
+        target = learn_labels(rows, 3)
+        assert isinstance(target, LabelSets)
+        again = Target.restored(json.loads(json.dumps(target.stored())))
+        assert again == target
+        decoded = again.decode(again.truth(again.encode(rows)).astype(float))
+        assert decoded.dtype.kind in "bi" and np.array_equal(decoded, np.array(rows, int))
+
+
+def test_labels_that_never_varied_count_when_predictions_are_measured():
+    with pytest.warns(UserWarning, match="never vary"):
+        target = LabelSets.learn([[1, 0, 0], [0, 0, 1], [1, 0, 1]])
+    rows = np.array([[1, 1, 0], [0, 0, 1]])
+    scores = np.array([[0.9, 0.0, 0.1], [0.1, 0.0, 0.8]])
+    assert target.measure(rows, scores, "accuracy") == 0.5
+    assert target.measure(rows, scores, "accuracy", np.array([1.0, 3.0])) == 0.75
+    assert 0 < target.measure(rows, scores, "f1") <= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -23,10 +23,12 @@ from kmorph.search.events import (
 )
 from kmorph.search.loop import MOST_FAILURES
 from kmorph.search.settings import Settings
+from kmorph.search.space import Choice, Range, Space
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.ranking import discarded_seconds
 from kmorph.search.strategy.propose import SurrogateProposer
 from kmorph.search.strategy.schedule import GROWTH_EPOCHS
+from kmorph.training.plan import Hyperparameters
 
 MLP = starts.mlp((4,), 3, width=4)
 CNN = starts.cnn((4, 4, 1), 3, width=4)
@@ -57,16 +59,20 @@ def test_two_hundred_candidates_take_two_seconds_and_come_out_the_same_twice(tmp
     assert spent < 2.0  # of the processor: other programs do not count
 
 
-def test_forty_candidates_with_the_real_surrogate(tmp_path, monkeypatch):
+@pytest.fixture
+def surrogate(monkeypatch):
+    """The real proposer, which looks at few children."""
     monkeypatch.setattr("kmorph.search.strategy.propose.SINGLES", 10)
     monkeypatch.setattr("kmorph.search.strategy.propose.DEPTH", 1)
+    return SurrogateProposer()
+
+
+def test_forty_candidates_with_the_real_surrogate(tmp_path, surrogate):
     chosen = settings(starts=(("cnn", CNN),), max_epochs=2, seed=1, kinds=("widen", "deepen"))
     limits = Limits(max_layers=24)  # of long lineages proposals take long
     chosen = replace(chosen, limits=limits)
     models, again = (
-        simulate(
-            tmp_path / str(most), replace(chosen, max_models=most), proposer=SurrogateProposer()
-        ).history.models
+        simulate(tmp_path / str(most), replace(chosen, max_models=most), proposer=surrogate).history.models
         for most in (40, 12)
     )
     assert models[:11] == again[:11] and len(models) == 40
@@ -100,9 +106,11 @@ def test_starts_are_trained_first_as_many_as_time_allows(tmp_path):
 
 
 def test_without_a_time_limit_a_model_is_settled_now_and_then(tmp_path):
-    found = phases(simulate(tmp_path, settings(max_models=30, max_epochs=1)))
-    settled = [number for number, phase in enumerate(found) if phase == "decay"]
+    found = simulate(tmp_path, settings(max_models=30, max_epochs=1))
+    settled = [number for number, phase in enumerate(phases(found)) if phase == "decay"]
     assert settled[:-1] == [6, 13, 20, 27] and settled[-1] == 29
+    # Growing goes on from where it was: nothing is grown from a settled model.
+    assert not {record.parent_id for record in found.history.models} & set(settled)
 
 
 def test_events_tell_of_everything_in_order(tmp_path):
@@ -120,13 +128,40 @@ def test_events_tell_of_everything_in_order(tmp_path):
         assert started is CandidateStarted and ended in (ModelRecorded, CandidateFailed)
 
 
-def test_a_failed_child_is_not_tried_again_and_many_in_a_row_end_the_search(tmp_path):
+def test_hyperparameters_vary_within_their_space(tmp_path, surrogate):
+    space = Space({"learning_rate": Range(0.01, 0.2, log=True), "batch_size": Choice((16, 32))})
+    chosen = settings(
+        space=space, max_models=12, max_epochs=1, hyperparameters=Hyperparameters(batch_size=32)
+    )
+    models = simulate(tmp_path, chosen, proposer=surrogate).history.models
+    used = [record.hyperparameters for record in models]
+    assert all(0.01 <= values["learning_rate"] <= 0.2 and values["batch_size"] in (16, 32) for values in used)
+    assert len({(values["learning_rate"], values["batch_size"]) for values in used}) > 2
+    changed = [r for r in models if r.parent_id is not None and "learning_rate" in r.change]
+    for record in changed:
+        told = float(record.change.split("learning_rate ")[1].split(";")[0])
+        assert record.hyperparameters["learning_rate"] == told
+    assert changed and models[-1].phase == "decay"
+    assert models[-1].hyperparameters == models[models[-1].parent_id].hyperparameters
+
+
+def test_limits_and_kinds_are_kept(tmp_path, surrogate):
+    bound = Limits(max_parameters=2 * MLP.n_parameters)
+    chosen = settings(max_models=12, max_epochs=1, limits=bound, kinds=(morphs.Widen,))
+    models = simulate(tmp_path, chosen, proposer=surrogate).history.models
+    assert all(record.n_parameters <= bound.max_parameters for record in models)
+    assert {morph["kind"] for record in models for morph in record.morphs} == {"widen"}
+
+
+def test_a_failed_child_is_not_tried_again_and_many_in_a_row_end_the_search(tmp_path, surrogate):
     found = simulate(
         tmp_path,
         settings(max_models=50, max_epochs=1),
+        proposer=surrogate,
         fate=lambda number, job: Result(reason="diverged") if number else None,
     )
     assert len(found.history.models) == 1 and len(found.history.failed) == MOST_FAILURES
+    assert len({(record.parent_id, record.fingerprint) for record in found.history.failed}) == MOST_FAILURES
 
 
 def test_a_child_chosen_for_a_start_that_failed_is_not_grown_from_the_next_one(tmp_path):
@@ -204,6 +239,32 @@ def test_what_earlier_runs_discarded_does_not_count(tmp_path):
     MLP.initialize(0).save(RunFolder.model_path(tmp_path, 2))
     earlier.history.add(replace(first, model_id=2, loss=9.0, seconds=1e5))
     assert phases(simulate(tmp_path, settings(), 600.0, earlier=earlier))[3:].count("stable") >= 2
+
+
+def test_models_left_over_by_another_loss_are_not_built_on(tmp_path):
+    """A start and a child have no loss any more; then no model has."""
+    earlier = simulate(tmp_path, settings(max_models=4, max_epochs=1))
+    for number in (0, 2):
+        earlier.history.models[number] = replace(earlier.history.models[number], loss=nan, metrics={})
+    for number, record in enumerate(earlier.history.models):
+        MLP.initialize(0).save(RunFolder.model_path(tmp_path, number))
+        earlier.history.models[number] = replace(record, fingerprint=MLP.fingerprint)
+    found = simulate(tmp_path, settings(merge_validation=True), 600.0, earlier=earlier).history.models
+    assert found[-1].phase == "decay" and not {record.parent_id for record in found[4:]} & {0, 2}
+    for number, record in enumerate(found):
+        earlier.history.models[number] = replace(record, loss=nan, metrics={})
+    known = len(found)
+    found = simulate(tmp_path, settings(), 600.0, earlier=earlier).history.models
+    assert found[known].change == "start: mlp" and found[-1].phase == "decay"
+
+
+def test_a_search_goes_on_after_one_that_measured_nothing(tmp_path):
+    earlier = simulate(tmp_path, settings(merge_validation=True), 18.0)
+    assert phases(earlier) == ["decay"]
+    earlier.history.models[0] = replace(earlier.history.models[0], loss=None, metrics={})
+    MLP.initialize(0).save(RunFolder.model_path(tmp_path, 0))
+    found = simulate(tmp_path, settings(), 300.0, earlier=earlier)
+    assert len(found.history.models) > 1 and phases(found)[-1] == "decay"
 
 
 def test_a_cap_on_epochs_leaves_time_for_a_second_model(tmp_path):

@@ -1,5 +1,7 @@
 """Objectives, losses, optimisers and weights as users give them, on real digits, trained for real."""
 
+import copy
+import pickle
 import shutil
 import time
 
@@ -12,6 +14,9 @@ from sklearn.model_selection import cross_val_score
 
 from kmorph import ImageClassifier, ImageRegressor
 from kmorph.errors import DataError, SearchError
+from kmorph.problem import Numbers
+from kmorph.problem.targets import learn_labels
+from kmorph.tasks.fitting import PROBED, _some_of_each
 
 QUICK = {"searcher_args": {"trainer_args": {"max_iter_num": 5}, "default_model_width": 8}, "verbose": False}
 
@@ -78,8 +83,12 @@ def test_own_loss_optimizer_and_objective(digits, tmp_path):
         )
         assert 0 < entry["loss"] < 0.1 and entry["hyperparameters"]["learning_rate"] <= 0.0031
     # They are not stored: a search that goes on without them says so, and nothing is lost.
-    with pytest.raises(SearchError, match="squared.*give it again"):
-        ImageClassifier(path=tmp_path / "run", resume=True, max_models=6, **QUICK).fit(x[:1000], y[:1000])
+    for left_out, message in (("loss", "squared"), ("optimizer", "Adam"), ("objective", "worst_class")):
+        some = {**given, left_out: None}
+        clf = ImageClassifier(path=tmp_path / "run", resume=True, max_models=6, **some, **QUICK)
+        for fit in (clf.fit, clf.final_fit):
+            with pytest.raises(SearchError, match=f"{message}.*give it again"):
+                fit(x[:1000], y[:1000])
     again = ImageClassifier(path=tmp_path / "run", resume=True, max_models=6, **given, **QUICK)
     assert len(again.fit(x[:1000], y[:1000]).history) == 6
 
@@ -111,7 +120,9 @@ def test_a_loss_in_the_users_units_trains_alike(digits, tmp_path):
     assert scores[0] == pytest.approx(scores[1], abs=0.05) and scores[0] > 0.5
 
 
-def test_resuming_with_another_objective_or_weights_measures_anew(digits, by_accuracy, tmp_path, capsys):
+def test_resuming_with_another_objective_or_weights_measures_anew(
+    digits, by_accuracy, tmp_path, capsys, monkeypatch
+):
     x, y = digits
     folder = tmp_path / "run"
     shutil.copytree(by_accuracy, folder)
@@ -125,11 +136,21 @@ def test_resuming_with_another_objective_or_weights_measures_anew(digits, by_acc
     for old, new in zip(before, after, strict=False):
         assert new["loss"] == pytest.approx(old["loss"], rel=1e-3)
         assert new["metric_value"] == pytest.approx(new["loss"], rel=1e-3)
-    weighted = ImageClassifier(path=folder, resume=True, max_models=5, class_weight={3: 9.0}, **loud)
+        assert new["metrics"]["accuracy"] == old["metrics"]["accuracy"]
+    same = ImageClassifier(path=folder, resume=True, max_models=4, **loud).fit(x[:1000], y[:1000])
+    assert "anew" not in capsys.readouterr().out and {e["objective"] for e in same.history} == {"log_loss"}
+    weighted = ImageClassifier(
+        path=folder, resume=True, max_models=5, class_weight={3: 9.0}, objective="accuracy", **loud
+    )
     weighted.fit(x[:1000], y[:1000])
     assert "measured anew" in capsys.readouterr().out
     assert abs(weighted.history[0]["loss"] - before[0]["loss"]) > 1e-4
     assert weighted.history[0]["metric_value"] == pytest.approx(before[0]["metric_value"])
+    # The class weights are stored, and hold in the final fit.
+    posed = []
+    monkeypatch.setattr("kmorph.tasks.estimator.train_final", lambda *arguments: posed.append(arguments[-1]))
+    ImageClassifier(path=folder, resume=True, **QUICK).final_fit(x[:1000], y[:1000])
+    assert posed[0].class_weights[3] == 9.0
 
 
 def test_final_fit_keeps_the_objective_of_the_search(digits, by_accuracy, tmp_path):
@@ -215,3 +236,42 @@ def test_scorers_and_keras_metrics_decide(digits, tmp_path):
         clf = ImageClassifier(path=tmp_path / str(i), seed=0, max_models=1, objective=objective, **QUICK)
         clf.fit(x[:500], y[:500])
         assert np.isfinite(clf.history[0]["metric_value"])
+
+
+def test_an_own_objective_sees_every_class_of_sorted_labels(tmp_path):
+    y = np.sort(np.arange(6000) % 3)
+    y[-1] = 3
+    target = learn_labels(y)
+    codes = _some_of_each(target.encode(y), target)
+    assert set(codes) == {0, 1, 2, 3} and PROBED <= len(codes) <= PROBED + 4
+    heights = np.sort(np.random.default_rng(0).normal(size=20_000))
+    numbers = Numbers.learn(heights)
+    assert _some_of_each(numbers.encode(heights), numbers)[:2000].std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_weights_that_leave_nothing_to_compare_models_on_are_refused(tmp_path):
+    x, y = np.zeros((40, 8, 8), np.uint8), np.arange(40) % 2
+    one = (np.arange(40) == 7).astype(float)  # is trained on, or held back
+    with pytest.raises(DataError, match="weight 0"):
+        ImageClassifier(path=tmp_path / "run").fit(x, y, sample_weight=one)
+    with pytest.raises(DataError, match="weight 0"):
+        ImageClassifier(path=tmp_path / "run", class_weight={0: 0.0}).fit(
+            x, y, validation_data=(x[::2], y[::2])
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "copied", [sklearn.base.clone, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))]
+)
+def test_copies_keep_losses_and_optimizers_whole(copied):
+    """Keras' own copies of a Huber loss forget delta."""
+    reg = ImageRegressor(
+        loss=keras.losses.Huber(delta=5.0), optimizer=keras.optimizers.AdamW(3e-4, weight_decay=0.07),
+        objective=keras.metrics.MeanAbsoluteError(name="mine"), verbose=False,
+    )  # fmt: skip
+    other = copied(reg)
+    assert type(other.loss) is keras.losses.Huber
+    assert float(other.loss(np.zeros((1, 1)), np.full((1, 1), 9.0))) == 5.0 * (9.0 - 2.5)
+    assert float(other.optimizer.weight_decay) == pytest.approx(0.07)
+    assert other.objective.name == "mine"

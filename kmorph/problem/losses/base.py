@@ -23,10 +23,13 @@ class Loss(ABC):
         As it is stored in a search's folder.
     is_per_example : bool
         False if it gives one value a batch: then nothing can be compared example by example.
+    mark : str
+        Tells losses of the user's own apart that have the same name.
     """
 
     name: str
     is_per_example = True
+    mark: str = ""
 
     @abstractmethod
     def tensors(self, codes: Any, outputs: Any, target: Target, smoothing: float = 0.0) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kmorph.errors import DataError
 from kmorph.problem.losses.base import Loss
-from kmorph.problem.own import cached, name_of, pack
+from kmorph.problem.own import cached, mark_of, name_of, pack
 
 if TYPE_CHECKING:
     from kmorph.problem.targets.base import Target
@@ -41,12 +41,15 @@ class OwnLoss(Loss):
     is_per_example : bool, default=True
     divisor : float, default=1.0
         Losses are divided by this: for numbers, the loss of the best constant, so that learning rates hold.
+    mark : str, default=""
+        See `kmorph.problem.own.mark_of`.
     """
 
     name: str
     packed: bytes
     is_per_example: bool = True
     divisor: float = 1.0
+    mark: str = ""
 
     @classmethod
     def of(cls, given: Any) -> OwnLoss:
@@ -67,9 +70,8 @@ class OwnLoss(Loss):
         for refused, why in REFUSED.items():
             if any(word.lower().replace("_", "") in (refused, f"{refused}loss") for word in plain):
                 raise DataError(f"loss={given!r} is not supported: {why}")
-        return cls(
-            name, pack(given, "loss", "write it as a function of plain values, or as a keras.losses.Loss")
-        )
+        packed = pack(given, "loss", "write it as a function of plain values, or as a keras.losses.Loss")
+        return cls(name, packed, mark=mark_of(given))
 
     def tensors(self, codes: Any, outputs: Any, target: Target, smoothing: float = 0.0) -> Any:
         """Losses of a batch; see `Loss.tensors`. `smoothing` is the loss's own affair."""

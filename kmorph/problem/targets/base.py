@@ -107,6 +107,25 @@ class Target(Registered, family=True):
         """Turn codes into what metrics get as ``y_true``; what they get as ``y_score`` are scores."""
         return codes
 
+    def measure(self, y: Any, scores: np.ndarray, metric: str, weights: np.ndarray | None = None) -> float:
+        """Measure scores against labels.
+
+        Parameters
+        ----------
+        y : array-like
+            Labels, as users hand them in.
+        scores : ndarray of shape (n, …)
+        metric : str
+            One of `metrics`.
+        weights : ndarray of shape (n,), optional
+
+        Raises
+        ------
+        DataError
+            If the labels do not go with those learned from.
+        """
+        return self.metrics[metric](self, self.encode(y, n=len(scores)), scores, weights)
+
     def is_like(self, other: Target) -> bool:
         """Return whether a search for this target can go on with labels that taught `other`."""
         return self == other

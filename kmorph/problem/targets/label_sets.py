@@ -70,7 +70,7 @@ class LabelSets(Target):
                 UserWarning,
                 stacklevel=2,
             )
-        return cls(columns, np.asarray(y.toarray() if hasattr(y, "toarray") else y).dtype.str)
+        return cls(columns, rows.dtype.str)
 
     @property
     def varying(self) -> np.ndarray:
@@ -111,6 +111,14 @@ class LabelSets(Target):
                 "for each label, in the same order."
             )
         return rows[:, self.varying].astype(np.float32)
+
+    def measure(self, y: Any, scores: np.ndarray, metric: str, weights: np.ndarray | None = None) -> float:
+        """As `Target.measure`; the share of right rows counts labels that never varied in the fit, too."""
+        if metric != "accuracy":
+            return super().measure(y, scores, metric, weights)
+        rows = _rows(y, len(scores))
+        self.encode(rows)  # refuses another number of columns
+        return float(np.average((self.predicted(scores) == rows).all(axis=1), weights=weights))
 
     def scores(self, outputs: np.ndarray) -> np.ndarray:
         """Probabilities of shape (n, labels); 0 or 1 where a label never varied."""

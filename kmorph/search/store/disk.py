@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from math import inf
+from math import inf, isfinite
 
 from kmorph.errors import DataError, SearchError
 from kmorph.graph import Graph
@@ -113,7 +113,8 @@ class DiskLimit:
         ]
 
         def merit(record: ModelRecord) -> tuple[bool, float]:
-            return record.parent_id is None, -inf if record.loss is None else -record.loss
+            loss = inf if record.loss is None or not isfinite(record.loss) else record.loss
+            return record.parent_id is None, -loss
 
         return sorted(with_weights, key=merit)  # starts last: from them all others can be rebuilt
 

@@ -24,7 +24,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -230,13 +230,23 @@ class History:
 
     def update(self, record: ModelRecord) -> None:
         """Replace the record that has the same model_id. Raises as `add` does, and if there is none."""
-        model_id, text = record.model_id, record.to_json()
+        self.update_all([record])
+
+    def update_all(self, records: Iterable[ModelRecord], meta: Mapping[str, Any] | None = None) -> None:
+        """Replace records and values of the description, all or none. Raises as `update` and `set_meta`."""
+        texts = [(record.to_json(), record.model_id) for record in records]
+        values = dict(meta or {})
+        if reserved := set(values) & set(_RESERVED):
+            raise SearchError(f"the key {reserved.pop()!r} belongs to the history itself: choose another")
         with self._transaction() as connection:
-            changed = connection.execute(
-                "UPDATE models SET record = ? WHERE model_id = ?", (text, model_id)
-            ).rowcount
-            if changed != 1:
-                raise SearchError(f"there is no model {model_id} in the history to update")
+            for text, model_id in texts:
+                changed = connection.execute(
+                    "UPDATE models SET record = ? WHERE model_id = ?", (text, model_id)
+                ).rowcount
+                if changed != 1:
+                    raise SearchError(f"there is no model {model_id} in the history to update")
+            for key, value in values.items():
+                database.put_meta(connection, key, value)
 
     def records(self) -> list[ModelRecord]:
         """All evaluated candidates in the order of their ids."""
@@ -272,10 +282,7 @@ class History:
 
     def set_meta(self, key: str, value: Any) -> None:
         """Store a JSON value under `key`, replacing the old one. Raises as `add`; some keys are reserved."""
-        if key in _RESERVED:
-            raise SearchError(f"the key {key!r} belongs to the history itself: choose another")
-        with self._transaction() as connection:
-            database.put_meta(connection, key, value)
+        self.update_all([], {key: value})
 
     def close(self) -> None:
         """Close the file. May be called twice."""

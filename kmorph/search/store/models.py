@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from math import isfinite
 from pathlib import Path
 
 from kmorph.errors import GraphError, SearchError, UnknownLayerError
@@ -92,7 +93,7 @@ class Models:
         measured = [
             record
             for model_id, record in self.records.items()
-            if record.loss is not None and model_id in self.structures
+            if record.loss is not None and isfinite(record.loss) and model_id in self.structures
         ]
         return [record for record in measured if record.phase == "stable"] or measured
 

@@ -23,13 +23,14 @@ def best_record(
         learning rate fell to zero, outranks any model that does not beat it on both metric and loss: on a few
         hundred examples one more right says less than how a model was trained. One that was trained on the
         validation examples as well cannot be compared by a metric: it outranks all others if no settled
-        model's lineage was trained longer. The loss itself: the lowest on validation data.
+        model's lineage was trained longer, and the metric is one that this can be expected to raise. The loss
+        itself: the lowest on validation data.
     """
     records = list(records)
     measured = [record for record in records if record.loss is not None and math.isfinite(record.loss)]
     settled = [record for record in measured if record.phase != "stable"]
     unmeasured = [record for record in records if record.is_unmeasured]
-    if not objective.is_loss and unmeasured:
+    if unmeasured and (objective.survives_merging or not measured):
         longest = max([*unmeasured, *settled], key=lambda record: record.lineage_seconds)
         if longest.is_unmeasured:
             return longest
@@ -82,6 +83,6 @@ def merit_of(metrics: Mapping[str, float], objective: Objective) -> float:
 def is_worse(metrics: Mapping[str, float], parent: ModelRecord, objective: Objective) -> bool:
     """Return whether a model does worse than its parent even on examples that only it was trained on."""
     before = parent.metrics
-    if metrics["loss"] <= before["loss"]:
+    if not metrics["loss"] > before.get("loss", math.inf):
         return False
     return objective.is_loss or merit_of(metrics, objective) < merit_of(before, objective)

@@ -88,7 +88,7 @@ def _add_layers(builder: GraphBuilder, graph: Graph, number: int) -> int:
 def choose_members(
     records: Sequence[ModelRecord],
     outputs: Mapping[int, np.ndarray],
-    losses: Callable[[np.ndarray], np.ndarray],
+    losses: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]],
     fits: Callable[[list[ModelRecord]], bool],
     most: int,
     least: int = 1,
@@ -103,7 +103,7 @@ def choose_members(
         Of the networks, for the validation examples. A model without any is only chosen if it is the best;
         and if the best has none, the fewest are those with the lowest loss.
     losses : callable
-        Gives the losses of these examples, shape (n,), for outputs of shape (n, width).
+        Gives the losses of these examples, each of shape (n,), for several outputs of shape (n, width).
     fits : callable
         Whether a list of members keeps the limits of the search.
     most, least : int
@@ -128,17 +128,14 @@ def choose_members(
                 members.append(record)
         return members
     total = np.asarray(outputs[ranked[0].model_id], np.float64)
-    before = losses(total)
+    (before,) = losses([total])
     while others and len(members) < most:
         n = len(members) + 1
-        tried = [
-            (losses((total + outputs[record.model_id]) / n), record)
-            for record in others
-            if fits([*members, record])
-        ]
-        if not tried:
+        fitting = [record for record in others if fits([*members, record])]
+        if not fitting:
             break
-        lower, record = min(tried, key=lambda pair: float(pair[0].mean()))
+        found = losses([(total + outputs[record.model_id]) / n for record in fitting])
+        lower, record = min(zip(found, fitting, strict=True), key=lambda pair: float(pair[0].mean()))
         gain = before - lower
         if n > least and gain.mean() <= gain.std() / np.sqrt(len(gain)):
             break

@@ -32,7 +32,7 @@ class Observation:
     parent_id : int or None
     graph : Graph
     loss : float or None
-        Validation cross-entropy; None for a candidate still in training, or failed.
+        Validation loss; None for a candidate still in training, or failed.
     lineage_examples : float
         Examples that its lineage had seen when the loss was measured, or is to have seen.
     examples_per_second : float

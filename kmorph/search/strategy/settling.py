@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 
@@ -39,7 +39,8 @@ class Settling:
     models : Models
         Of the search; it is looked at whenever a candidate is asked for.
     losses : callable
-        Gives the losses of the validation examples, shape (n_val,), for outputs of shape (n_val, width).
+        Gives the losses of the validation examples, each of shape (n_val,), for several outputs of shape
+        (n_val, width). It may raise anything: then no mean is made.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Settling:
         schedule: Schedule,
         planner: Planner,
         models: Models,
-        losses: Callable[[np.ndarray], np.ndarray],
+        losses: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]],
     ) -> None:
         self.settings, self.schedule, self._losses = settings, schedule, losses
         self.planner, self.models = planner, models
@@ -143,7 +144,11 @@ class Settling:
             return [best]
         files = {record.model_id: folder.outputs_file(record.model_id) for record in growable}
         outputs = {i: np.load(file, allow_pickle=False) for i, file in files.items() if file.exists()}
-        return choose_members(growable, outputs, self._losses, self._fits, most, least)
+        try:
+            return choose_members(growable, outputs, self._losses, self._fits, most, least)
+        except Exception as error:  # a loss of the user's, or the worker that computes it
+            logger.warning("only the best model is settled, others could not be compared: %r", error)
+            return [best]
 
     def _fits(self, members: list[ModelRecord]) -> bool:
         """Return whether the mean of these models keeps the user's limits."""

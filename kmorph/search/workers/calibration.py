@@ -12,7 +12,7 @@ from kmorph.graph import Graph
 from kmorph.problem.packing import unpack_problem
 from kmorph.problem.problem import classification_of_images
 from kmorph.search.workers.own_layers import pack_layers, unpack_layers
-from kmorph.search.workers.pool import Pool
+from kmorph.search.workers.pool import Pool, ask
 from kmorph.training.plan import Hyperparameters
 
 logger = logging.getLogger("kmorph.search")
@@ -53,12 +53,8 @@ def measure_power(
     if pool.power is not None or getattr(pool, "strategy", None) is not None:
         return pool.power or POWER
     try:
-        handle = pool.submit(training_speed, graph.to_json(), pack_layers(), problem)
-        pool.wait([handle], min(PATIENCE, PATIENCE_SHARE * time_limit))
-        if not handle.done():
-            handle.cancel()
-            raise TimeoutError("no answer")
-        speed = float(handle.result())
+        patience = min(PATIENCE, PATIENCE_SHARE * time_limit)
+        speed = float(ask(pool, patience, training_speed, graph.to_json(), pack_layers(), problem))
     except Exception as error:  # the first candidate will meet the same fault, and its failure has the reason
         logger.warning("the speed of a worker could not be measured: %r", error)
         return POWER

@@ -13,13 +13,19 @@ from kmorph.problem import Problem
 from kmorph.problem.packing import unpack_problem
 from kmorph.search.workers.own_layers import unpack_layers
 from kmorph.training.examples import Data
+from kmorph.training.memory import released
 
 BATCH = 256
 PROBED = 2000  # validation examples that a loss and a metric are tried on
 
 
-def validation_losses(problem: Problem | bytes | None, data_folder: str, outputs: np.ndarray) -> np.ndarray:
-    """Losses of the validation examples for a network's outputs, weighted; shape (n_val,).
+def validation_losses(
+    problem: Problem | bytes | None,
+    data_folder: str,
+    outputs: Sequence[np.ndarray],
+    strategy: str | bytes | None = None,
+) -> list[np.ndarray]:
+    """Losses of the validation examples for outputs of networks, weighted; each of shape (n_val,).
 
     Parameters
     ----------
@@ -27,18 +33,30 @@ def validation_losses(problem: Problem | bytes | None, data_folder: str, outputs
         Or as `kmorph.problem.packing.pack_problem` gave it.
     data_folder : str
         Where `Data` was saved.
-    outputs : ndarray, shape (n_val, width)
+    outputs : sequence of ndarray, each of shape (n_val, width)
+    strategy : str or bytes, optional
+        As in a `Job`.
     """
-    found = unpack_problem(problem) if isinstance(problem, bytes) else problem
-    assert found is not None
+    if isinstance(problem, bytes):
+        _load(strategy)
+        problem = unpack_problem(problem)
+    assert problem is not None
     data = Data.load(data_folder)
-    return found.losses(np.asarray(data.y_val), outputs, data.weights_val)
+    y = np.asarray(data.y_val)
+    return [problem.losses(y, array, data.weights_val) for array in outputs]
 
 
 def metrics_of(
-    files: Sequence[str], packed: bytes, data_folder: str, seconds: float, layers: tuple[bytes, ...] = ()
+    files: Sequence[str],
+    packed: bytes,
+    data_folder: str,
+    seconds: float,
+    layers: tuple[bytes, ...] = (),
+    strategy: str | bytes | None = None,
 ) -> dict[str, Any]:
     """Metrics of finished models on the validation examples, by their files, as many as the time allows.
+
+    A model that fails is left out; if all do, the first one's error is raised.
 
     Parameters
     ----------
@@ -50,25 +68,43 @@ def metrics_of(
     seconds : float
         None is begun later than this.
     layers : tuple of bytes, default=()
-        As in a `Job`.
+    strategy : str or bytes, optional
+        Both as in a `Job`.
     """
     from kmorph.graph.keras_bridge import predict
-    from kmorph.training.backend import load_backend
 
-    load_backend()
+    _load(strategy)
     unpack_layers(layers)
     begun, problem, data = time.time(), unpack_problem(packed), Data.load(data_folder)
     assert problem is not None
     found: dict[str, Any] = {}
+    failed: list[Exception] = []
     for file in files:
         if found and time.time() - begun > seconds:
             break
-        outputs = predict(Graph.load(file).to_keras(), data.x_val, BATCH)
-        found[file] = problem.measure(np.asarray(data.y_val), outputs, data.weights_val)
+        try:
+            with released():
+                outputs = predict(Graph.load(file).to_keras(), data.x_val, BATCH)
+                found[file] = problem.measure(np.asarray(data.y_val), outputs, data.weights_val)
+        except Exception as error:  # a damaged file, too little memory, a metric of the user's
+            failed.append(error)
+    if failed and not found:
+        raise failed[0]
     return found
 
 
-def probe(packed: bytes, codes: np.ndarray) -> dict[str, Any]:
+def _load(strategy: str | bytes | None) -> None:
+    """Load Keras; a strategy function sets up TensorFlow's devices before anything else uses them."""
+    from kmorph.training.backend import load_backend
+
+    load_backend(devices=strategy is None)
+    if strategy is not None:
+        from kmorph.training.distribute import build_strategy
+
+        build_strategy(strategy)
+
+
+def probe(packed: bytes, codes: np.ndarray, strategy: str | bytes | None = None) -> dict[str, Any]:
     """Try a user's loss and metric on outputs without meaning, before anything is trained.
 
     Parameters
@@ -76,16 +112,16 @@ def probe(packed: bytes, codes: np.ndarray) -> dict[str, Any]:
     packed : bytes
         The problem.
     codes : ndarray
-        Of training examples.
+        Of training examples, in random order.
+    strategy : str or bytes, optional
+        As in a `Job`.
 
     Returns
     -------
     dict
         ``is_per_example``, and ``constant``, the loss of the best constant output; or ``error``, a text.
     """
-    from kmorph.training.backend import load_backend
-
-    load_backend()
+    _load(strategy)
     problem = unpack_problem(packed)
     assert problem is not None
     return {**_probe_loss(problem, codes[:PROBED]), **_probe_metric(problem, codes)}

@@ -161,3 +161,27 @@ def wait_for_any(wake: threading.Event, handles: Collection[Handle], timeout: fl
             return
         wake.wait(min(left, POLL))
         wake.clear()
+
+
+def ask(pool: Pool, seconds: float, fn: Any, /, *args: Any) -> Any:
+    """Call a function in a worker and return its answer.
+
+    Parameters
+    ----------
+    pool : Pool
+    seconds : float
+        Most seconds to wait.
+    fn, args
+        The call.
+
+    Raises
+    ------
+    TimeoutError
+        If the answer does not come in time. Whatever the executor and the function raise is raised, too.
+    """
+    handle = pool.submit(fn, *args)
+    pool.wait([handle], seconds)
+    if not handle.done():
+        handle.cancel()
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    return handle.result()

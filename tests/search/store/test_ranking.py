@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kmorph.problem.metrics import ACCURACY, LOSS
+from kmorph.problem.metrics import ACCURACY, LOSS, Objective
 from kmorph.search.store.ranking import best_record, discarded_seconds, is_worse
 from kmorph.search.store.record import ModelRecord
 
@@ -31,6 +31,10 @@ def test_a_model_trained_on_the_validation_data_too_is_the_best():
     assert unmeasured(2, 9.0).is_unmeasured and not rest[1].is_unmeasured
     assert best_record([*rest, unmeasured(2, 9.0), unmeasured(3, 5.0)]).model_id == 2
     assert best_record([*rest, unmeasured(2, 9.0)], LOSS).model_id == 0
+    # Not by a metric that such training need not raise, unless there is no other.
+    log_loss = Objective("log_loss", greater_is_better=False, survives_merging=False)
+    assert best_record([*rest, unmeasured(2, 9.0)], log_loss).model_id in (0, 1)
+    assert best_record([unmeasured(2, 5.0), unmeasured(3, 9.0)], log_loss).model_id == 3
 
 
 def test_a_search_that_goes_on_without_a_clock_leaves_an_unmeasured_model_behind():

@@ -71,11 +71,11 @@ def judged():
     noise = rng.normal(0, 1.5, (4, 2000, 3))
     noise[1] = noise[0] + 0.01 * noise[1]
     logits = {i: truth + noise[i] for i in range(3)} | {3: noise[3]}
-    return y, logits, [record(i, float(losses_for(y)(logits[i]).mean())) for i in range(4)]
+    return y, logits, [record(i, float(losses_for(y)([logits[i]])[0].mean())) for i in range(4)]
 
 
 def losses_for(y):
-    return lambda outputs: CrossEntropy().arrays(y, outputs, None)
+    return lambda several: [CrossEntropy().arrays(y, outputs, None) for outputs in several]
 
 
 def by_loss(judged):

@@ -36,8 +36,9 @@ class Ending:
         data = Data.load(folder.scratch)
         problem = classes_of_images((4,), 3)
         self.settling = Settling(
-            settings, self.schedule, planner, self.models, lambda outputs: problem.losses(data.y_val, outputs)
-        )
+            settings, self.schedule, planner, self.models,
+            lambda several: [problem.losses(data.y_val, outputs) for outputs in several],
+        )  # fmt: skip
         self.seeds = iter(range(100))
 
     def add(self, loss=1.0, phase="stable", logits=None, **values) -> ModelRecord:
@@ -207,3 +208,16 @@ def test_models_that_must_stay_are_those_waiting_and_those_settled(folder):
     settled = replace(first.parent, model_id=2, phase="decay")
     ending.settling.note(settled)
     assert settled in ending.settling.needed and len(ending.settling.needed) == 2
+
+
+def test_a_loss_that_cannot_be_computed_costs_the_mean_alone(folder, caplog):
+    def fail(outputs):
+        raise ConnectionError("no worker")
+
+    ending = Ending(folder, time_limit=600.0, ensemble=True)
+    ending.settling._losses = fail
+    ending.add(1.0, logits=good_at([0]))
+    ending.add(0.5, logits=good_at([1]))
+    ending.clock.now += 400
+    assert ending.next().parent.model_id == 1 and ending.settling.is_over
+    assert "no worker" in caplog.text

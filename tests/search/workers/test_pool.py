@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from kmorph.search.workers.pool import ExecutorPool, InlineExecutor
+from kmorph.search.workers.pool import ExecutorPool, InlineExecutor, ask
 
 
 class Executor:
@@ -109,3 +109,20 @@ def test_the_inline_executor_lets_interrupts_through():
 
     with pytest.raises(KeyboardInterrupt):
         InlineExecutor().submit(interrupt)
+
+
+def test_a_question_is_answered_in_time_or_given_up():
+    pool = ExecutorPool(InlineExecutor())
+    assert ask(pool, 1.0, divmod, 7, 3) == (2, 1)
+    with pytest.raises(ZeroDivisionError):
+        ask(pool, 1.0, divmod, 7, 0)
+
+    class Hanging:
+        def submit(self, fn, *args):
+            self.future = Future()
+            return self.future
+
+    executor = Hanging()
+    with pytest.raises(TimeoutError, match="no answer"):
+        ask(ExecutorPool(executor), 0.05, divmod, 7, 3)
+    assert executor.future.cancelled()
