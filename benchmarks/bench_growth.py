@@ -62,7 +62,7 @@ def run_arm(arm: str, images: int, seconds: float, seed: int) -> dict:
     import kmorph.search.strategy.schedule as schedule
     from kmorph import ImageClassifier
 
-    schedule.GROWTH_EPOCHS = ARMS[arm]
+    schedule.GROWTH_EPOCHS = schedule.SHORT_GROWTH_EPOCHS = ARMS[arm]
     with tempfile.TemporaryDirectory() as folder:
         clf = ImageClassifier(path=folder, seed=seed, verbose=False)
         clf.fit(x, y, time_limit=seconds - (time.time() - begun))
