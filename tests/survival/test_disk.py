@@ -47,7 +47,7 @@ def some_digits():
     return x[:600], y[:600]
 
 
-MODELS, MORE = 20, 23
+MODELS, MORE = 24, 27
 
 
 def limited_search(path, limit, models, resume=False):
