@@ -216,6 +216,11 @@ def _object_array(items: Sequence[Any]) -> np.ndarray:
     return array
 
 
+def as_dense(y: Any) -> Any:
+    """Labels without SciPy's sparse form, if they have it."""
+    return y.toarray() if hasattr(y, "toarray") else y
+
+
 def as_label_array(y: Any, n: int | None) -> np.ndarray:
     """Check labels; return them as (n,) or (n, columns) of dtype bool, integer, whole float, str or object.
 

@@ -130,15 +130,19 @@ def _balanced_accuracy(target: Target, codes: np.ndarray, scores: np.ndarray, we
 def _auc(target: Target, codes: np.ndarray, scores: np.ndarray, weights: Any) -> float:
     """Area under the ROC curve of each class against the others, the mean over those that have both."""
     truth = codes[:, None] == np.arange(scores.shape[1])
-    return _mean_auc(truth[:, 1:] if scores.shape[1] == 2 else truth, scores[:, -truth.shape[1] :], weights)
+    first = 1 if scores.shape[1] == 2 else 0  # of two classes the second one's curve says all
+    return _mean_auc(truth[:, first:], scores[:, first:], weights)
 
 
 def _mean_auc(truth: np.ndarray, scores: np.ndarray, weights: Any) -> float:
     from sklearn.metrics import roc_auc_score
 
+    if weights is not None:
+        counted = weights > 0
+        truth, scores, weights = truth[counted], scores[counted], weights[counted]
     found = [
         roc_auc_score(true, score, sample_weight=weights)
-        for true, score in zip(truth.T, scores[:, -truth.shape[1] :].T, strict=True)
+        for true, score in zip(truth.T, scores.T, strict=True)
         if true.any() and not true.all()
     ]
     return float(np.mean(found)) if found else float("nan")

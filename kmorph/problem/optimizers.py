@@ -44,6 +44,11 @@ class OwnOptimizer:
                 f"optimizer must be a name or an object of Keras', such as keras.optimizers.AdamW(1e-3), got "
                 f"{given!r}"
             )
+        if hasattr(given, "inner_optimizer"):
+            raise DataError(
+                f"optimizer={name_of(given)!r} scales losses, which training does not need: give the "
+                "optimiser inside it"
+            )
         rate = given.get_config().get("learning_rate")
         if isinstance(rate, bool) or not isinstance(rate, int | float):
             raise DataError(
@@ -68,5 +73,7 @@ class OwnOptimizer:
         return cls(kind.__name__, pack(kind, "optimizer", ""), rate.default)
 
     def make(self) -> Any:
-        """A new optimiser, without state."""
-        return unpack(self.packed)
+        """A new optimiser, without state. Losses are float32 here, and are not scaled."""
+        optimizer = unpack(self.packed)
+        optimizer.loss_scale_factor = None
+        return optimizer

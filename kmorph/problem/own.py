@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from types import CodeType
 from typing import Any
+
+import numpy as np
 
 from kmorph.errors import DataError
 
@@ -69,33 +72,48 @@ def name_of(value: Any) -> str:
     """A name for messages and for a search's folder."""
     if isinstance(value, str):
         return value
-    return str(getattr(value, "__name__", None) or getattr(value, "name", None) or type(value).__name__)
+    name = str(getattr(value, "__name__", None) or getattr(value, "name", None) or type(value).__name__)
+    numbered = re.fullmatch(r"(.+)_\d+", name)  # by Keras, in the order in which objects were made
+    if numbered and numbered[1].replace("_", "") == type(value).__name__.lower():
+        return numbered[1]
+    return name
 
 
 def mark_of(value: Any) -> str:
-    """A digest that tells losses and metrics of one name apart; empty for what cannot be told.
+    """A digest that tells losses and metrics of one name apart; empty for names.
 
     Of functions the code and the plain values that it holds, of Keras' objects their plain settings: moving a
     function to another line or file, or another notebook, changes nothing. Another Python may.
     """
-    code = getattr(value, "__code__", None)
-    parts: Any
-    if isinstance(code, CodeType):
-        cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
-        parts = [_code(code), *filter(_is_plain, [*cells, *(getattr(value, "__defaults__", None) or ())])]
-    elif hasattr(value, "get_config") and not isinstance(value, type):
-        settings = dict(vars(value) if hasattr(value, "call") else value.get_config())
-        settings |= settings.pop("_fn_kwargs", {})  # where Keras' losses keep their arguments
-        parts = sorted((key, v) for key, v in settings.items() if _is_plain(v) and key != "name")
-    else:
+    if isinstance(value, str):
+        return ""
+    try:
+        parts = _parts_of(value)
+    except (RecursionError, ValueError):  # it refers to itself, or has a cell that is still empty
         return ""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
+def _parts_of(value: Any) -> Any:
+    """What a value consists of, as texts, numbers and tuples of them; None for what has no such form."""
+    if isinstance(value, functools.partial):
+        return _parts_of(value.func), _parts_of(value.args), _parts_of(value.keywords)
+    if isinstance(code := getattr(value, "__code__", None), CodeType):
+        cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+        return _code(code), _parts_of([*cells, value.__defaults__, value.__kwdefaults__])
+    if isinstance(value, dict):
+        return tuple((str(key), _parts_of(value[key])) for key in sorted(value, key=str) if key != "name")
+    if isinstance(value, list | tuple):
+        return tuple(_parts_of(item) for item in value)
+    if isinstance(value, np.ndarray | np.generic):
+        return _parts_of(value.tolist())
+    if hasattr(value, "get_config") and not isinstance(value, type):
+        return type(value).__name__, _parts_of(vars(value) if hasattr(value, "call") else value.get_config())
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return value
+    return _parts_of(vars(value)) if hasattr(value, "__dict__") and callable(value) else None
+
+
 def _code(code: CodeType) -> Any:
-    constants = [_code(one) if isinstance(one, CodeType) else one for one in code.co_consts]
-    return code.co_code, code.co_names, [one for one in constants if isinstance(one, tuple) or _is_plain(one)]
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | complex | str | bytes)
+    inner = [_code(one) if isinstance(one, CodeType) else _parts_of(one) for one in code.co_consts]
+    return code.co_code, code.co_names, tuple(inner)

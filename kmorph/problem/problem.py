@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ from kmorph.problem.targets import Classes, Target
 
 if TYPE_CHECKING:
     from kmorph.graph import Graph
+
+logger = logging.getLogger("kmorph.search")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ class Problem:
     def measure(
         self, codes: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None
     ) -> dict[str, float]:
-        """The loss, the target's first metric and the objective of outputs; NaN where one has no value.
+        """The loss, the target's first metric and the objective of outputs.
+
+        NaN where one has no value, or is the user's own and raises.
 
         Parameters
         ----------
@@ -81,8 +87,19 @@ class Problem:
         scores = self.target.scores(outputs)
         for metric in (next(iter(self.target.metrics.values())), self.objective):
             if metric.name not in found:
-                found[metric.name] = metric(self.target, codes, scores, weights)
+                found[metric.name] = self._value(metric, codes, scores, weights)
         return found
+
+    def _value(
+        self, metric: Metric, codes: np.ndarray, scores: np.ndarray, weights: np.ndarray | None
+    ) -> float:
+        try:
+            return metric(self.target, codes, scores, weights)
+        except Exception as error:
+            if metric in self.target.metrics.values():
+                raise
+            logger.warning("the objective %s has no value: %r", metric.name, error)
+            return math.nan
 
     def make_optimizer(self) -> Any:
         """A new Keras optimiser, if the user gave one."""

@@ -28,7 +28,7 @@ from kmorph.training.examples import Data
 logger = logging.getLogger("kmorph.search")
 
 PROBE_PATIENCE = 120.0  # most seconds to wait until a worker has loaded Keras and tried a user's loss …
-PATIENCE_SHARE, LEAST_PATIENCE = 0.25, 15.0  # … but no more than this part of the time limit, or so many
+PATIENCE_SHARE, LEAST_PATIENCE = 0.5, 20.0  # … but no more than this part of the time limit, or so many
 PROBED = 5000  # labels that it is tried on, beside one of each class
 
 
@@ -309,11 +309,18 @@ def try_problem(
     patience = PROBE_PATIENCE if time_limit is None else max(LEAST_PATIENCE, PATIENCE_SHARE * time_limit)
     try:
         codes = _some_of_each(examples.codes, problem.target)
-        found = ask(pool, min(patience, PROBE_PATIENCE), probe, pack_problem(problem), codes, strategy)
+        held = examples.codes[examples.held] if examples.held_out is None else examples.held_out[1]
+        arguments = (pack_problem(problem), codes, held, strategy)
+        found = ask(pool, min(patience, PROBE_PATIENCE), probe, *arguments)
     except KmorphError:
         raise
     except Exception as error:  # the first candidate will meet the same fault, and its failure has the reason
         logger.warning("loss and objective could not be tried in a worker: %r", error)
+        if own_loss is not None and problem.target.is_numeric:  # its size is needed for the learning rate
+            raise SearchError(
+                f"loss={own_loss.name} could not be tried in a worker ({type(error).__name__}: {error}): "
+                "give more time"
+            ) from error
         # Nothing is known of the loss: it is taken for one that gives no value for each example.
         return problem if own_loss is None else replace(problem, loss=replace(own_loss, is_per_example=False))
     if "error" in found:

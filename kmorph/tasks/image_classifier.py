@@ -77,7 +77,7 @@ class ImageClassifier(Classifier):
         without arguments that builds a ``tf.distribute.MirroredStrategy`` in the worker (``lambda:
         tf.distribute.MirroredStrategy(["GPU:0", "GPU:1"])``). The hyperparameters ``batch_size`` and
         ``learning_rate`` are those of one device: with r devices (``replicas`` in the history) a batch has
-        r times as many images, and the learning rate is r times as high.
+        r times as many images, and the learning rate is r times as high (not that of an `optimizer`).
     max_disk : int, optional
         Most bytes of the folder, with its temporary files. The weights of poor models are dropped to keep
         it; their records stay, and `load_searcher` rebuilds such a model approximately, with a warning.

@@ -1,5 +1,6 @@
 """Losses: as tensors, as arrays, and as Keras computes them."""
 
+import functools
 import threading
 from dataclasses import replace
 
@@ -9,10 +10,13 @@ import pytest
 from keras import ops
 
 from kmorph.errors import DataError
-from kmorph.problem import Numbers, Target
+from kmorph.problem import ImageInput, Numbers, Problem, Target
 from kmorph.problem.losses import OwnLoss
 from kmorph.problem.optimizers import OwnOptimizer
+from kmorph.problem.own import mark_of, name_of
+from kmorph.problem.packing import pack_problem
 from kmorph.problem.targets import learn_labels
+from kmorph.search.workers.measure import probe
 
 RNG = np.random.default_rng(0)
 N = 50
@@ -146,3 +150,78 @@ def test_losses_of_one_name_are_told_apart():
     lambdas = [OwnLoss.of(f).mark for f in (lambda y, p: y - p, lambda y, p: y - p, lambda y, p: p - y)]
     assert lambdas[0] == lambdas[1] != lambdas[2]
     assert OwnLoss.of("mae").mark == ""
+
+
+@pytest.mark.parametrize("name", ["number", "numbers"])
+def test_losses_of_numbers_take_double_precision(name):
+    """The mean of an ensemble's outputs has it."""
+    target, codes, outputs = posed(name)
+    loss = OwnLoss.of("mae")
+    whole = loss.arrays(codes.astype(np.float64), outputs.astype(np.float64), target)
+    np.testing.assert_allclose(whole, loss.arrays(codes, outputs, target), rtol=1e-5)
+
+
+def probed(loss, y, target):
+    codes = target.encode(y)
+    problem = Problem.of(ImageInput((8, 8, 1)), target, loss=OwnLoss.of(loss))
+    return probe(pack_problem(problem), codes, codes)
+
+
+def test_what_a_worker_finds_out_about_a_loss():
+    y = Y["number"] * 1e4
+    numbers = Numbers.learn(y)
+    by_example, by_batch = (
+        probed(loss, y, numbers)
+        for loss in (
+            lambda t, p: ops.mean(ops.square(t - p), axis=-1),
+            lambda t, p: ops.mean(ops.square(t - p)),
+        )
+    )
+    assert by_example["is_per_example"] and not by_batch["is_per_example"]
+    assert by_batch["constant"] == pytest.approx(by_example["constant"], rel=1e-3)
+    assert by_batch["constant"] == pytest.approx(y.var(), rel=0.1)
+    four = np.arange(N) % 4
+    wrong = probed("mse", four, learn_labels(four))  # (4,) and (4, 4) would fit each other
+    assert "raises" in wrong["error"]
+    assert "is nan" in probed(lambda t, p: ops.sqrt(p[:, 0] - 1e9), y, numbers)["error"]
+    late = 1.7e9 + RNG.normal(0, 10, N)
+    assert "subtract an offset" in probed("mae", late, Numbers.learn(late))["error"]
+    generalized = getattr(keras.losses, "CategoricalGeneralizedCrossEntropy", None)
+    if generalized is not None:
+        assert probed(generalized(), four, learn_labels(four)) == {"is_per_example": True, "constant": 1.0}
+
+
+def test_changed_settings_are_noticed_whatever_their_form():
+    def focal(y_true, y_pred, gamma=2.0, *, alpha=1.0):
+        return gamma * alpha * y_pred
+
+    pairs = [
+        (functools.partial(focal, gamma=2.0), functools.partial(focal, gamma=5.0)),
+        (
+            keras.losses.CategoricalFocalCrossentropy(alpha=[0.1, 0.9]),
+            keras.losses.CategoricalFocalCrossentropy(alpha=[0.2, 0.8]),
+        ),
+        (keras.losses.CategoricalCrossentropy(), keras.losses.CategoricalCrossentropy(label_smoothing=0.1)),
+    ]
+    for one, other in pairs:
+        assert mark_of(one) == mark_of(one) != mark_of(other)
+    itself = []
+    itself.append(itself)
+    assert mark_of(functools.partial(focal, itself)) == ""
+
+
+def test_names_do_not_depend_on_how_many_were_made():
+    class Mine(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return y_pred[:, 0]
+
+    assert {name_of(Mine()) for _ in range(3)} == {"mine"}
+    assert {name_of(keras.metrics.AUC()) for _ in range(3)} == {"auc"}
+    assert name_of(Mine(name="mine_2x")) == "mine_2x" and name_of(keras.metrics.AUC(name="a_1")) == "a_1"
+
+
+def test_losses_are_not_scaled():
+    assert OwnOptimizer.of(keras.optimizers.SGD(0.1, loss_scale_factor=1024)).make().loss_scale_factor is None
+    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    with pytest.raises(DataError, match="inside it"):
+        OwnOptimizer.of(scaled)

@@ -6,7 +6,7 @@ import pytest
 import sklearn.metrics as sk
 
 from kmorph.errors import DataError
-from kmorph.problem import Numbers, Objective
+from kmorph.problem import ImageInput, Numbers, Objective, Problem
 from kmorph.problem.metrics import LOSS
 from kmorph.problem.own_metrics import find_metric
 from kmorph.problem.targets import learn_labels
@@ -156,3 +156,19 @@ def test_metrics_of_one_name_are_told_apart():
     assert first == again != other and first
     precision = [find_metric(keras.metrics.Precision(thresholds=t), SETS[0]).mark for t in (0.5, 0.5, 0.7)]
     assert precision[0] == precision[1] != precision[2]
+
+
+def test_examples_without_weight_have_no_part_in_the_area_under_the_curve():
+    target, codes, scores = CLASSES
+    weights = np.where(codes == 1, 0.0, 1.0)
+    rest = codes != 1
+    found = target.metrics["auc"](target, codes, scores, weights)
+    assert np.isfinite(found) and found == target.metrics["auc"](target, codes[rest], scores[rest])
+
+
+def test_an_own_objective_without_a_value_is_no_number(caplog):
+    target, codes, _ = CLASSES
+    metric = find_metric((lambda y, p: 1 / 0, True), target)
+    problem = Problem.of(ImageInput((8, 8, 1)), target, objective=metric)
+    found = problem.measure(codes, RNG.normal(size=(N, 3)).astype(np.float32))
+    assert np.isnan(found[metric.name]) and np.isfinite(found["loss"]) and "no value" in caplog.text

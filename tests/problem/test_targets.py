@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
@@ -208,3 +209,18 @@ def test_labels_that_never_varied_count_when_predictions_are_measured():
     assert target.measure(rows, scores, "accuracy") == 0.5
     assert target.measure(rows, scores, "accuracy", np.array([1.0, 3.0])) == 0.75
     assert 0 < target.measure(rows, scores, "f1") <= 1
+
+
+def test_sparse_rows_are_what_they_are_when_dense():
+    one_hot, several = np.eye(3, dtype=int)[[0, 1, 2, 1]], np.array(ROWS)
+    for dense in (one_hot, several):
+        target = learn_labels(scipy.sparse.csr_matrix(dense), 4)
+        assert target == learn_labels(dense, 4)
+        assert np.array_equal(target.encode(scipy.sparse.csr_matrix(dense)), target.encode(dense))
+
+
+def test_numbers_that_float32_rounds_too_much_are_not_exported():
+    late = Numbers.learn(1.7e9 + np.random.default_rng(0).normal(0, 10, 100))
+    with pytest.raises(DataError, match="precisely"):
+        late.back()
+    assert Numbers.learn(1000.0 + np.arange(9.0)).back()

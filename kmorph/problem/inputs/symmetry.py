@@ -43,14 +43,17 @@ def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) ->
     half = len(some) // 2
     if half < 10:
         return False
-    known, asked, truth = some[:half], some[half:], codes[chosen]
+    mixed = rng.permutation(len(some))  # users' data is often sorted by class
+    some, truth = some[mixed], codes[chosen][mixed]
+    known, asked = some[:half], some[half:]
     plain, changed = (
         (truth[:half][_nearest(known, images)], truth[half:])
         for images in (asked, _changed(kind, asked, rng))
     )
     if truth.ndim == 1 and not target.is_numeric:
         right = [np.mean(found == true) for found, true in (plain, changed)]
-        return bool(right[1] >= KEPT * right[0])
+        commonest = np.bincount(truth).max() / len(truth)
+        return bool(right[0] > commonest and right[1] >= KEPT * right[0])
     variance = max(float(truth.var(axis=0).mean()), 1e-12)
     errors = [float(np.mean((found - true) ** 2)) / variance for found, true in (plain, changed)]
     if errors[0] > MOST_ERROR:

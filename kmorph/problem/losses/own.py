@@ -20,6 +20,7 @@ REFUSED = {
     "ctc": "it compares sequences, and a graph gives one row of outputs an example",
     "circle": "it compares the examples of a batch with each other, so that no example has a loss of its own",
 }
+CLASS_NUMBERS = ("sparse", "generalized")  # in names of "categorical" losses that take these all the same
 BATCH = 1000  # examples computed at once, outside of training
 
 
@@ -27,11 +28,11 @@ BATCH = 1000  # examples computed at once, outside of training
 class OwnLoss(Loss):
     """A loss of the user's, called with labels as `y` had them and what users get for the outputs.
 
-    ``y_true`` are class numbers, one-hot rows where `y` had such or the loss's name says "categorical", rows
-    of zeros and ones, or numbers in the user's units of shape (n, outputs); ``y_pred`` are probabilities, or
-    such numbers. Keras' cross-entropies get logits, from which they compute the same more exactly. For two
-    classes a loss whose name says "binary" gets a column of zeros and ones, and the second class's
-    probability.
+    ``y_true`` are class numbers (int32), one-hot rows where `y` had such or the loss's name says
+    "categorical", rows of zeros and ones, or numbers in the user's units of shape (n, outputs); ``y_pred``
+    are probabilities, or such numbers. Keras' cross-entropies get logits, from which they compute the same
+    more exactly. For two classes a loss whose name says "binary" gets a column of zeros and ones, and the
+    second class's probability.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ class OwnLoss(Loss):
             truth, scores = ops.cast(codes, "float32")[:, None], outputs[:, 1:] - outputs[:, :1]
             scores = scores if logits else ops.sigmoid(scores)
         else:
-            one_hot = "categorical" in kind and "sparse" not in kind
+            one_hot = "categorical" in kind and not any(word in kind for word in CLASS_NUMBERS)
             truth, scores = target.truth_tensor(codes, one_hot), target.score_tensor(outputs, logits)
         values = ops.cast(function(truth, scores), "float32")
         if len(values.shape) > 1:
@@ -93,7 +94,8 @@ class OwnLoss(Loss):
         """Losses of examples, by Keras; see `Loss.arrays`. Of a batch with one value all have that."""
         from keras import ops
 
-        codes = codes.astype(np.int32) if codes.dtype.kind == "i" else codes
+        codes = codes.astype(np.int32 if codes.dtype.kind == "i" else np.float32)
+        outputs = outputs.astype(np.float32)
         parts = []
         for start in range(0, len(codes), BATCH):
             part = slice(start, start + BATCH)

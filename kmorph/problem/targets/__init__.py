@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kmorph.data.labels import as_dense
 from kmorph.problem.targets.base import Target
 from kmorph.problem.targets.classes import Classes
 from kmorph.problem.targets.label_sets import LabelSets, is_label_sets
@@ -27,4 +28,5 @@ def learn_labels(y: Any, n: int | None = None) -> Target:
     DataError
         If the labels cannot be used.
     """
+    y = as_dense(y)
     return LabelSets.learn(y, n) if is_label_sets(y) else Classes.learn(y, n)

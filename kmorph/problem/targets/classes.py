@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmorph.data.labels import LabelCodec
+from kmorph.data.labels import LabelCodec, as_dense
 from kmorph.graph import Activation
 from kmorph.problem.losses.cross_entropy import CrossEntropy
 from kmorph.problem.metrics import CLASS_METRICS
@@ -57,7 +57,7 @@ class Classes(Target):
 
     def encode(self, y: Any, n: int | None = None) -> np.ndarray:
         """Class numbers, int64 of shape (n,)."""
-        return self.codec.encode(y, n)
+        return self.codec.encode(as_dense(y), n)
 
     def scores(self, outputs: np.ndarray) -> np.ndarray:
         """Probabilities of shape (n, classes)."""

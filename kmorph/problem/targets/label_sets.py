@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kmorph.data.labels import as_label_array
+from kmorph.data.labels import as_dense, as_label_array
 from kmorph.errors import DataError
 from kmorph.graph import Activation, Dense
 from kmorph.problem.losses.cross_entropy import BinaryCrossEntropy
@@ -199,8 +199,6 @@ class LabelSets(Target):
 
 def is_label_sets(y: Any) -> bool:
     """Return whether labels are rows of zeros and ones with several ones, or none, in some row."""
-    if hasattr(y, "toarray"):  # a sparse matrix
-        return True
     try:
         array = as_label_array(y, None)
     except DataError:
@@ -212,7 +210,7 @@ def is_label_sets(y: Any) -> bool:
 
 
 def _rows(y: Any, n: int | None) -> np.ndarray:
-    array = as_label_array(y.toarray() if hasattr(y, "toarray") else y, n)
+    array = as_label_array(as_dense(y), n)
     if array.ndim != 2 or array.shape[1] < 2:
         raise DataError(
             f"y has shape {array.shape}; expected rows of zeros and ones of shape (n, labels), as the model "

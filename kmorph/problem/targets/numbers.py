@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kmorph.problem.metrics import Metric
 
 _EXPECTED = "one number for each example, of shape (n,) or (n, 1), or several, of shape (n, outputs)"
+ROUNDED = 1e-3  # largest rounding by float32 in exported models, as a share of the deviation
 STRATA = 10  # groups by size that a split keeps in proportion
 
 
@@ -138,10 +139,12 @@ class Numbers(Target):
         """
         with np.errstate(over="ignore"):
             scale, mean = (np.array(values).astype(np.float32) for values in (self.scale, self.mean))
-        if not (np.isfinite([scale, mean]).all() and (scale > 0).all()):
+        held = np.isfinite([scale, mean]).all() and (scale > 0).all()
+        if not held or (np.spacing(np.abs(mean)) > ROUNDED * scale).any():
             raise DataError(
                 f"exported models compute in float32, which does not hold numbers around {self.mean[0]:.3g} "
-                f"± {self.scale[0]:.3g}: fit on rescaled numbers to export a model"
+                f"± {self.scale[0]:.3g} precisely: fit on numbers without that offset, or rescaled, to "
+                "export a model"
             )
         return [(Dense(self.width), {"kernel": np.diag(scale), "bias": mean})]
 

@@ -16,7 +16,8 @@ from kmorph.training.examples import Data
 from kmorph.training.memory import released
 
 BATCH = 256
-PROBED = 2000  # validation examples that a loss and a metric are tried on
+PROBED = 2000  # examples that a loss is tried on
+ROUNDED = 1e-3  # largest rounding of numbers by float32, as a share of their deviation
 
 
 def validation_losses(
@@ -104,7 +105,9 @@ def _load(strategy: str | bytes | None) -> None:
         build_strategy(strategy)
 
 
-def probe(packed: bytes, codes: np.ndarray, strategy: str | bytes | None = None) -> dict[str, Any]:
+def probe(
+    packed: bytes, codes: np.ndarray, held_codes: np.ndarray, strategy: str | bytes | None = None
+) -> dict[str, Any]:
     """Try a user's loss and metric on outputs without meaning, before anything is trained.
 
     Parameters
@@ -112,7 +115,9 @@ def probe(packed: bytes, codes: np.ndarray, strategy: str | bytes | None = None)
     packed : bytes
         The problem.
     codes : ndarray
-        Of training examples, in random order.
+        Of training examples, in random order: the loss is tried on them.
+    held_codes : ndarray
+        Of the examples that models are compared on: the metric is tried on them.
     strategy : str or bytes, optional
         As in a `Job`.
 
@@ -124,40 +129,64 @@ def probe(packed: bytes, codes: np.ndarray, strategy: str | bytes | None = None)
     _load(strategy)
     problem = unpack_problem(packed)
     assert problem is not None
-    return {**_probe_loss(problem, codes[:PROBED]), **_probe_metric(problem, codes)}
+    return {**_probe_loss(problem, codes[:PROBED]), **_probe_metric(problem, held_codes)}
 
 
 def _probe_loss(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
+    target, name = problem.target, problem.loss.name
+    shapes = []
+    for n in (target.width + 1, target.width + 2):  # which no other axis has
+        some = codes[np.arange(n) % len(codes)]
+        outputs = np.random.default_rng(0).normal(size=(n, target.width)).astype(np.float32)
+        try:
+            shapes.append(_shape_of_losses(problem, some, outputs))
+        except Exception as error:
+            return {
+                "error": f"loss={name}: called with {n} examples and {target.width} outputs it raises "
+                f"{type(error).__name__}: {error}"
+            }
+        if shapes[-1] not in ((), (n,)):
+            return {
+                "error": f"loss={name} gives values of shape {shapes[-1]} for {n} examples: it must give one "
+                "for each example, or one for the batch"
+            }
+    found = {"is_per_example": shapes[0] != (), "constant": 1.0}
+    return {**found, **_probe_constant(problem, codes)} if target.is_numeric else found
+
+
+def _shape_of_losses(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> tuple[int, ...]:
     from keras import ops
 
+    codes = codes.astype(np.int32) if codes.dtype.kind == "i" else codes
+    tensors = ops.convert_to_tensor(codes), ops.convert_to_tensor(outputs)
+    return tuple(problem.loss.tensors(*tensors, problem.target).shape)
+
+
+def _probe_constant(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
+    """The loss of the best constant prediction of numbers."""
     target, name = problem.target, problem.loss.name
-    some = codes[: max(2, min(4, len(codes)))]
-    some = some.astype(np.int32) if some.dtype.kind == "i" else some
-    outputs = np.random.default_rng(0).normal(size=(len(some), target.width)).astype(np.float32)
+    truth = target.truth(codes)
+    with np.errstate(over="ignore"):
+        rounded = np.abs(truth.astype(np.float32) - truth).max() > ROUNDED * truth.std()
+    if rounded:
+        return {
+            "error": f"loss={name} is called with numbers in the units of y, in float32, which does not hold "
+            f"numbers such as {truth.flat[0]:.9g} precisely enough here: subtract an offset, or rescale y"
+        }
+    middles = (codes.mean(axis=0), np.median(codes, axis=0))
     try:
-        values = problem.loss.tensors(ops.convert_to_tensor(some), ops.convert_to_tensor(outputs), target)
-        shape = tuple(values.shape)
-    except Exception as error:
-        truth = tuple(np.shape(ops.convert_to_numpy(target.truth_tensor(ops.convert_to_tensor(some)))))
-        return {
-            "error": f"loss={name}: called with y_true of shape {truth} and y_pred of shape {outputs.shape} "
-            f"it raises {type(error).__name__}: {error}"
-        }
-    if shape not in ((), (len(some),)):
-        return {
-            "error": f"loss={name} gives values of shape {shape} for {len(some)} examples: it must give one "
-            "for each example, or one for the batch"
-        }
-    is_per_example = shape != ()
-    constant = 1.0
-    if target.is_numeric and is_per_example:
-        middles = (codes.mean(axis=0), np.median(codes, axis=0))
         tried = [
-            problem.loss.arrays(codes, np.tile(middle, (len(codes), 1)).astype(np.float32), target).mean()
-            for middle in middles
+            problem.loss.arrays(codes, np.tile(middle, (len(codes), 1)), target).mean() for middle in middles
         ]
-        constant = float(min(tried))
-    return {"is_per_example": is_per_example, "constant": constant}
+    except Exception as error:
+        return {"error": f"loss={name}: called with {len(codes)} examples it raises {error!r}"}
+    constant = float(min(tried))
+    if not np.isfinite(constant):
+        return {
+            "error": f"loss={name} is {constant} where the mean of y is predicted for every example: rescale "
+            "y, or choose another loss"
+        }
+    return {"constant": constant}
 
 
 def _probe_metric(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
@@ -166,15 +195,16 @@ def _probe_metric(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
         return {}
     outputs = np.random.default_rng(0).normal(size=(len(codes), problem.target.width)).astype(np.float32)
     scores = problem.target.scores(outputs)
+    where = f"objective={metric.name}: called with the {len(codes)} labels that models are compared on, and "
+    where += f"scores of shape {scores.shape},"
     try:
         value = metric(problem.target, codes, scores)
     except Exception as error:
         return {
-            "error": f"objective={metric.name}: called with {len(codes)} labels and scores of shape "
-            f"{scores.shape} it raises {type(error).__name__}: {error}"
+            "error": f"{where} it raises {type(error).__name__}: {error}. A function gets probabilities (or "
+            "numbers); for labels give a name or a scorer of scikit-learn's; for more examples of a class, "
+            "validation_data"
         }
     if not np.isfinite(value):
-        return {
-            "error": f"objective={metric.name} gives {value} for outputs without meaning, which is no number"
-        }
+        return {"error": f"{where} it gives {value}, which is no number"}
     return {}
