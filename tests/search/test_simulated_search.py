@@ -238,7 +238,7 @@ def test_what_earlier_runs_discarded_does_not_count(tmp_path):
     first = earlier.history.models[0]
     MLP.initialize(0).save(RunFolder.model_path(tmp_path, 2))
     earlier.history.add(replace(first, model_id=2, loss=9.0, seconds=1e5))
-    assert phases(simulate(tmp_path, settings(), 1200.0, earlier=earlier))[3:].count("stable") >= 2
+    assert phases(simulate(tmp_path, settings(), 1800.0, earlier=earlier))[3:].count("stable") >= 2
 
 
 def test_models_left_over_by_another_loss_are_not_built_on(tmp_path):

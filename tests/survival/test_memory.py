@@ -142,7 +142,7 @@ def test_out_of_memory_of_a_gpu_fails_the_candidate_alone(tmp_path, monkeypatch)
     assert growing.limits[-1].max_parameters == int(SHRINK * failure["n_parameters"])
 
 
-GROWTH = 1.1  # largest memory after 300 models, as a multiple of that after 50
+GROWTH = 1.08  # largest memory after 300 models, as a multiple of that after 50
 
 
 @pytest.mark.slow

@@ -5,6 +5,12 @@ import pytest
 from sklearn.datasets import load_digits
 
 from kmorph import ImageClassifier
+from kmorph.cli import _digits
+from kmorph.problem import ImageInput
+from kmorph.problem.split import validation_fraction
+from kmorph.search.strategy.schedule import Schedule
+from kmorph.search.workers.calibration import POWER
+from kmorph.tasks.options import SearcherArgs, choose_starts
 
 X, Y = load_digits(return_X_y=True)
 X = X.reshape(-1, 8, 8)
@@ -27,3 +33,14 @@ def test_a_cap_on_epochs_is_kept_under_a_clock(tmp_path):
     assert all(entry["epochs"] <= 2.5 for entry in clf.history)
     assert all(entry["loss"] is None or np.isfinite(entry["loss"]) for entry in clf.history)
     assert clf.history[0]["loss"] is not None and clf.evaluate(X, Y) > 0.2
+
+
+def test_the_demo_has_time_to_grow():
+    """By the clock's first guess, on a machine of any speed."""
+    (x, y), _ = _digits(0)
+    images, n = ImageInput.learn(x), len(x) - round(validation_fraction(len(x)) * len(x))
+    suited = images.starts(10, n, 60.0, lambda graph: POWER)
+    (_, first), *_ = choose_starts(None, suited, images.shape, 10, images.front(), SearcherArgs.of(None))
+    schedule = Schedule(time_limit=60.0)
+    schedule.expect(n * first.flops / POWER)
+    assert schedule.may_grow

@@ -16,9 +16,9 @@ MARGIN = 0.03  # share of the time limit kept for the last evaluation and for wr
 DECAY_SHARES = ((120.0, 0.45), (300.0, 0.6))
 # Epochs of the first start that the whole time is worth, from which networks grow: with fewer, a change
 # brings less than the images that it costs (`benchmarks/bench_growth.py`).
-GROWTH_EPOCHS = 1000.0
+GROWTH_EPOCHS = 1500.0
 # In searches of so many seconds at most, they grow from so many: a minute on small data costs little.
-SHORT, SHORT_GROWTH_EPOCHS = 90.0, 300.0
+SHORT, SHORT_GROWTH_EPOCHS = 90.0, 150.0
 LONGEST_DECAY = 12 * 3600.0  # seconds; more is better spent on searching
 SLICES = 12  # candidates in the stable phase
 MANY_SLICES = 3600.0  # seconds of time limit from which there are more, by its square root
