@@ -147,8 +147,9 @@ GROWTH = 1.08  # largest memory after 300 models, as a multiple of that after 50
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_three_hundred_models_leave_nothing_behind(tmp_path):
+def test_three_hundred_models_leave_nothing_behind(tmp_path, monkeypatch):
     """Memory, open files and threads of both processes, noted after each model."""
+    monkeypatch.setattr("kmorph.search.strategy.propose.SINGLES", 20)  # choosing well takes long
     main, noted = psutil.Process(), []
 
     def note(record):
