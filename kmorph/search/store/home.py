@@ -117,6 +117,7 @@ class Home:
         """The folder, and its identity for the file system, which a renamed folder keeps."""
         reason: SearchError | None = None
         for attempt in range(ATTEMPTS):
+            found_before, reason = reason, None
             if attempt:
                 time.sleep(PAUSE)
             for folder in self._candidates():
@@ -131,8 +132,9 @@ class Home:
                 if seen is not None and seen == identity(folder):
                     self._path, self._seen = folder, seen
                     return folder, seen
-            if reason is not None:
-                raise reason  # it is there, and nothing else is
+            # It is there, and nothing else is; twice, for it may be a new search that is just being made.
+            if reason is not None and found_before is not None:
+                raise reason
         raise SearchError(
             f"the search is not in {self._path} any more, nor beside it under a name like "
             f"{self._path.name}.1: its folder was moved or deleted. If it was moved, open it from its new "
