@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,16 @@ class OwnLoss(Loss):
         """Losses of a batch; see `Loss.tensors`. `smoothing` is the loss's own affair."""
         from keras import ops
 
+        function, truth, scores = self.called_with(codes, outputs, target)
+        values = ops.cast(function(truth, scores), "float32")
+        if len(values.shape) > 1:
+            values = ops.mean(values, axis=tuple(range(1, len(values.shape))))
+        return values / self.divisor if self.divisor != 1.0 else values
+
+    def called_with(self, codes: Any, outputs: Any, target: Target) -> tuple[Callable[..., Any], Any, Any]:
+        """The function that computes the loss, and its ``y_true`` and ``y_pred``."""
+        from keras import ops
+
         function, logits, kind = _ready(self.packed)
         if "binary" in kind and not target.is_numeric and target.width == 2 and len(codes.shape) == 1:
             truth, scores = ops.cast(codes, "float32")[:, None], outputs[:, 1:] - outputs[:, :1]
@@ -85,10 +96,7 @@ class OwnLoss(Loss):
         else:
             one_hot = "categorical" in kind and not any(word in kind for word in CLASS_NUMBERS)
             truth, scores = target.truth_tensor(codes, one_hot), target.score_tensor(outputs, logits)
-        values = ops.cast(function(truth, scores), "float32")
-        if len(values.shape) > 1:
-            values = ops.mean(values, axis=tuple(range(1, len(values.shape))))
-        return values / self.divisor if self.divisor != 1.0 else values
+        return function, truth, scores
 
     def arrays(self, codes: np.ndarray, outputs: np.ndarray, target: Target) -> np.ndarray:
         """Losses of examples, by Keras; see `Loss.arrays`. Of a batch with one value all have that."""

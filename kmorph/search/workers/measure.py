@@ -10,6 +10,7 @@ import numpy as np
 
 from kmorph.graph import Graph
 from kmorph.problem import Problem
+from kmorph.problem.losses import OwnLoss
 from kmorph.problem.packing import unpack_problem
 from kmorph.search.workers.own_layers import unpack_layers
 from kmorph.training.examples import Data
@@ -138,12 +139,13 @@ def _probe_loss(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
     for n in (target.width + 1, target.width + 2):  # which no other axis has
         some = codes[np.arange(n) % len(codes)]
         outputs = np.random.default_rng(0).normal(size=(n, target.width)).astype(np.float32)
+        arguments = f"{n} examples"
         try:
+            arguments = _arguments(problem, some, outputs)
             shapes.append(_shape_of_losses(problem, some, outputs))
         except Exception as error:
             return {
-                "error": f"loss={name}: called with {n} examples and {target.width} outputs it raises "
-                f"{type(error).__name__}: {error}"
+                "error": f"loss={name}: called with {arguments} it raises {type(error).__name__}: {error}"
             }
         if shapes[-1] not in ((), (n,)):
             return {
@@ -155,11 +157,21 @@ def _probe_loss(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
 
 
 def _shape_of_losses(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> tuple[int, ...]:
+    return tuple(problem.loss.tensors(*_tensors(codes, outputs), problem.target).shape)
+
+
+def _arguments(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> str:
+    if not isinstance(problem.loss, OwnLoss):
+        return f"codes of shape {codes.shape} and outputs of shape {outputs.shape}"
+    _, truth, scores = problem.loss.called_with(*_tensors(codes, outputs), problem.target)
+    return f"y_true of shape {tuple(truth.shape)} and y_pred of shape {tuple(scores.shape)}"
+
+
+def _tensors(codes: np.ndarray, outputs: np.ndarray) -> tuple[Any, Any]:
     from keras import ops
 
     codes = codes.astype(np.int32) if codes.dtype.kind == "i" else codes
-    tensors = ops.convert_to_tensor(codes), ops.convert_to_tensor(outputs)
-    return tuple(problem.loss.tensors(*tensors, problem.target).shape)
+    return ops.convert_to_tensor(codes), ops.convert_to_tensor(outputs)
 
 
 def _probe_constant(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
