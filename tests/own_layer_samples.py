@@ -44,7 +44,7 @@ class ScaledTanh(Layer):
         return inputs[0]
 
     def parameters(self, *inputs):
-        return {"gain": Parameter(inputs[0][-1:], self.start, outputs=0)}
+        return {"gain": Parameter(inputs[0][-1:], self.start, ("output",))}
 
     def channels(self, *inputs):
         return Channels.KEEP
@@ -85,7 +85,7 @@ class Mix(Layer):
         return (*inputs[0][:-1], self.units)
 
     def parameters(self, *inputs):
-        return {"kernel": Parameter((inputs[0][-1], self.units), "he_normal", inputs=0, outputs=1)}
+        return {"kernel": Parameter((inputs[0][-1], self.units), "he_normal", ("input", "output"))}
 
     def channels(self, *inputs):
         return Channels.MIX

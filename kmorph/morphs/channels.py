@@ -125,17 +125,16 @@ def _carried(
     carried = {}
     for name, array in arrays.items():
         parameter = parameters[name]
-        if into is not None and parameter.inputs is not None:
-            array = _take(edit, array, parameter.inputs, into, split=True)
-        if out is not None and parameter.outputs is not None:
-            array = _take(edit, array, parameter.outputs, out, split=False)
-            missing = _missing(out)
-            if len(missing):
-                part = list(array.shape)
-                part[parameter.outputs] = len(missing)
-                _along(array, parameter.outputs)[missing] = _along(
-                    edit.fresh(parameter, tuple(part)), parameter.outputs
-                )
+        for axis, channels in enumerate(parameter.axes):
+            if channels == "input" and into is not None:
+                array = _take(edit, array, axis, into, split=True)
+        for axis, channels in enumerate(parameter.axes):
+            if channels == "output" and out is not None:
+                array = _take(edit, array, axis, out, split=False)
+                missing = _missing(out)
+                if len(missing):
+                    part = (*array.shape[:axis], len(missing), *array.shape[axis + 1 :])
+                    _along(array, axis)[missing] = _along(edit.fresh(parameter, part), axis)
         carried[name] = array
     return carried
 

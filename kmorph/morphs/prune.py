@@ -86,8 +86,8 @@ def _sizes(graph: Graph, layer: int) -> np.ndarray:
     """Sum of the absolute weights by which each output channel reads the input."""
     sizes = [np.zeros(graph.node_shapes[layer + 1][-1], np.float32)]
     for name, parameter in graph.parameters(layer).items():
-        if parameter.inputs is not None and parameter.outputs is not None:
-            array = np.abs(np.moveaxis(graph.weights[layer, name], parameter.outputs, -1))
+        if {"input", "output"} <= {*parameter.axes}:
+            array = np.abs(np.moveaxis(graph.weights[layer, name], parameter.axes.index("output"), -1))
             sizes.append(array.sum(tuple(range(array.ndim - 1))))
     return sum(sizes[1:], sizes[0])
 

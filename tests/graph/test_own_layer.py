@@ -15,7 +15,7 @@ from own_layer_samples import MODULE, forget_own_layers, own_graph, own_layers
 from kmorph import morphs
 from kmorph.errors import GraphError, UnknownLayerError
 from kmorph.graph import Activation, Channels, Conv, Dense, Graph, GraphBuilder, Layer, register_layer
-from kmorph.graph.layers import BY_KIND, registered_layers
+from kmorph.graph.layers import BY_KIND, Parameter, registered_layers
 from kmorph.morphs.ranges import ranges
 from kmorph.surrogate import edit_distance
 
@@ -285,6 +285,12 @@ def test_a_class_takes_the_place_of_its_earlier_self_only(own):
         kind_of(kind="mix")
     derived = kind_of(base=Conv, kind="my_conv", output_shape=None, to_keras=None)
     assert derived(filters=3, kernel=(3, 3)).channels((4, 4, 2)) is Channels.MIX
+
+
+@pytest.mark.parametrize("axes", [(), ("output",), ("inputs", "output"), (None, 0)])
+def test_every_axis_of_a_weight_has_a_meaning(axes):
+    with pytest.raises(GraphError, match="axes must say of each of the 2 axes"):
+        Parameter((3, 4), "zeros", axes)
 
 
 def test_what_could_not_be_read_is_not_written(tmp_path):

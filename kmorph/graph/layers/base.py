@@ -64,6 +64,9 @@ MEASURES = ("width", "kernel", "window", "stride", "groups", "rate")
 """Sizes by which layers of one kind are compared; see `Layer.sizes`."""
 
 
+AXES = frozenset({"input", "output", None})
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One weight array of a layer.
@@ -73,17 +76,24 @@ class Parameter:
     shape : tuple of int
     initial : {"he_normal", "glorot_uniform", "zeros", "ones"}
         How a fresh value is drawn.
-    inputs, outputs : int or None
-        The axis that runs over the layer's input channels, and the one over its output channels.
+    axes : tuple of {"input", "output", None}
+        What each axis runs over: the layer's input channels, its output channels, or neither. Morphs that
+        change a number of channels change those axes.
     trainable : bool, default=True
         False for statistics such as a running mean.
     """
 
     shape: Shape
     initial: str
-    inputs: int | None = None
-    outputs: int | None = None
+    axes: tuple[str | None, ...]
     trainable: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.axes) != len(self.shape) or not {*self.axes} <= AXES:
+            raise GraphError(
+                f'axes must say of each of the {len(self.shape)} axes whether it runs over "input" channels, '
+                f'"output" channels or neither (None), got {self.axes!r}'
+            )
 
     @property
     def spread(self) -> float:

@@ -65,11 +65,11 @@ class BatchNorm(Layer):
         shape = inputs[0][-1:]
         weights = {}
         if self.scale:
-            weights["gamma"] = Parameter(shape, "ones", outputs=0)
+            weights["gamma"] = Parameter(shape, "ones", ("output",))
         if self.center:
-            weights["beta"] = Parameter(shape, "zeros", outputs=0)
-        weights["moving_mean"] = Parameter(shape, "zeros", outputs=0, trainable=False)
-        weights["moving_variance"] = Parameter(shape, "ones", outputs=0, trainable=False)
+            weights["beta"] = Parameter(shape, "zeros", ("output",))
+        weights["moving_mean"] = Parameter(shape, "zeros", ("output",), trainable=False)
+        weights["moving_variance"] = Parameter(shape, "ones", ("output",), trainable=False)
         return weights
 
     def channels(self, *inputs: Shape) -> Channels:

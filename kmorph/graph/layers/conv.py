@@ -101,10 +101,11 @@ class Conv(Layer):
 
     def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
         channels = inputs[0][-1] // self.groups
-        kernel = Parameter((*self.kernel, channels, self.filters), "he_normal", inputs=-2, outputs=-1)
+        axes = (*(None,) * len(self.kernel), "input", "output")
+        kernel = Parameter((*self.kernel, channels, self.filters), "he_normal", axes)
         if not self.bias:
             return {"kernel": kernel}
-        return {"kernel": kernel, "bias": Parameter((self.filters,), "zeros", outputs=0)}
+        return {"kernel": kernel, "bias": Parameter((self.filters,), "zeros", ("output",))}
 
     def flops(self, *inputs: Shape) -> int:
         return prod(self.output_shape(*inputs)) * prod(self.kernel) * (inputs[0][-1] // self.groups)

@@ -45,10 +45,10 @@ class Dense(Layer):
         return (*inputs[0][:-1], self.units)
 
     def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
-        kernel = Parameter((inputs[0][-1], self.units), "he_normal", inputs=0, outputs=1)
+        kernel = Parameter((inputs[0][-1], self.units), "he_normal", ("input", "output"))
         if not self.bias:
             return {"kernel": kernel}
-        return {"kernel": kernel, "bias": Parameter((self.units,), "zeros", outputs=0)}
+        return {"kernel": kernel, "bias": Parameter((self.units,), "zeros", ("output",))}
 
     def flops(self, *inputs: Shape) -> int:
         return prod(inputs[0]) * self.units

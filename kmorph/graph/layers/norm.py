@@ -157,9 +157,9 @@ class GroupNorm(Layer):
 def _gain_and_offset(shape: Shape, scale: bool, center: bool) -> dict[str, Parameter]:
     weights = {}
     if scale:
-        weights["gamma"] = Parameter(shape, "ones", outputs=0)
+        weights["gamma"] = Parameter(shape, "ones", ("output",))
     if center:
-        weights["beta"] = Parameter(shape, "zeros", outputs=0)
+        weights["beta"] = Parameter(shape, "zeros", ("output",))
     return weights
 
 

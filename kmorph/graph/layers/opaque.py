@@ -101,7 +101,9 @@ class Opaque(Layer):
     def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
         weights = zip(self.names, self.shapes, self.fixed, strict=True)
         return {
-            f"{position}.{name}": Parameter(shape, _initial(name, shape), trainable=not fixed)
+            f"{position}.{name}": Parameter(
+                shape, _initial(name, shape), (None,) * len(shape), trainable=not fixed
+            )
             for position, (name, shape, fixed) in enumerate(weights)
         }
 

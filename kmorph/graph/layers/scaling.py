@@ -189,7 +189,7 @@ class ChannelScale(Layer):
         return inputs[0]
 
     def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
-        return {"gain": Parameter(inputs[0][-1:], "ones", outputs=0)}
+        return {"gain": Parameter(inputs[0][-1:], "ones", ("output",))}
 
     def channels(self, *inputs: Shape) -> Channels:
         return Channels.KEEP
