@@ -180,9 +180,9 @@ def test_grouped_convolution_computes_what_its_kernel_says(rank):
 def test_parameter_axes_name_the_channels():
     layer, shape = Conv(filters=6, kernel=(3, 5)), (9, 6, 4)
     kernel = layer.parameters(shape)["kernel"]
-    assert (kernel.shape[kernel.inputs], kernel.shape[kernel.outputs]) == (4, 6)
+    assert (kernel.shape, kernel.axes) == ((3, 5, 4, 6), (None, None, "input", "output"))
     kernel = Dense(units=5).parameters((7,))["kernel"]
-    assert (kernel.shape[kernel.inputs], kernel.shape[kernel.outputs]) == (7, 5)
+    assert (kernel.shape, kernel.axes) == ((7, 5), ("input", "output"))
 
 
 BAD_LAYERS = {

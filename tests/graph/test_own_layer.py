@@ -121,6 +121,13 @@ def test_fields_are_checked_like_those_of_ours(own):
             Graph.from_json({**graph.to_json(), "layers": [{**layer, "inputs": [0]}]})
 
 
+def test_a_field_of_a_wrong_type_is_not_written(own, tmp_path):
+    graph = Graph((4,), [own.ScaledTanh("2")], [[0]])
+    with pytest.raises(GraphError, match="scaled_tanh: field 'slope' has a value of the wrong type, 2"):
+        graph.save(tmp_path / "graph.safetensors")
+    assert not (tmp_path / "graph.safetensors").exists()
+
+
 def test_the_example_of_the_documentation(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "morphs.md").read_text(encoding="utf-8")
     (code,) = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kmorph.errors import GraphError
-from kmorph.graph.fields import as_lists, as_python, field_types
+from kmorph.graph.fields import arguments_from_json, as_lists, as_python, field_types
 
 if TYPE_CHECKING:
     import keras
@@ -261,13 +261,20 @@ class Layer:
         raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the kind and every field that differs from its default."""
-        values: dict[str, Any] = {"kind": self.kind}
+        """Plain values: the kind and every field that differs from its default.
+
+        Raises
+        ------
+        GraphError
+            If a field holds a value of another type than it declares: the file could not be read.
+        """
+        values: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value != field.default:
                 values[field.name] = as_lists(value)
-        return values
+        arguments_from_json(type(self), self.kind, values)
+        return {"kind": self.kind, **values}
 
     def describe(self) -> str:
         """A short text for drawings and messages, such as ``conv 3×3, 32``."""
