@@ -12,6 +12,7 @@ algorithm 1; the clock and the settling phase are ours.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -160,7 +161,15 @@ class _Loop:
             raise
         finally:
             self.jobs.abandon()
-        listener(SearchFinished(self.models.best(self.settings.objective)))
+        best = self.models.best(self.settings.objective)
+        if best is not None and best.state == "untrained":
+            warnings.warn(
+                f"the time limit came before any model was trained: model {best.model_id} is as it was at "
+                "first. To start a worker and load its backend takes seconds of the limit, more beside "
+                "other programs: give more time, or go on with resume=True",
+                stacklevel=4,
+            )
+        listener(SearchFinished(best))
 
     def _keep_what_was_trained(self) -> None:
         """Ask the workers to evaluate what they have; those that take too long are ended."""

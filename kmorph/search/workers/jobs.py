@@ -127,7 +127,7 @@ class Jobs(Generic[T]):
         lost = self._sent if self.pool.can_kill else late
         self.pool.abandon([sent.handle for sent in lost])
         self._sent = [sent for sent in self._sent if sent not in lost]
-        return [(sent.what, sent.job, _ended(sent, "it outstayed its deadline", "late")) for sent in lost]
+        return [(sent.what, sent.job, _ended(sent, _late(sent), "late")) for sent in lost]
 
     def abandon(self, idle: bool = False) -> None:
         """Leave no candidate behind that still trains.
@@ -198,6 +198,10 @@ def _read(line: bytes) -> CandidateProgress | tuple[int, float] | None:
         return CandidateProgress(event["images"], event["loss"], event["progress"])
     except (ValueError, LookupError, TypeError):
         return None
+
+
+def _late(sent: _Sent[T]) -> str:
+    return "it outstayed its deadline" if sent.images else "its deadline came before it began to train"
 
 
 def _ended(sent: _Sent[T], reason: str, cause: str) -> Result:
