@@ -205,7 +205,9 @@ class KerasMetric:
         """Measure; weights are not used."""
         metric = unpack(self.packed)
         truth: np.ndarray
-        if codes.ndim == 2:
+        if self.kind == "Accuracy" and not target.is_numeric:  # of labels; Keras' others take scores
+            truth, scores = codes, scores.argmax(axis=1) if codes.ndim == 1 else scores >= 0.5
+        elif codes.ndim == 2:
             truth = target.truth(codes).astype(np.float32)
         elif "Sparse" in self.kind:
             truth = codes

@@ -116,8 +116,13 @@ def check_arguments(given: Given, time_limit: Any) -> Arguments:
             f"{given.callbacks!r}. Callbacks of Keras are not called: many models are trained, in other "
             "processes"
         )
-    if given.executor is not None and not hasattr(given.executor, "submit"):
-        raise DataError(f"executor must be a concurrent.futures.Executor, got {given.executor!r}")
+    if given.executor is not None and (
+        isinstance(given.executor, type) or not hasattr(given.executor, "submit")
+    ):
+        raise DataError(
+            "executor must be an object such as a concurrent.futures.ProcessPoolExecutor(), got "
+            f"{given.executor!r}"
+        )
     pack_strategy(given.strategy)
     if given.executor is None:
         require_backend()

@@ -182,7 +182,16 @@ def test_what_a_worker_finds_out_about_a_loss():
     assert by_batch["constant"] == pytest.approx(y.var(), rel=0.1)
     four = np.arange(N) % 4
     wrong = probed("mse", four, learn_labels(four))  # (4,) and (4, 4) would fit each other
-    assert "raises" in wrong["error"]
+    assert "called with y_true of shape (5,) and y_pred of shape (5, 4) it raises" in wrong["error"]
+    flat = [
+        lambda t, p: ops.cast(p[:, 0] > 0, "float32"),
+        lambda t, p: ops.cast(ops.round(p[:, 0]), "int32"),
+    ]
+    for loss in flat:
+        assert "has no gradient" in probed(loss, four, learn_labels(four))["error"]
+    by_numpy = probed(lambda t, p: np.abs(np.asarray(p)[:, 0]), four, learn_labels(four))
+    assert "has no gradient" in by_numpy["error"] or "it raises" in by_numpy["error"]  # JAX, PyTorch
+    assert "loss=focal cannot be used" in probed("focal", four, learn_labels(four))["error"]
     assert "is nan" in probed(lambda t, p: ops.sqrt(p[:, 0] - 1e9), y, numbers)["error"]
     late = 1.7e9 + RNG.normal(0, 10, N)
     assert "subtract an offset" in probed("mae", late, Numbers.learn(late))["error"]

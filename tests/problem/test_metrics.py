@@ -77,6 +77,8 @@ def test_the_first_metric_is_the_default():
         (sk.r2_score, NUMBERS, lambda s: sk.r2_score(HEIGHTS, s)),
         (keras.metrics.SparseTopKCategoricalAccuracy(k=2), CLASSES, None),
         (keras.metrics.CategoricalAccuracy(), CLASSES, None),
+        (keras.metrics.Accuracy(), CLASSES, lambda s: sk.accuracy_score(CLASSES[1], s.argmax(1))),
+        (keras.metrics.Accuracy(), SETS, lambda s: np.mean((s >= 0.5) == SETS[1])),
         (keras.metrics.AUC(num_thresholds=2000), PAIR, lambda s: sk.roc_auc_score(TWO, s[:, 1])),
         (keras.metrics.F1Score(average="macro"), SETS, None),
         (keras.metrics.MeanAbsoluteError, NUMBERS, lambda s: sk.mean_absolute_error(HEIGHTS, s)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,10 +139,13 @@ def _probe_loss(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
     for n in (target.width + 1, target.width + 2):  # which no other axis has
         some = codes[np.arange(n) % len(codes)]
         outputs = np.random.default_rng(0).normal(size=(n, target.width)).astype(np.float32)
-        arguments = f"{n} examples"
         try:
             arguments = _arguments(problem, some, outputs)
+        except Exception as error:
+            return {"error": f"loss={name} cannot be used: {error}"}
+        try:
             shapes.append(_shape_of_losses(problem, some, outputs))
+            has_gradient = _has_gradient(problem, some, outputs)
         except Exception as error:
             return {
                 "error": f"loss={name}: called with {arguments} it raises {type(error).__name__}: {error}"
@@ -153,11 +156,56 @@ def _probe_loss(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
                 "for each example, or one for the batch"
             }
     found = {"is_per_example": shapes[0] != (), "constant": 1.0}
-    return {**found, **_probe_constant(problem, codes)} if target.is_numeric else found
+    if target.is_numeric:
+        found = {**found, **_probe_constant(problem, codes)}
+    if "error" not in found and not has_gradient:
+        return {
+            "error": f"loss={name} has no gradient, so that nothing can be learned by it: let it compute "
+            "with keras.ops, on floats, without rounding; a count of errors is an objective, not a loss"
+        }
+    return found
 
 
 def _shape_of_losses(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> tuple[int, ...]:
     return tuple(problem.loss.tensors(*_tensors(codes, outputs), problem.target).shape)
+
+
+def _has_gradient(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> bool:
+    """Return whether the loss of a batch changes with its outputs."""
+    from keras import config, ops
+
+    truth, found = _tensors(codes, outputs)
+
+    def loss(outputs: Any) -> Any:
+        return ops.mean(problem.loss.tensors(truth, outputs, problem.target))
+
+    gradient = GRADIENTS[config.backend()](loss, found)
+    return gradient is not None and bool(ops.any(ops.not_equal(gradient, 0.0)))
+
+
+def _tensorflow_gradient(loss: Callable[[Any], Any], outputs: Any) -> Any:
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        value = loss(outputs)
+    return tape.gradient(value, outputs)
+
+
+def _jax_gradient(loss: Callable[[Any], Any], outputs: Any) -> Any:
+    import jax
+
+    return jax.grad(loss)(outputs)
+
+
+def _torch_gradient(loss: Callable[[Any], Any], outputs: Any) -> Any:
+    import torch
+
+    value = loss(outputs.requires_grad_())
+    return torch.autograd.grad(value, outputs, allow_unused=True)[0] if value.requires_grad else None
+
+
+GRADIENTS = {"tensorflow": _tensorflow_gradient, "jax": _jax_gradient, "torch": _torch_gradient}
 
 
 def _arguments(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> str:
