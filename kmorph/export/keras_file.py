@@ -41,9 +41,8 @@ def write_keras(graph: Graph, classes: Sequence[str] | Target, file: UserPath) -
     """
     file = user_path(file, ExportError)
     if file.suffix != ".keras":
-        raise ExportError(
-            f"{file.name!r} must end in .keras, for example {file.with_suffix('.keras').name!r}"
-        )
+        example = f"{file.stem or 'model'}.keras"
+        raise ExportError(f"{str(file)!r} must end in .keras, for example {example!r}")
     if file.is_dir():
         raise ExportError(f"cannot write {file}: it is a folder; name a file in it")
     model = wrap(graph, checked_target(graph, classes))

@@ -128,7 +128,7 @@ class Predictor(Fitted):
         if not 0 <= layer < len(graph.layers):  # below, if the last layer reads the examples themselves
             raise DataError(f"layer must be from 0 to {len(graph.layers) - 1}, got {layer!r}")
         name = layer_name(graph, layer)
-        return functional(model.inputs, model.get_layer(name).output, "features")
+        return functional(model.inputs[0], model.get_layer(name).output, "features")
 
     def transform(self, x: Any) -> np.ndarray:
         """Features of examples: what the last layer reads, shape (n, features)."""

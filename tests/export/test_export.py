@@ -147,6 +147,12 @@ def test_keras_suffix(graph, tmp_path, name):
         write_keras(graph, NAMES, tmp_path / name)
 
 
+@pytest.mark.parametrize("name", [".", "/"])
+def test_a_folder_instead_of_a_file(graph, name):
+    with pytest.raises(ExportError, match=r"must end in .keras, for example 'model.keras'"):
+        write_keras(graph, NAMES, name)
+
+
 def test_targets_in_the_way(graph, tmp_path):
     (tmp_path / "folder.keras").mkdir()
     with pytest.raises(ExportError, match="it is a folder"):

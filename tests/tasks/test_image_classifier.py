@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -80,7 +81,10 @@ def test_the_model_gives_the_probabilities_as_keras_model(fitted, digits):
     logits = clf.best_graph.to_keras().predict(x[..., None], verbose=0)
     assert np.array_equal(logits.argmax(1), clf.predict_proba(x).argmax(1))
     features = clf.transform(x)
-    assert features.shape == (50, clf.feature_extractor().output_shape[-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        called = np.asarray(clf.feature_extractor()(x[..., None]))
+    np.testing.assert_allclose(features, called, atol=1e-5)
 
 
 def test_leaderboard_is_sorted(fitted, digits):
