@@ -55,6 +55,12 @@ def compare(model: keras.Model, graph: Graph, nodes: list[tuple[Any, int]]) -> N
             f"model {model.name!r} cannot be run on random input, so kmorph cannot check that it reads the "
             f"model right: {error}"
         ) from error
+    (mixed,) = _differences(expected, _run(model, examples, model, alone=True), precision)
+    if mixed is not None:
+        raise GraphError(
+            f"model {model.name!r} computes something else for an example alone in its batch (outputs differ "
+            f"by {mixed}): kmorph cannot keep layers that compute across the batch, axis 0"
+        )
     (difference,) = _differences(expected, _run(to_keras(graph), examples, model), precision)
     if difference is None:
         return
@@ -80,12 +86,20 @@ def compare(model: keras.Model, graph: Graph, nodes: list[tuple[Any, int]]) -> N
     )
 
 
-def _run(model: keras.Model, examples: np.ndarray, original: keras.Model) -> list[np.ndarray]:
-    """The outputs for examples, as arrays; a batch size that the original fixes is kept."""
+def _run(
+    model: keras.Model, examples: np.ndarray, original: keras.Model, alone: bool = False
+) -> list[np.ndarray]:
+    """The outputs for examples, as arrays; a batch size that the original fixes is kept.
+
+    Parameters
+    ----------
+    alone : bool, default=False
+        Whether each example is computed by itself.
+    """
     import keras
 
     fixed = original.inputs[0].shape[0]
-    size = fixed or max(1, CHUNK // max(1, examples[0].size))
+    size = fixed or (1 if alone else max(1, CHUNK // max(1, examples[0].size)))
     parts = []
     for start in range(0, len(examples), size):
         batch = examples[start : start + size]

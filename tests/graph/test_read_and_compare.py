@@ -223,6 +223,16 @@ def test_every_kind_of_fault_is_seen_in_low_precision(monkeypatch):
         Graph.from_keras(model)
 
 
+@pytest.mark.parametrize("where", ["inside", "at the end"])
+def test_layers_that_compute_across_the_batch_are_refused(where):
+    inputs = keras.Input((4,))
+    turned = keras.ops.flip(inputs, axis=0) if where == "inside" else inputs
+    outputs = keras.layers.Dense(3)(turned)
+    outputs = keras.layers.Softmax(axis=0)(outputs) if where == "at the end" else outputs
+    with pytest.raises(GraphError, match="computes something else for an example alone"):
+        Graph.from_keras(keras.Model(inputs, outputs))
+
+
 def test_large_inputs_go_one_by_one(monkeypatch):
     monkeypatch.setattr(keras_comparison, "CHUNK", 10)
     read(functional(lambda t: L.Dense(2)(t), (20,)))
