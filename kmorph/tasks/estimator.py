@@ -181,7 +181,7 @@ class Estimator(Predictor):
             starts, max_parameters = self._starts(examples, problem, arguments, pool)
             with RunFolder.open(self.path, self.resume) as folder:
                 announce(folder, progress)
-                history, change = open_history(folder, examples, origin, self._task, problem, progress)
+                history, change = open_history(folder, examples, origin, self._task, problem)
                 with history:
                     self._belong_to(Searcher(folder.path))
                     with folder.translated_errors():
@@ -315,6 +315,7 @@ class Estimator(Predictor):
             input.front(),
             arguments.searcher_args,
             partial(without_ending, ending=examples.target.ending),
+            examples.adapted,
         )
         if arguments.max_disk is None:
             return starts, arguments.max_parameters

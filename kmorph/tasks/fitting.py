@@ -14,6 +14,7 @@ from kmorph.data.checks import check_sample_weight
 from kmorph.data.labels import LabelCodec
 from kmorph.errors import DataError, KmorphError, SearchError
 from kmorph.files import UserPath, absolute_path
+from kmorph.graph import Graph
 from kmorph.problem import Classes, ImageInput, Input, Objective, Problem, Target
 from kmorph.problem.losses import OwnLoss
 from kmorph.problem.packing import pack_problem
@@ -218,6 +219,10 @@ class Examples:
             return ""
         parts = (b"" if array is None else array.tobytes() for array in arrays)
         return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
+
+    def adapted(self, graph: Graph, name: str) -> Graph:
+        """A Keras model's graph as the loss takes it; see `Target.adapted`."""
+        return self.target.adapted(graph, name, self.x[self.train], self.codes[self.train])
 
     def divided(self, class_weights: Sequence[float] = ()) -> Data:
         """Training and validation data.

@@ -165,6 +165,7 @@ def choose_starts(
     preprocessing: Sequence[Layer],
     sizes: SearcherArgs,
     ending: Callable[[Graph, str], Graph] = without_ending,
+    units: Callable[[Graph, str], Graph] = lambda graph, name: graph,
 ) -> tuple[tuple[str, Graph], ...]:
     """Names and graphs of the architectures that a search begins with.
 
@@ -181,6 +182,8 @@ def choose_starts(
     sizes : SearcherArgs
     ending : callable, default: `without_ending`
         Takes what is not trained off the end of a network with a name, or refuses it.
+    units : callable, optional
+        Makes a Keras model with a name give what the loss is computed of, if that has other units.
 
     Raises
     ------
@@ -208,13 +211,14 @@ def choose_starts(
                 graph = maker(input_shape, outputs, preprocessing=preprocessing, **size)
             except TypeError as error:
                 raise DataError(f"start {name!r} cannot be made: {error}") from error
+        is_keras = not isinstance(graph, Graph)
         graph = ending(_as_graph(graph, name), name)
         if graph.input_shape != input_shape or graph.output_shape != (outputs,):
             raise DataError(
                 f"start {name!r} turns {graph.input_shape} into {graph.output_shape}, but the data needs "
                 f"{input_shape} into ({outputs},)"
             )
-        result.append((name, graph))
+        result.append((name, units(graph, name) if is_keras else graph))
     return tuple(result)
 
 

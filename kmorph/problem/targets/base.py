@@ -12,6 +12,7 @@ from kmorph.graph import Layer
 from kmorph.problem.registry import Registered
 
 if TYPE_CHECKING:
+    from kmorph.graph import Graph
     from kmorph.problem.losses.base import Loss
     from kmorph.problem.metrics import Metric
 
@@ -146,6 +147,25 @@ class Target(Registered, family=True):
     def strata(self, codes: np.ndarray) -> np.ndarray | None:
         """Groups, numbered from 0, that a split keeps in proportion; None: none."""
         return None
+
+    def adapted(self, graph: Graph, name: str, x: np.ndarray, codes: np.ndarray) -> Graph:
+        """A Keras model of the user's, as a graph whose outputs the loss takes.
+
+        Parameters
+        ----------
+        graph : Graph
+            With the model's weights; gives what users get, without `ending`.
+        name : str
+            For messages.
+        x, codes : ndarray
+            Training examples.
+
+        Raises
+        ------
+        DataError
+            If the model cannot give such labels.
+        """
+        return graph
 
     def back(self) -> list[NamedLayer]:
         """Layers, with weights, that turn a graph's outputs into scores, for exported models."""

@@ -14,8 +14,10 @@ from kmorph.numeric import as_array
 from kmorph.problem.losses.squared_error import SquaredError
 from kmorph.problem.metrics import NUMBER_METRICS
 from kmorph.problem.targets.base import NamedLayer, Target
+from kmorph.problem.targets.units import standardised
 
 if TYPE_CHECKING:
+    from kmorph.graph import Graph
     from kmorph.problem.losses.base import Loss
     from kmorph.problem.metrics import Metric
 
@@ -147,6 +149,10 @@ class Numbers(Target):
                 "export a model"
             )
         return [(Dense(self.width), {"kernel": np.diag(scale), "bias": mean})]
+
+    def adapted(self, graph: Graph, name: str, x: np.ndarray, codes: np.ndarray) -> Graph:
+        """Change the end of a network so that it gives standardised numbers; see `standardised`."""
+        return standardised(graph, name, self.truth(codes), x, self.mean, self.scale)
 
     def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Random numbers."""
