@@ -183,6 +183,8 @@ def test_what_a_worker_finds_out_about_a_loss():
     four = np.arange(N) % 4
     wrong = probed("mse", four, learn_labels(four))  # (4,) and (4, 4) would fit each other
     assert "called with y_true of shape (5,) and y_pred of shape (5, 4) it raises" in wrong["error"]
+    crossed = probed(lambda t, p: ops.square(t - p[:, 0]), y, numbers)  # (n, 1) and (n,)
+    assert "shape (2, 2) for 2 examples: it must give one for each" in crossed["error"]
     flat = [
         lambda t, p: ops.cast(p[:, 0] > 0, "float32"),
         lambda t, p: ops.cast(ops.round(p[:, 0]), "int32"),

@@ -167,7 +167,16 @@ def _probe_loss(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
 
 
 def _shape_of_losses(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> tuple[int, ...]:
-    return tuple(problem.loss.tensors(*_tensors(codes, outputs), problem.target).shape)
+    """The shape of a batch's losses; that of what a user's function gives, if it compares all with all."""
+    from keras import ops
+
+    tensors = _tensors(codes, outputs)
+    if isinstance(problem.loss, OwnLoss):
+        function, truth, scores = problem.loss.called_with(*tensors, problem.target)
+        given = tuple(ops.convert_to_tensor(function(truth, scores)).shape)
+        if len(codes) in given[1:]:
+            return given
+    return tuple(problem.loss.tensors(*tensors, problem.target).shape)
 
 
 def _has_gradient(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> bool:
