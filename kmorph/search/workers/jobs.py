@@ -17,11 +17,10 @@ from kmorph.search.candidate import Job, Result
 from kmorph.search.events import CandidateProgress, Listener
 from kmorph.search.workers.interrupts import Termination
 from kmorph.search.workers.pool import Handle, Pool
-from kmorph.search.workers.worker import MOST_WORDS, evaluate
+from kmorph.search.workers.worker import GRACE, MOST_WORDS, evaluate
 
 logger = logging.getLogger("kmorph.search")
 
-GRACE = 2.5  # seconds that a candidate may outstay its deadline before it is given up
 LOOK_EVERY = 0.2  # seconds between two looks at what workers report
 
 T = TypeVar("T")

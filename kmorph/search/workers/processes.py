@@ -56,15 +56,17 @@ class WorkerProcesses:
         self._end: Finalize | None = None
         self._inline: InlineExecutor | None = None
         self._calls: set[Future] = set()
+        self._stale: set[Future] = set()  # calls that nobody waits for, while the backend is being loaded
+        self._was_spared = False
         self._wake = threading.Event()
 
     @property
     def is_idle(self) -> bool:
-        """True if there are processes and none of them has anything to do."""
+        """True if there are processes and none of them has anything to do that somebody waits for."""
         for call in list(self._calls):
             if call.done():  # its callback comes a little later
                 self._note(call)
-        return self._pool is not None and not self._calls
+        return self._pool is not None and self._calls <= self._stale
 
     def submit(self, fn: Any, /, *args: Any) -> Future:
         """Hand a call to a worker, starting one if none is there.
@@ -102,7 +104,9 @@ class WorkerProcesses:
     def _note(self, future: Future) -> None:
         if future in self._calls:  # not one of processes that were ended meanwhile
             self._calls.discard(future)
-            self.is_ready = not future.cancelled() and future.exception() is None
+            self._stale.discard(future)
+            if not future.cancelled():
+                self.is_ready = future.exception() is None
         self._wake.set()
 
     def wait(self, handles: Collection[Handle], timeout: float) -> None:
@@ -110,11 +114,24 @@ class WorkerProcesses:
         wait_for_any(self._wake, handles, timeout)
 
     def abandon(self, handles: Collection[Handle], idle: bool = False) -> None:
-        """End the workers, if any of the calls is under way."""
+        """End the workers, if any of the calls is under way.
+
+        One that is still loading the backend is left to finish that, once: on a busy machine it would be late
+        again and again. The call that it has then is over before it begins (`worker.evaluate`).
+        """
+        if not handles and not idle:
+            return
         for handle in handles:
             handle.cancel()
-        if handles or idle:
+        if self._is_loading and not self._was_spared and not idle:
+            self._was_spared = True
+            self._stale.update(self._calls)
+        else:
             self.kill()
+
+    @property
+    def _is_loading(self) -> bool:
+        return self._pool is not None and self.workers == 1 and not self.is_ready
 
     def kill(self) -> None:
         """End the workers at once; the next call starts new ones."""

@@ -25,6 +25,7 @@ from kmorph.search.workers.own_layers import unpack_layers
 from kmorph.training.memory import is_out_of_memory, released
 
 MOST_WORDS = 2000  # characters of a reason
+GRACE = 2.5  # seconds that a candidate may outstay its deadline before it is given up
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -64,6 +65,9 @@ def evaluate(job: Job) -> Result:
     waited = 0.0
     if job.sent is not None and job.sender == platform.node():
         waited = max(0.0, begun - job.sent)
+    if job.plan.seconds_left is not None and waited > job.plan.seconds_left + GRACE:
+        # Nobody waits for it any more, and its files may be another search's by now.
+        return Result(reason="its worker was not ready before its deadline", cause="late")
     with released():
         return _evaluate(job, begun, waited)
 

@@ -125,6 +125,43 @@ def test_workers_that_are_busy_or_were_killed_are_not_kept(leases):
 
 
 @posix
+def slow_loading(seconds):
+    """A `prepare` that takes a while, pickled by value."""
+    namespace = {"__name__": "__main__"}
+    exec(f"def prepare(*arguments):\n    import time\n    time.sleep({seconds})", namespace)
+    return namespace["prepare"]
+
+
+def test_a_worker_that_is_late_with_loading_is_there_for_the_next_search(leases, monkeypatch):
+    monkeypatch.setattr(worker, "prepare", slow_loading(2))
+    with leases.lease() as first:
+        first.abandon([first.submit(time.sleep, 0)])
+        assert first.is_idle and not first.is_ready
+    with leases.lease() as second:
+        assert second is first
+        pid = pid_of(second)
+        assert second.is_ready and not is_gone(pid, within=0.2)
+        call = second.submit(time.sleep, 60)
+        second.abandon([call])
+        assert is_gone(pid)
+
+
+def test_loading_is_waited_for_once(processes, monkeypatch):
+    monkeypatch.setattr(worker, "prepare", slow_loading(60))
+    processes.abandon([processes.submit(os.getpid)])
+    (pid,) = [child.pid for child in psutil.Process().children() if child.pid in processes._pool._processes]
+    processes.abandon([processes.submit(os.getpid)])
+    assert is_gone(pid)
+
+
+def test_a_worker_that_is_late_with_loading_ends_with_an_interrupted_search(processes, monkeypatch):
+    monkeypatch.setattr(worker, "prepare", slow_loading(60))
+    call = processes.submit(os.getpid)
+    (pid,) = processes._pool._processes
+    processes.abandon([call], idle=True)
+    assert is_gone(pid)
+
+
 def test_a_worker_that_died_idle_is_started_anew(processes):
     pid = pid_of(processes)
     psutil.Process(pid).kill()

@@ -126,8 +126,14 @@ def test_a_clock_that_was_set_back_gives_no_time(job, train):
 
 def test_what_waited_too_long_has_no_time_left(job, train):
     train(well)
-    evaluate(replace(job, sent=time.time() - 1000, sender=platform.node()))
+    evaluate(replace(job, sent=time.time() - 100.5, sender=platform.node()))
     assert well.plan.seconds_left == 0
+
+
+def test_what_nobody_waits_for_any_more_is_over_before_it_begins(job, train):
+    train(raising(AssertionError("trained")))
+    result = evaluate(replace(job, sent=time.time() - 1000, sender=platform.node()))
+    assert result.cause == "late" and not Path(job.output_file).exists()
 
 
 def test_a_job_without_deadline_has_none(job, train):
