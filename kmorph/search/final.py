@@ -99,8 +99,9 @@ def train_final(
         return record
     if interrupt is not None and (retrain or result is None or result.reason is not None):
         raise interrupt  # new weights that were trained for a while do not take the place of good ones
-    if result is None or result.reason is not None:
-        reason = "no worker answered" if result is None else result.reason
+    failed = None if result is None else result.reason or (result.stopped if interrupt is None else None)
+    if result is None or failed:
+        reason = "no worker answered" if result is None else failed
         raise SearchError(
             f"the final fit of model {record.model_id} failed, the model is as it was: {reason}"
         )

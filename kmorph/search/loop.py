@@ -12,7 +12,6 @@ algorithm 1; the clock and the settling phase are ours.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -25,7 +24,7 @@ from kmorph.morphs import to_json
 from kmorph.problem.losses import OwnLoss
 from kmorph.search.candidate import Candidate, Job, Result
 from kmorph.search.events import Listener, SearchFinished, SearchStarted
-from kmorph.search.recording import Recorder
+from kmorph.search.recording import Recorder, advice, warn_of
 from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
@@ -162,13 +161,7 @@ class _Loop:
         finally:
             self.jobs.abandon()
         best = self.models.best(self.settings.objective)
-        if best is not None and best.state == "untrained":
-            warnings.warn(
-                f"the time limit came before any model was trained: model {best.model_id} is as it was at "
-                "first. To start a worker and load its backend takes seconds of the limit, more beside "
-                "other programs: give more time, or go on with resume=True",
-                stacklevel=4,
-            )
+        warn_of(best, self.models, self.settings, stacklevel=5)
         listener(SearchFinished(best))
 
     def _keep_what_was_trained(self) -> None:
@@ -371,7 +364,7 @@ class _Loop:
         if failures and not self.was_late:
             most = max(5, len(self.settings.starts))  # each start, and not all of a long history
             reasons = "; ".join(f"{record.change}: {record.reason}" for record in failures[-most:])
-            raise SearchError(f"no model could be trained ({reasons})")
+            raise SearchError(f"no model could be trained ({reasons}){advice(self.settings)}")
         # No worker answered in time: the first start with fresh weights is better than nothing.
         name, graph = self.settings.starts[0]
         seed = self._new_seed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -154,3 +155,28 @@ class Recorder:
             seed=candidate.seed,
             created=self.clock(),
         )
+
+
+def warn_of(best: ModelRecord | None, models: Models, settings: Settings, stacklevel: int) -> None:
+    """Warn if no model of a search, not even the best, was trained as it should have been."""
+    if best is None or any(record.state == "done" for record in models.records.values()):
+        return
+    if best.state == "untrained":
+        words = (
+            f"the time limit came before any model was trained: model {best.model_id} is as it was at first. "
+            "To start a worker and load its backend takes seconds of the limit, more beside other programs: "
+            "give more time, or go on with resume=True"
+        )
+    else:
+        words = f"model {best.model_id}, the best one, was stopped: {best.reason}{advice(settings)}"
+    warnings.warn(words, stacklevel=stacklevel)
+
+
+def advice(settings: Settings) -> str:
+    """What helps networks of the user's own that cannot be trained; empty if there are none."""
+    if not any(graph.has_weights for _, graph in settings.starts):
+        return ""
+    return (
+        ". A network of your own gets the examples as they are: let it begin with "
+        "keras.layers.Rescaling(1 / 255), for example, or lower hyperparameters={'learning_rate': ...}"
+    )

@@ -178,6 +178,9 @@ class _Run:
             try:
                 self._train(report, stop)
                 break
+            except Stopped as error:
+                self._give_up(error)
+                break
             except Exception as error:
                 if self.learner.batch == self.learner.replicas or not is_out_of_memory(error):
                     raise
@@ -231,13 +234,24 @@ class _Run:
 
     def conclude(self) -> Evaluation:
         """Return the evaluation of the weights that are the result, measured now unless it is known."""
+        if self.stopped and self.latest is not None:
+            return self.latest  # that of the race, or the best one before training failed
         if self.plan.keep_best or self.plan.patience is not None:
             if self.best.evaluation is not None and not self.learner.images:
                 return self.best.evaluation
-            return self._evaluate_for_best(last=True)
-        if self.stopped and self.latest is not None:
-            return self.latest  # that of the race
+            try:
+                return self._evaluate_for_best(last=True)
+            except Stopped as error:
+                return self._give_up(error)
         return self._evaluate(last=True)
+
+    def _give_up(self, error: Stopped) -> Evaluation:
+        """Go back to the best weights before training failed; raise the error if none are known."""
+        if self.best.evaluation is None:
+            raise error
+        self.latest = self.best.evaluation
+        self.stopped = f"{error}; its weights are the best ones before that"
+        return self.latest
 
     def _is_time_for_plain_images(self, progress: float) -> bool:
         """Return whether images should stay unchanged from now on, if there is time to compile for that."""

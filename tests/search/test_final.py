@@ -184,6 +184,12 @@ def test_interrupted_training_that_ends_in_time_is_kept(search):
     assert (0, True) in pool.abandoned
 
 
+def test_training_that_fails_leaves_the_model_as_it_was(search):
+    with pytest.raises(SearchError, match="failed, the model is as it was: weights are not finite"):
+        fit(search, lambda job: trained(job, stopped="weights are not finite"))
+    assert is_as_it_was(search)
+
+
 def test_interrupted_training_of_new_weights_is_not_kept(search):
     with pytest.raises(KeyboardInterrupt):
         fit(search, Interrupted(ends=True), retrain=True)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from math import inf
 
 import numpy as np
-import psutil
 import pytest
 from search.real import AMPLE, Impatient, Recorder, search, settings
 from sklearn.datasets import load_digits
@@ -183,22 +182,22 @@ def test_a_time_limit_is_kept_in_a_worker(tmp_path, digits, workers):
 class Killer(Impatient):
     """Kills the worker as soon as the first candidate reports progress."""
 
-    killed = 0
+    killed, workers = 0, None
 
     def candidate_progress(self, event):
         super().candidate_progress(event)
         self.kill()
 
     def kill(self):
-        for child in psutil.Process().children() if not self.killed else []:
-            if "LokyProcess" in " ".join(child.cmdline()):
-                os.kill(child.pid, signal.SIGKILL)
-                self.killed += 1
+        for pid in [] if self.killed else list(self.workers._pool._processes):
+            os.kill(pid, signal.SIGKILL)
+            self.killed += 1
 
 
 def test_a_worker_that_is_killed_costs_one_candidate(tmp_path, digits, workers):
     two = (("a", cnn((8, 8, 1), 10, width=8)), ("b", cnn((8, 8, 1), 10, width=16)))
     killer = Killer(tmp_path, images=inf)
+    killer.workers = workers
     chosen = settings(starts=two, max_models=2, max_epochs=20)
     listener = search(tmp_path, digits, workers, chosen, listener=killer)
     assert killer.killed == 1
@@ -225,6 +224,7 @@ class SettlingKiller(Killer):
 
 def test_settling_goes_on_from_a_checkpoint_if_the_worker_dies(tmp_path, digits, workers, caplog):
     killer = SettlingKiller(tmp_path, images=20 * 600)
+    killer.workers = workers
     chosen = settings(max_epochs=None, max_models=2)
     search(tmp_path, digits, workers, chosen, listener=killer, time_limit=AMPLE)
     assert killer.killed == 1 and "worker died" in killer.failed[0].reason

@@ -114,6 +114,16 @@ def test_keep_best_never_returns_worse_weights(digits):
     assert measured(outcome.outputs, digits.y_val)["loss"] == outcome.metrics["loss"]
 
 
+def test_keep_best_goes_back_where_training_fails(digits):
+    good = train(small(), digits, Plan(phase="decay", max_epochs=8))
+    wild = Hyperparameters(learning_rate=1e30)
+    outcome = train(good.graph, digits, Plan(max_epochs=2, keep_best=True, hyperparameters=wild))
+    assert outcome.metrics["loss"] <= good.metrics["loss"] + 1e-5
+    assert outcome.images and "the best ones before that" in outcome.stopped
+    with pytest.raises(Stopped):
+        train(good.graph, digits, Plan(max_epochs=2, hyperparameters=wild))
+
+
 def test_patience_ends_training_early(digits):
     slow = Hyperparameters(learning_rate=1e-7)
     plan = Plan(max_epochs=60, patience=2, min_loss_decrease=0.01, keep_best=True, hyperparameters=slow)
