@@ -50,8 +50,10 @@ def check_sample_weight(weight: Any, n: int) -> np.ndarray | None:
         )
     with np.errstate(over="ignore"):
         weights = array.astype(np.float32)
-    if not np.isfinite(weights).all():
+    if not np.isfinite(array).all():
         raise DataError("sample_weight holds NaN or infinity; expected finite numbers, 0 or more.")
+    if not np.isfinite(weights).all():
+        raise DataError(f"sample_weight holds {array.max()}, which float32 does not hold: divide it.")
     if weights.min(initial=0.0) < 0:
         raise DataError(f"sample_weight holds {weights.min()}; expected numbers, 0 or more.")
     if not weights.any():

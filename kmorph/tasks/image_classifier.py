@@ -59,8 +59,8 @@ class ImageClassifier(Classifier):
         is trained with half the batch size and learning rate, or less; the history has what was used.
     ensemble : bool or "auto", default="auto"
         True: the last model is the mean of two or three, trained to their end one after the other and joined
-        into one network; they are chosen for what each adds on the validation data. "auto": if their mean is
-        clearly better there, and each can be trained for 15 epochs.
+        into one network; they are chosen for what each adds on the validation data. It takes time to train
+        more than one. "auto": if their mean is clearly better there, and each can be trained for 15 epochs.
     workers : int, default=1
         Models trained at once.
     executor : concurrent.futures.Executor, optional

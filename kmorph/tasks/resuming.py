@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from kmorph.data.checks import fingerprint
@@ -27,7 +28,7 @@ LOSS_KEYS = ("loss", "loss_mark", "class_weights", "weighting")
 
 
 def open_history(
-    folder: RunFolder, examples: Examples, origin: Origin, task: str, problem: Problem, progress: Audience
+    folder: RunFolder, examples: Examples, origin: Origin, task: str, problem: Problem
 ) -> tuple[History, Change | None]:
     """The history of a folder for writing: a new one that describes the task, or the one to go on with.
 
@@ -39,8 +40,6 @@ def open_history(
     task : str
         The kind of task.
     problem : Problem
-    progress : Audience
-        Shows a message if the data, or what decides, has changed.
 
     Returns
     -------
@@ -74,7 +73,11 @@ def open_history(
                 ": use another path, or resume=False"
             )
         if history.get_meta("data") != meta["data"]:
-            progress.message("The data is not what this search began with: earlier metrics may not compare")
+            warnings.warn(
+                f"the data is not what the search in {folder.path} began with: its models may have learned "
+                "from examples that they are now compared on, and earlier metrics may not compare",
+                stacklevel=3,
+            )
         before = history.get_meta("problem") or FIRST_PROBLEM
         ask_again(before, problem)
         keeps_losses = all(before.get(name) == decides[name] for name in LOSS_KEYS)
