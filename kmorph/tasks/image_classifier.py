@@ -48,7 +48,8 @@ class ImageClassifier(Classifier):
         sizes (``("resnet", {"stem_stride": 1, "resolution": 14})``), graphs, Keras models (trained ones
         keep their weights), or functions like those in `kmorph.starts`. A softmax at the end of a network is
         removed, for the search trains on logits, and exported models have one; ends in other probabilities,
-        such as sigmoid, are refused, all others are taken as scores.
+        such as sigmoid, are refused, all others are taken as scores. Networks of your own get the examples as
+        they are: let them begin with ``keras.layers.Rescaling(1 / 255)``, for example.
     morphs : sequence, optional
         How networks may grow, by name (``"Widen"``, …) or class; None: every way.
     hyperparameters : dict, optional
