@@ -338,7 +338,7 @@ class Estimator(Predictor):
 
         trainer, n = arguments.searcher_args.trainer_args, len(data.x)
         hyperparameters, space = options.choose_hyperparameters(
-            self.hyperparameters, trainer, n, arguments.optimizer
+            self.hyperparameters, trainer, n, arguments.optimizer, problem.target.weight_decay
         )
         return Settings(
             starts=starts,

@@ -10,7 +10,7 @@ class ImageRegressor(Regressor):
     """Searches for a network that reads numbers off images: one an image, or several.
 
     Numbers are standardised inside, and come back in the user's units. Images are changed at random only in
-    ways that are shown to keep the numbers, by nearest neighbours among the training images.
+    ways that are shown to keep the numbers, by simple models of the training images.
 
     Parameters
     ----------

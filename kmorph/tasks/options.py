@@ -263,7 +263,11 @@ SCALED = (16, 256)
 
 
 def choose_hyperparameters(
-    values: Any, trainer: TrainerArgs, n: int = 0, optimizer: OwnOptimizer | None = None
+    values: Any,
+    trainer: TrainerArgs,
+    n: int = 0,
+    optimizer: OwnOptimizer | None = None,
+    weight_decay: float = Hyperparameters.weight_decay,
 ) -> tuple[Hyperparameters, Space]:
     """The hyperparameters of training, and which of them the search may vary.
 
@@ -277,6 +281,8 @@ def choose_hyperparameters(
         Training examples: many allow a larger batch.
     optimizer : OwnOptimizer, optional
         The user's, whose learning rate is the default one, and which has a weight decay of its own.
+    weight_decay : float, default=5e-4
+        The default one.
 
     Returns
     -------
@@ -310,7 +316,7 @@ def choose_hyperparameters(
     rate = defaults.learning_rate * min(max(batch, low), high) / defaults.batch_size
     if optimizer is not None:
         rate = optimizer.learning_rate
-    chosen = {"batch_size": batch, "learning_rate": rate, **fixed}
+    chosen = {"batch_size": batch, "learning_rate": rate, "weight_decay": weight_decay, **fixed}
     return space.nearest(dataclasses.replace(defaults, **chosen)), space
 
 

@@ -22,7 +22,7 @@ class Hyperparameters:
     label_smoothing : float, default=0.0
         Share of the target spread evenly over the classes.
     augment : tuple of str, default=()
-        Random changes of training images: ``"shift"``, ``"flip"``.
+        Random changes of training examples, by the names that the input has for them.
     """
 
     learning_rate: float = 0.1

@@ -59,15 +59,26 @@ def test_erase_sets_one_rectangle_to_the_mean():
     assert max(shares) <= 0.25 and 0.03 < np.mean(shares) < 0.15
 
 
-@pytest.mark.parametrize("kinds", [("shift",), ("flip",), ("shift", "flip", "erase")])
+def test_jitter_moves_by_up_to_half_a_position():
+    """On a plane that rises by 1 a position the values tell how far each image was moved."""
+    plane = np.add.outer(10.0 * np.arange(8), np.arange(8)).astype(np.float32)[None, :, :, None]
+    x = np.repeat(plane, 400, axis=0)
+    moved = (changed_by(("jitter",), x, [5, 6]) - x)[:, 1:-1, 1:-1, 0]
+    assert np.ptp(moved, axis=(1, 2)).max() < 1e-4
+    moves = np.round(moved[:, 0, 0] * 16).astype(int)
+    assert moves.min() >= -88 and moves.max() <= 88 and len(np.unique(moves)) > 100
+    assert np.abs(moved.mean()) < 0.5
+
+
+@pytest.mark.parametrize("kinds", [("shift",), ("flip",), ("shift", "flip", "erase"), ("jitter",)])
 def test_it_depends_on_the_seed_alone_and_keeps_the_dtype(kinds):
     x = images()
     once, again = (changed_by(kinds, x, [5, 6]) for _ in range(2))
     other = changed_by(kinds, x, [5, 7])
-    assert once.dtype == np.uint8
+    assert once.dtype == (np.float32 if "jitter" in kinds else np.uint8)
     assert np.array_equal(once, again) and not np.array_equal(once, other)
 
 
 def test_tiny_images_survive():
     x = images(size=1)
-    assert np.array_equal(changed_by(("shift", "flip", "erase"), x, [0, 0]), x)
+    assert np.array_equal(changed_by(("shift", "flip", "erase", "jitter"), x, [0, 0]), x)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from kmorph.problem import Numbers
+from kmorph.problem import ImageInput, Numbers
 from kmorph.problem.inputs.symmetry import keeps_target
 from kmorph.problem.targets import learn_labels
 
@@ -24,6 +24,16 @@ def test_digits_are_not_mirrored_in_whatever_order_they_come(digits, by_class):
     # Mirrored digits among the others: then mirroring keeps their class.
     both, twice = np.concatenate([x, x[:, :, ::-1]]), np.concatenate([y, y])
     assert keeps_target("flip", both, twice, learn_labels(twice))
+
+
+def test_numbers_that_do_not_survive_shifts_may_survive_a_part_of_one(digits):
+    x, y = digits
+    ink, across = x.sum((1, 2, 3)), (x.sum((1, 3)) * np.arange(8)).sum(1) / x.sum((1, 2, 3))
+    kept = {}
+    for name, numbers in {"value": y, "ink": ink, "centre": across}.items():
+        target = Numbers.learn(numbers)
+        kept[name] = ImageInput.learn(x).augmentations(x, target.encode(numbers), target)
+    assert kept == {"value": ("jitter",), "ink": ("flip",), "centre": ()}
 
 
 def test_sorted_numbers_are_judged_as_others_are(digits):

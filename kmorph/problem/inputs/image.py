@@ -88,14 +88,18 @@ class ImageInput(Input):
         """Shifts, mirroring and erasing: where the images are large enough and their target is kept.
 
         Labels survive shifts and erasing; whether they survive mirroring is measured. Numbers may be
-        anything, such as a position or a sum, so that every change is measured.
+        anything, such as a position or a sum, so that every change is measured, and where they do not survive
+        shifts, those by a part of a position are tried.
         """
         side = min(self.shape[:2])
         if side < LEAST_TO_CHANGE:
             return ()
         kinds = ["shift", "flip"] + ["erase"] * (side >= ERASABLE)
         certain = () if target.is_numeric else ("shift", "erase")
-        return tuple(kind for kind in kinds if kind in certain or keeps_target(kind, x, codes, target))
+        kept = [kind for kind in kinds if kind in certain or keeps_target(kind, x, codes, target)]
+        if "shift" not in kept and keeps_target("jitter", x, codes, target):
+            kept.append("jitter")
+        return tuple(kept)
 
     def augment(self, batch: Any, kinds: tuple[str, ...], seed: Any) -> Any:
         """Shift, mirror and erase; see `kmorph.problem.inputs.image_changes`."""

@@ -12,20 +12,24 @@ if TYPE_CHECKING:
 EXAMPLES = 2000
 KEPT = 0.65  # share of what is right on plain images that must be right on changed ones, for labels
 # Numbers: most squared error on changed images, as a multiple of that on plain ones, and beside the variance
-# of the target; and the most on plain ones, above which neighbours cannot judge.
+# of the target; and the most on plain ones, above which nothing can be judged.
 LARGER_ERROR, SMALL_ERROR, MOST_ERROR = 1.25, 0.01, 0.9
+COPIES = 4  # changed copies of each known image among which neighbours are looked for
+RIDGE = 0.03  # of the linear model, beside the mean square of an image
 
 
 def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) -> bool:
-    """Return whether a random change of images preserves their targets, judged by nearest neighbours.
+    """Return whether a random change of images preserves their targets, judged by simple models.
 
     Nearest neighbours among half of the images predict the other half, plain and changed. Digits and letters
-    are told apart worse when mirrored; clothes, animals and textures are not. A position moves with the
-    image, and a sum of pixels falls when some are erased.
+    are told apart worse when mirrored; clothes, animals and textures are not. Numbers are predicted by a
+    linear model, too, and the better of both judges: a position moves with the image, and a sum of pixels
+    falls when some are erased. A small change, ``"jitter"``, may blur the images as well; where neighbours
+    judge, it is enough that changed copies among the known images do not mislead them.
 
     Parameters
     ----------
-    kind : {"shift", "flip", "erase"}
+    kind : {"shift", "flip", "erase", "jitter"}
     x : ndarray, shape (n, height, width, channels)
     codes : ndarray of shape (n,) or (n, outputs)
         Class numbers, rows of zeros and ones, or standardised numbers.
@@ -46,21 +50,56 @@ def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) ->
     mixed = rng.permutation(len(some))  # users' data is often sorted by class
     some, truth = some[mixed], codes[chosen][mixed]
     known, asked = some[:half], some[half:]
+    if target.is_numeric:
+        return _keeps_numbers(kind, known, asked, truth[:half], truth[half:], rng)
     plain, changed = (
         (truth[:half][_nearest(known, images)], truth[half:])
         for images in (asked, _changed(kind, asked, rng))
     )
-    if truth.ndim == 1 and not target.is_numeric:
+    if truth.ndim == 1:
         right = [np.mean(found == true) for found, true in (plain, changed)]
         commonest = np.bincount(truth).max() / len(truth)
         return bool(right[0] > commonest and right[1] >= KEPT * right[0])
     variance = max(float(truth.var(axis=0).mean()), 1e-12)
     errors = [float(np.mean((found - true) ** 2)) / variance for found, true in (plain, changed)]
-    if errors[0] > MOST_ERROR:
-        return False
-    if target.is_numeric:
-        return errors[1] <= LARGER_ERROR * errors[0] + SMALL_ERROR
-    return 1 - errors[1] >= KEPT * (1 - errors[0])
+    return errors[0] <= MOST_ERROR and 1 - errors[1] >= KEPT * (1 - errors[0])
+
+
+def _keeps_numbers(
+    kind: str,
+    known: np.ndarray,
+    asked: np.ndarray,
+    truth: np.ndarray,
+    wanted: np.ndarray,
+    rng: np.random.Generator,
+) -> bool:
+    """Return whether every output survives the change, by the model that predicts it better."""
+    changed = _changed(kind, asked, rng)
+
+    def errors(found: np.ndarray) -> np.ndarray:
+        return np.mean((found - wanted) ** 2, axis=0) / np.maximum(wanted.var(axis=0), 1e-12)
+
+    near, linear = truth[_nearest(known, asked)], _linear(known, truth, (asked, changed))
+    plain = np.stack([errors(near), errors(linear[0])])
+    if kind == "jitter":
+        library = np.concatenate([known, *(_changed(kind, known, rng) for _ in range(COPIES))])
+        near = np.tile(truth, (COPIES + 1, 1))[_nearest(library, asked)]
+    else:
+        near = truth[_nearest(known, changed)]
+    bounds = LARGER_ERROR * plain + SMALL_ERROR
+    kept = np.where(plain[0] < plain[1], errors(near) <= bounds[0], errors(linear[1]) <= bounds[1])
+    return bool(kept.all() and plain.min(axis=0).max() <= MOST_ERROR)
+
+
+def _linear(known: np.ndarray, truth: np.ndarray, asked: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+    """Predictions of a ridge regression, in its dual form: there may be more pixels than images."""
+    known = known.reshape(len(known), -1)
+    centre, mean = known.mean(axis=0), truth.mean(axis=0)
+    known = known - centre
+    products = known @ known.T
+    products[np.diag_indices_from(products)] += RIDGE * max(np.trace(products) / len(known), 1e-12)
+    weights = known.T @ np.linalg.solve(products, truth - mean)
+    return [(images.reshape(len(images), -1) - centre) @ weights + mean for images in asked]
 
 
 def _changed(kind: str, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -68,6 +107,15 @@ def _changed(kind: str, images: np.ndarray, rng: np.random.Generator) -> np.ndar
     n, height, width = images.shape[:3]
     if kind == "flip":
         return images[:, :, ::-1]
+    if kind == "jitter":
+        for axis in (1, 2):
+            part = rng.uniform(-0.5, 0.5, n)
+            places = np.arange(images.shape[axis]) + np.sign(part).astype(int)[:, None]
+            places = np.clip(places, 0, images.shape[axis] - 1)
+            beside = np.take_along_axis(images, np.expand_dims(places, (3 - axis, 3)), axis)
+            share = np.abs(part)[:, None, None, None]
+            images = (1 - share) * images + share * beside
+        return images
     if kind == "shift":
         rows = np.arange(height) + rng.integers(-max(1, height // 8), max(1, height // 8) + 1, (n, 1))
         columns = np.arange(width) + rng.integers(-max(1, width // 8), max(1, width // 8) + 1, (n, 1))

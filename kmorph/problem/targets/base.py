@@ -41,6 +41,8 @@ class Target(Registered, family=True):
     """True if labels are measurements: what an image shows may then change with any change of the image."""
     ending: ClassVar[str | None] = None
     """The function, ``"softmax"`` or ``"sigmoid"``, that a user's own network may end in: it is taken off."""
+    weight_decay: ClassVar[float] = 5e-4
+    """Default of the hyperparameter."""
     smooths: ClassVar[bool] = False
     """True if the hyperparameter ``label_smoothing`` means something."""
 
