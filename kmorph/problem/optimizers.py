@@ -22,11 +22,14 @@ class OwnOptimizer:
     packed : bytes
         As `kmorph.problem.own.pack` gave it.
     learning_rate : float
+    undecayed : str, optional
+        Regular expression for names of weights that have no weight decay.
     """
 
     name: str
     packed: bytes
     learning_rate: float
+    undecayed: str | None = None
 
     @classmethod
     def of(cls, given: Any) -> OwnOptimizer:
@@ -55,7 +58,15 @@ class OwnOptimizer:
                 f"optimizer={name_of(given)!r} has a schedule for its learning rate: give a number, the "
                 "search lets it fall to zero at the end of training"
             )
-        return cls(type(given).__name__, pack(given, "optimizer", "give one of Keras' own"), float(rate))
+        if getattr(given, "_exclude_from_weight_decay", None):
+            raise DataError(
+                f"optimizer={name_of(given)!r} leaves variables of one model out of its weight decay: give "
+                "parts of their names instead, as in exclude_from_weight_decay(var_names=['bias'])"
+            )
+        pattern = getattr(given, "_exclude_from_weight_decay_pattern", None)
+        undecayed = None if pattern is None else str(pattern.pattern)
+        packed = pack(given, "optimizer", "give one of Keras' own")
+        return cls(type(given).__name__, packed, float(rate), undecayed)
 
     @classmethod
     def _named(cls, name: str) -> OwnOptimizer:
@@ -76,4 +87,6 @@ class OwnOptimizer:
         """A new optimiser, without state. Losses are float32 here, and are not scaled."""
         optimizer = unpack(self.packed)
         optimizer.loss_scale_factor = None
+        if self.undecayed is not None:
+            optimizer.exclude_from_weight_decay(var_names=[self.undecayed])
         return optimizer

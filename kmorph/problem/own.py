@@ -41,12 +41,27 @@ def pack(value: Any, argument: str, advice: str) -> bytes:
             return cloudpickle.dumps(value)
         content = vars(value) if hasattr(value, "call") else value.get_config()
         packed = cloudpickle.dumps((type(value), content))
-        unpack(packed)  # now, rather than in the worker
-        return packed
+        rebuilt = unpack(packed)  # now, rather than in the worker
     except Exception as error:
         raise DataError(
             f"{argument}={value!r} cannot be sent to a worker ({type(error).__name__}: {error}): {advice}"
         ) from error
+    lost = [name for name, setting in _settings(value).items() if _settings(rebuilt).get(name) != setting]
+    if lost:
+        raise DataError(
+            f"{argument}={value!r} would lose {', '.join(lost)} on its way to a worker: let its get_config "
+            "return it, as Keras asks for"
+        )
+    return packed
+
+
+def _settings(value: Any) -> dict[str, Any]:
+    """The plain attributes of an object that Keras calls public."""
+    return {
+        name: setting
+        for name, setting in vars(value).items()
+        if isinstance(setting, bool | int | float | str) and not name.startswith("_") and name != "name"
+    }
 
 
 def unpack(packed: bytes) -> Any:

@@ -13,7 +13,7 @@ from kmorph.errors import DataError
 from kmorph.problem import ImageInput, Numbers, Problem, Target
 from kmorph.problem.losses import OwnLoss
 from kmorph.problem.optimizers import OwnOptimizer
-from kmorph.problem.own import mark_of, name_of
+from kmorph.problem.own import mark_of, name_of, pack, unpack
 from kmorph.problem.packing import pack_problem
 from kmorph.problem.targets import learn_labels
 from kmorph.search.workers.measure import probe
@@ -142,6 +142,48 @@ def test_an_optimizer_by_name_is_not_built_where_it_is_named(monkeypatch):
     for wrong in ("adam2", "get", "optimizer"):
         with pytest.raises(DataError, match="no optimiser"):
             OwnOptimizer.of(wrong)
+
+
+def test_what_an_optimizer_does_not_decay_is_kept():
+    given = keras.optimizers.AdamW(2e-3, weight_decay=0.1)
+    given.exclude_from_weight_decay(var_names=["bias", "gamma"])
+    made = OwnOptimizer.of(given).make()
+    weights = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma")]
+    assert [made._use_weight_decay(weight) for weight in weights] == [True, False, False]
+    given.exclude_from_weight_decay(var_list=weights[:1])
+    with pytest.raises(DataError, match="var_names"):
+        OwnOptimizer.of(given)
+
+
+def test_settings_of_classes_of_the_users_are_not_lost():
+    class Above(keras.metrics.Metric):
+        def __init__(self, least=0.5, name="above"):
+            super().__init__(name=name)
+            self.least = least
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            pass
+
+        def result(self):
+            return self.least
+
+    with pytest.raises(DataError, match=r"would lose least .* get_config"):
+        pack(Above(0.9), "objective", "")
+    assert unpack(pack(Above(0.5), "objective", "")).least == 0.5
+
+    class Softer(keras.losses.SparseCategoricalCrossentropy):
+        def __init__(self, factor=1.0, from_logits=False):
+            super().__init__(from_logits=from_logits)
+            self.factor = factor
+
+        def call(self, y_true, y_pred):
+            return self.factor * super().call(y_true, y_pred)
+
+    target = learn_labels(np.arange(N) % 4)
+    codes = target.encode(np.arange(N) % 4)
+    outputs = RNG.normal(size=(N, 4)).astype(np.float32)
+    losses = [OwnLoss.of(Softer(factor)).arrays(codes, outputs, target) for factor in (1.0, 3.0)]
+    np.testing.assert_allclose(losses[1], 3 * losses[0], rtol=1e-5)
 
 
 def test_losses_of_one_name_are_told_apart():

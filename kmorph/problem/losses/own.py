@@ -121,14 +121,13 @@ def _ready(packed: bytes) -> tuple[Any, bool, str]:
     given = cached(packed)
     loss = keras.losses.get(given) if isinstance(given, str) else given
     kind = f"{type(loss).__name__} {name_of(loss)}".lower()
+    of_keras = (getattr(loss, "__module__", None) or "").split(".")[0] == "keras"
     if hasattr(loss, "call"):
-        config = (
-            loss.get_config() if "from_logits" in inspect.signature(type(loss).__init__).parameters else {}
-        )
-        if "from_logits" in config:
-            loss = type(loss).from_config({**config, "from_logits": True})
-        return loss.call, "from_logits" in config, kind
-    of_keras = getattr(loss, "__module__", "").split(".")[0] == "keras"
+        # The configuration of a class of the user's need not be complete.
+        takes_logits = of_keras and "from_logits" in inspect.signature(type(loss).__init__).parameters
+        if takes_logits:
+            loss = type(loss).from_config({**loss.get_config(), "from_logits": True})
+        return loss.call, takes_logits, kind
     if of_keras and "from_logits" in inspect.signature(loss).parameters:
         return functools.partial(loss, from_logits=True), True, kind
     return loss, False, kind
