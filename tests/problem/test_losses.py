@@ -157,8 +157,8 @@ def test_what_an_optimizer_does_not_decay_is_kept():
 
 def test_settings_of_classes_of_the_users_are_not_lost():
     class Above(keras.metrics.Metric):
-        def __init__(self, least=0.5, name="above"):
-            super().__init__(name=name)
+        def __init__(self, least=0.5, name="above", dtype=None):
+            super().__init__(name=name, dtype=dtype)
             self.least = least
 
         def update_state(self, y_true, y_pred, sample_weight=None):
