@@ -81,6 +81,6 @@ def _is_trained(graph: Graph, x: np.ndarray, truth: np.ndarray) -> bool:
     from keras import ops
 
     found = ops.convert_to_numpy(graph.to_keras()(x.astype(np.float32), training=False))
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         errors = np.mean(((found - truth) / truth.std(axis=0)) ** 2, axis=0)
     return bool(np.mean(errors) < 1)
