@@ -14,6 +14,7 @@ KEPT = 0.65  # share of what is right on plain images that must be right on chan
 # Numbers: most squared error on changed images, as a multiple of that on plain ones, and beside the variance
 # of the target; and the most on plain ones, above which nothing can be judged.
 LARGER_ERROR, SMALL_ERROR, MOST_ERROR = 1.25, 0.01, 0.9
+SMALL_LINEAR_ERROR = 0.03  # in place of SMALL_ERROR: linear models may know a number all but exactly
 COPIES = 4  # changed copies of each known image among which neighbours are looked for
 RIDGE = 0.03  # of the linear model, beside the mean square of an image
 
@@ -86,7 +87,7 @@ def _keeps_numbers(
         near = np.tile(truth, (COPIES + 1, 1))[_nearest(library, asked)]
     else:
         near = truth[_nearest(known, changed)]
-    bounds = LARGER_ERROR * plain + SMALL_ERROR
+    bounds = LARGER_ERROR * plain + np.array([[SMALL_ERROR], [SMALL_LINEAR_ERROR]])
     kept = np.where(plain[0] < plain[1], errors(near) <= bounds[0], errors(linear[1]) <= bounds[1])
     return bool(kept.all() and plain.min(axis=0).max() <= MOST_ERROR)
 
