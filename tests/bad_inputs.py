@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,6 +161,7 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("weights: negative", _weights([1.0, -2.0, 1.0]), ("-2", "0 or more")),
     BadInput("weights: NaN", _weights([1.0, np.nan, 1.0]), ("NaN",)),
     BadInput("weights: infinite", _weights([1.0, np.inf, 1.0]), ("infinity",)),
+    BadInput("weights: not in float32", _weights([1.0, 1e300, 1.0]), ("1e+300", "divide it")),
     BadInput("weights: all zero", _weights([0, 0, 0]), ("zero everywhere",)),
     BadInput("weights: text", _weights(["a", "b", "c"]), ("expected numbers",)),
     BadInput("split: fraction 0", _split([0, 0, 1, 1], 0.0), ("fraction", "above 0")),
@@ -209,6 +211,7 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("strategy: wants arguments", _fit(strategy=lambda n: n), ("strategy", "without arguments")),
     BadInput("strategy: holds a lock", _fit(strategy=lambda: _LOCK), ("strategy", "cannot be sent")),
     BadInput("executor: not one", _fit(executor="dask"), ("executor", "'dask'")),
+    BadInput("executor: a class", _fit(executor=ThreadPoolExecutor), ("executor", "ProcessPoolExecutor()")),
     BadInput("callbacks: not callable", _fit(callbacks=[3]), ("callbacks", "[3]", "functions")),
     BadInput("callbacks: not a list", _fit(callbacks=print), ("callbacks", "list")),
     BadInput("starts: text", _fit(starts="resnet"), ("starts", "list")),

@@ -74,8 +74,13 @@ def test_it_resumes_and_others_are_refused(fitted, digits, tmp_path):
     x = digits[0]
     copy = tmp_path / "copy"
     shutil.copytree(reg.path_, copy)
-    again = ImageRegressor(path=copy, resume=True, max_models=5, **QUICK).fit(x[:1300], heights[:1300])
+    again = ImageRegressor(path=copy, resume=True, max_models=5, **QUICK)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        again.fit(x[:1300], heights[:1300])
     assert len(again.history) == 5
+    with pytest.warns(UserWarning, match="the data is not what the search in .* began with"):
+        again.fit(x[400:1700], heights[400:1700])
     with pytest.raises(SearchError, match="other data"):
         ImageRegressor(path=copy, resume=True, **QUICK).fit(x, np.stack([heights, heights], 1))
     with pytest.raises(SearchError, match="other data|another task"):
