@@ -161,7 +161,7 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("weights: negative", _weights([1.0, -2.0, 1.0]), ("-2", "0 or more")),
     BadInput("weights: NaN", _weights([1.0, np.nan, 1.0]), ("NaN",)),
     BadInput("weights: infinite", _weights([1.0, np.inf, 1.0]), ("infinity",)),
-    BadInput("weights: not in float32", _weights([1.0, 1e300, 1.0]), ("1e+300", "divide it")),
+    BadInput("weights: not in float32", _weights([1.0, 1e300, 1.0]), ("1e+300", "overflows float32")),
     BadInput("weights: all zero", _weights([0, 0, 0]), ("zero everywhere",)),
     BadInput("weights: text", _weights(["a", "b", "c"]), ("expected numbers",)),
     BadInput("split: fraction 0", _split([0, 0, 1, 1], 0.0), ("fraction", "above 0")),

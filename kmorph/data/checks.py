@@ -53,7 +53,7 @@ def check_sample_weight(weight: Any, n: int) -> np.ndarray | None:
     if not np.isfinite(array).all():
         raise DataError("sample_weight holds NaN or infinity; expected finite numbers, 0 or more.")
     if not np.isfinite(weights).all():
-        raise DataError(f"sample_weight holds {array.max()}, which float32 does not hold: divide it.")
+        raise DataError(f"sample_weight contains {array.max()}, which overflows float32; scale it down.")
     if weights.min(initial=0.0) < 0:
         raise DataError(f"sample_weight holds {weights.min()}; expected numbers, 0 or more.")
     if not weights.any():

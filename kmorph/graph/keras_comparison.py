@@ -42,7 +42,8 @@ def compare(model: keras.Model, graph: Graph, nodes: list[tuple[Any, int]]) -> N
     Raises
     ------
     GraphError
-        If both differ, or the model cannot be run; names the first layer that differs.
+        If the two differ, and then the message names the first layer that does; if the model cannot be run,
+        or mixes the examples of a batch.
     """
     from kmorph.graph.keras_bridge import build_nodes, functional, set_weights, to_keras
 
@@ -55,12 +56,13 @@ def compare(model: keras.Model, graph: Graph, nodes: list[tuple[Any, int]]) -> N
             f"model {model.name!r} cannot be run on random input, so kmorph cannot check that it reads the "
             f"model right: {error}"
         ) from error
-    (mixed,) = _differences(expected, _run(model, examples, model, alone=True), precision)
-    if mixed is not None:
-        raise GraphError(
-            f"model {model.name!r} computes something else for an example alone in its batch (outputs differ "
-            f"by {mixed}): kmorph cannot keep layers that compute across the batch, axis 0"
-        )
+    if model.inputs[0].shape[0] is None:
+        (mixed,) = _differences(expected, _run(model, examples, model, alone=True), precision)
+        if mixed is not None:
+            raise GraphError(
+                f"model {model.name!r} gives an example another output when it is alone in its batch "
+                f"(outputs differ by {mixed}): kmorph cannot represent layers that mix examples of a batch"
+            )
     (difference,) = _differences(expected, _run(to_keras(graph), examples, model), precision)
     if difference is None:
         return
@@ -94,7 +96,7 @@ def _run(
     Parameters
     ----------
     alone : bool, default=False
-        Whether each example is computed by itself.
+        Run each example in a batch of its own.
     """
     import keras
 

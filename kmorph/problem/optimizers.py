@@ -23,7 +23,7 @@ class OwnOptimizer:
         As `kmorph.problem.own.pack` gave it.
     learning_rate : float
     undecayed : str, optional
-        Regular expression for names of weights that have no weight decay.
+        Regular expression; variables whose names match it get no weight decay.
     """
 
     name: str
@@ -60,8 +60,8 @@ class OwnOptimizer:
             )
         if getattr(given, "_exclude_from_weight_decay", None):
             raise DataError(
-                f"optimizer={name_of(given)!r} leaves variables of one model out of its weight decay: give "
-                "parts of their names instead, as in exclude_from_weight_decay(var_names=['bias'])"
+                f"optimizer={name_of(given)!r} excludes variables of one model from weight decay: exclude "
+                "them by name, as in exclude_from_weight_decay(var_names=['bias'])"
             )
         pattern = getattr(given, "_exclude_from_weight_decay_pattern", None)
         undecayed = None if pattern is None else str(pattern.pattern)

@@ -49,14 +49,14 @@ def pack(value: Any, argument: str, advice: str) -> bytes:
     lost = [name for name, setting in _settings(value).items() if _settings(rebuilt).get(name) != setting]
     if lost:
         raise DataError(
-            f"{argument}={value!r} would lose {', '.join(lost)} on its way to a worker: let its get_config "
-            "return it, as Keras asks for"
+            f"{argument}={value!r} would lose {', '.join(lost)} when it is sent to a worker: return it from "
+            "get_config, as Keras requires"
         )
     return packed
 
 
 def _settings(value: Any) -> dict[str, Any]:
-    """The plain attributes of an object that Keras calls public."""
+    """Public attributes with plain values, but for the name."""
     return {
         name: setting
         for name, setting in vars(value).items()

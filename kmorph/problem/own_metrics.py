@@ -205,7 +205,7 @@ class KerasMetric:
         """Measure; weights are not used."""
         metric = unpack(self.packed)
         truth: np.ndarray
-        if self.kind == "Accuracy" and not target.is_numeric:  # of labels; Keras' others take scores
+        if self.kind == "Accuracy" and not target.is_numeric:  # compares labels; other metrics take scores
             truth, scores = codes, scores.argmax(axis=1) if codes.ndim == 1 else scores >= 0.5
         elif codes.ndim == 2:
             truth = target.truth(codes).astype(np.float32)

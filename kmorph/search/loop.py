@@ -24,7 +24,7 @@ from kmorph.morphs import to_json
 from kmorph.problem.losses import OwnLoss
 from kmorph.search.candidate import Candidate, Job, Result
 from kmorph.search.events import Listener, SearchFinished, SearchStarted
-from kmorph.search.recording import Recorder, advice, warn_of
+from kmorph.search.recording import Recorder, advice, warn_if_none_is_done
 from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
@@ -161,7 +161,7 @@ class _Loop:
         finally:
             self.jobs.abandon()
         best = self.models.best(self.settings.objective)
-        warn_of(best, self.models, self.settings, stacklevel=5)
+        warn_if_none_is_done(best, self.models, self.settings, stacklevel=5)
         listener(SearchFinished(best))
 
     def _keep_what_was_trained(self) -> None:

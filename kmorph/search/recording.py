@@ -157,26 +157,30 @@ class Recorder:
         )
 
 
-def warn_of(best: ModelRecord | None, models: Models, settings: Settings, stacklevel: int) -> None:
-    """Warn if no model of a search, not even the best, was trained as it should have been."""
+def warn_if_none_is_done(
+    best: ModelRecord | None, models: Models, settings: Settings, stacklevel: int
+) -> None:
+    """Warn if no model of a search completed its training."""
     if best is None or any(record.state == "done" for record in models.records.values()):
         return
     if best.state == "untrained":
         words = (
-            f"the time limit came before any model was trained: model {best.model_id} is as it was at first. "
-            "To start a worker and load its backend takes seconds of the limit, more beside other programs: "
-            "give more time, or go on with resume=True"
+            f"the time limit passed before any model was trained: model {best.model_id} has its initial "
+            "weights. Starting a worker and loading its backend counts towards the limit, and takes longer "
+            "on a busy machine: allow more time, or continue with resume=True"
         )
     else:
-        words = f"model {best.model_id}, the best one, was stopped: {best.reason}{advice(settings)}"
+        words = f"the training of model {best.model_id}, the best one, was stopped: {best.reason}"
+        if best.loss is not None:  # its training failed, rather than its time ran out
+            words += advice(settings)
     warnings.warn(words, stacklevel=stacklevel)
 
 
 def advice(settings: Settings) -> str:
-    """What helps networks of the user's own that cannot be trained; empty if there are none."""
+    """Advice on training the user's own networks; empty if no start is one."""
     if not any(graph.has_weights for _, graph in settings.starts):
         return ""
     return (
-        ". A network of your own gets the examples as they are: let it begin with "
-        "keras.layers.Rescaling(1 / 255), for example, or lower hyperparameters={'learning_rate': ...}"
+        ". Your own networks receive unscaled examples: begin them with keras.layers.Rescaling(1 / 255), "
+        "for example, or lower hyperparameters={'learning_rate': ...}"
     )

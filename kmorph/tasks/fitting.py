@@ -221,8 +221,8 @@ class Examples:
         return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
 
     def adapted(self, graph: Graph, name: str) -> Graph:
-        """A Keras model's graph as the loss takes it; see `Target.adapted`."""
-        return self.target.adapted(graph, name, self.x[self.train], self.codes[self.train])
+        """Convert the graph of a Keras model to what the loss accepts; see `Target.adapted`."""
+        return self.target.adapted(graph, name, self.x, self.codes)
 
     def divided(self, class_weights: Sequence[float] = ()) -> Data:
         """Training and validation data.

@@ -48,8 +48,8 @@ class ImageClassifier(Classifier):
         sizes (``("resnet", {"stem_stride": 1, "resolution": 14})``), graphs, Keras models (trained ones
         keep their weights), or functions like those in `kmorph.starts`. A softmax at the end of a network is
         removed, for the search trains on logits, and exported models have one; ends in other probabilities,
-        such as sigmoid, are refused, all others are taken as scores. Networks of your own get the examples as
-        they are: let them begin with ``keras.layers.Rescaling(1 / 255)``, for example.
+        such as sigmoid, are refused, all others are taken as scores. Your own networks receive the
+        images unscaled: begin them with ``keras.layers.Rescaling(1 / 255)``, for example.
     morphs : sequence, optional
         How networks may grow, by name (``"Widen"``, …) or class; None: every way.
     hyperparameters : dict, optional
@@ -61,8 +61,9 @@ class ImageClassifier(Classifier):
         what was used.
     ensemble : bool or "auto", default="auto"
         True: the last model is the mean of two or three, trained to their end one after the other and joined
-        into one network; they are chosen for what each adds on the validation data. It takes time to train
-        more than one. "auto": if their mean is clearly better there, and each can be trained for 15 epochs.
+        into one network; they are chosen for what each adds on the validation data. A short search may have
+        time for one only. "auto": if their mean is clearly better there, and each can be trained for 15
+        epochs.
     workers : int, default=1
         Models trained at once.
     executor : concurrent.futures.Executor, optional

@@ -18,8 +18,8 @@ class ImageRegressor(Regressor):
         ``"mse"`` (the default), ``"mae"``, ``"r2"``, ``"loss"``, or one of the user's, as for
         `ImageClassifier`; functions are called with numbers of shape (n, outputs).
     starts : sequence, optional
-        As for `ImageClassifier`. A trained Keras model gives numbers in the units of `y`, and keeps what it
-        has learned; a `Graph` gives standardised ones, as `best_graph` does.
+        As for `ImageClassifier`. A Keras model predicts in the units of `y`, and if it is trained it keeps
+        what it has learned; a `Graph` predicts standardised numbers, as `best_graph` does.
     loss : str, keras.losses.Loss or callable, optional
         None: squared error. Others are called with numbers in the user's units, of shape (n, outputs), and
         are divided by the loss of the best constant, so that ``loss`` in the history is 1 for that.

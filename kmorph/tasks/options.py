@@ -183,7 +183,7 @@ def choose_starts(
     ending : callable, default: `without_ending`
         Takes what is not trained off the end of a network with a name, or refuses it.
     units : callable, optional
-        Makes a Keras model with a name give what the loss is computed of, if that has other units.
+        Converts the outputs of a Keras model, given with its name, to what the loss accepts.
 
     Raises
     ------

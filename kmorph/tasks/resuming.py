@@ -74,8 +74,8 @@ def open_history(
             )
         if history.get_meta("data") != meta["data"]:
             warnings.warn(
-                f"the data is not what the search in {folder.path} began with: its models may have learned "
-                "from examples that they are now compared on, and earlier metrics may not compare",
+                f"the data differs from what the search in {folder.path} began with: its models may have "
+                "been trained on examples that now validate them, and earlier metrics may not be comparable",
                 stacklevel=3,
             )
         before = history.get_meta("problem") or FIRST_PROBLEM

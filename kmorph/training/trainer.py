@@ -115,7 +115,8 @@ def train(
     Raises
     ------
     Stopped
-        If losses or weights are not finite, or the outputs are equal for different examples.
+        If losses or weights are not finite, or the outputs are equal for different examples, and no earlier
+        evaluation is known whose weights could be returned instead.
     """
 
     begun = clock()
@@ -246,7 +247,7 @@ class _Run:
         return self._evaluate(last=True)
 
     def _give_up(self, error: Stopped) -> Evaluation:
-        """Go back to the best weights before training failed; raise the error if none are known."""
+        """Restore the best evaluation from before the failure; raise the error if there is none."""
         if self.best.evaluation is None:
             raise error
         self.latest = self.best.evaluation

@@ -296,7 +296,7 @@ def test_a_class_takes_the_place_of_its_earlier_self_only(own):
 
 @pytest.mark.parametrize("axes", [(), ("output",), ("inputs", "output"), (None, 0)])
 def test_every_axis_of_a_weight_has_a_meaning(axes):
-    with pytest.raises(GraphError, match="axes must say of each of the 2 axes"):
+    with pytest.raises(GraphError, match="axes must have one entry for each of the 2 axes"):
         Parameter((3, 4), "zeros", axes)
 
 

@@ -229,7 +229,7 @@ def test_layers_that_compute_across_the_batch_are_refused(where):
     turned = keras.ops.flip(inputs, axis=0) if where == "inside" else inputs
     outputs = keras.layers.Dense(3)(turned)
     outputs = keras.layers.Softmax(axis=0)(outputs) if where == "at the end" else outputs
-    with pytest.raises(GraphError, match="computes something else for an example alone"):
+    with pytest.raises(GraphError, match="gives an example another output when it is alone in its batch"):
         Graph.from_keras(keras.Model(inputs, outputs))
 
 

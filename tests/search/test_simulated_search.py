@@ -198,13 +198,13 @@ def test_a_candidate_that_never_comes_back_is_late_and_the_search_ends_on_time(t
     )
     assert found.seconds < 300 + 5
     assert [record.reason for record in found.history.failed] == [
-        "its deadline came before it began to train"
+        "its deadline passed before it began to train"
     ]
     assert len(found.history.models) == 2 and len(found.pool.abandoned) == 1
 
 
 def test_if_nothing_ever_comes_back_the_first_start_is_the_model(tmp_path):
-    with pytest.warns(UserWarning, match="before any model was trained: model 0 is as it was"):
+    with pytest.warns(UserWarning, match="before any model was trained: model 0 has its initial"):
         found = simulate(tmp_path, settings(), 60.0, fate=lambda number, job: inf)
     assert found.seconds < 60 + 5
     (only,) = found.history.models

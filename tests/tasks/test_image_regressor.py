@@ -79,7 +79,7 @@ def test_it_resumes_and_others_are_refused(fitted, digits, tmp_path):
         warnings.simplefilter("error", UserWarning)
         again.fit(x[:1300], heights[:1300])
     assert len(again.history) == 5
-    with pytest.warns(UserWarning, match="the data is not what the search in .* began with"):
+    with pytest.warns(UserWarning, match="the data differs from what the search in .* began with"):
         again.fit(x[400:1700], heights[400:1700])
     with pytest.raises(SearchError, match="other data"):
         ImageRegressor(path=copy, resume=True, **QUICK).fit(x, np.stack([heights, heights], 1))

@@ -77,8 +77,8 @@ class Parameter:
     initial : {"he_normal", "glorot_uniform", "zeros", "ones"}
         How a fresh value is drawn.
     axes : tuple of {"input", "output", None}
-        What each axis runs over: the layer's input channels, its output channels, or neither. Morphs that
-        change a number of channels change those axes.
+        Meaning of each axis: the layer's input channels, its output channels, or None for neither. Morphs
+        that change the number of channels resize the matching axes.
     trainable : bool, default=True
         False for statistics such as a running mean.
     """
@@ -91,8 +91,8 @@ class Parameter:
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.shape) or not {*self.axes} <= AXES:
             raise GraphError(
-                f'axes must say of each of the {len(self.shape)} axes whether it runs over "input" channels, '
-                f'"output" channels or neither (None), got {self.axes!r}'
+                f"axes must have one entry for each of the {len(self.shape)} axes, 'input', 'output' or "
+                f"None, got {self.axes!r}"
             )
 
     @property
@@ -266,7 +266,7 @@ class Layer:
         Raises
         ------
         GraphError
-            If a field holds a value of another type than it declares: the file could not be read.
+            If a field has a value of the wrong type, because such a file could not be read back.
         """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(self):

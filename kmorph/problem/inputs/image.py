@@ -87,9 +87,9 @@ class ImageInput(Input):
     def augmentations(self, x: np.ndarray, codes: np.ndarray, target: Target) -> tuple[str, ...]:
         """Shifts, mirroring and erasing: where the images are large enough and their target is kept.
 
-        Labels survive shifts and erasing; whether they survive mirroring is measured. Numbers may be
-        anything, such as a position or a sum, so that every change is measured, and where they do not survive
-        shifts, those by a part of a position are tried.
+        Labels survive shifts and erasing; whether they survive mirroring is tested. Numbers may be anything,
+        such as a position or a sum: every change is tested, and where shifts fail, shifts by a fraction of a
+        pixel.
         """
         side = min(self.shape[:2])
         if side < LEAST_TO_CHANGE:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 KINDS = ("shift", "flip", "erase", "jitter")
-STEPS = 16  # in which a position is divided, for what is moved by a part of it
+FRACTIONS = 16  # of a pixel: "jitter" shifts by multiples of one
 
 
 def change_images(images: Any, kinds: tuple[str, ...], seed: Any) -> Any:
@@ -20,8 +20,8 @@ def change_images(images: Any, kinds: tuple[str, ...], seed: Any) -> Any:
     kinds : tuple of {"shift", "flip", "erase", "jitter"}
         ``"shift"`` moves by up to an eighth of each side (at least one position) and fills with the
         edge; ``"flip"`` mirrors left and right; ``"erase"`` sets a rectangle of up to half of each side
-        to the image's mean; ``"jitter"`` moves by up to half a position along each side, interpolating
-        (the images are float32 then).
+        to the image's mean; ``"jitter"`` shifts by up to half a pixel along each side, with linear
+        interpolation, and returns float32.
     seed : array of int32, shape (2,)
         Seed of stateless random numbers: a tensor in a compiled step, an ndarray for PyTorch. The numbers
         differ between backends.
@@ -42,38 +42,29 @@ def change_images(images: Any, kinds: tuple[str, ...], seed: Any) -> Any:
     integers, gather = BACKENDS[config.backend()]
     n, (height, width) = ops.shape(images)[0], images.shape[1:3]
     # Without a dtype Keras takes whole numbers as wide as its global `floatx`.
-    rows = ops.tile(ops.arange(height, dtype="int32")[None], (n, 1))
-    columns = ops.tile(ops.arange(width, dtype="int32")[None], (n, 1))
+    grid = [ops.tile(ops.arange(size, dtype="int32")[None], (n, 1)) for size in (height, width)]
+    rows, columns = grid
     if "flip" in kinds:
         columns = ops.where(integers(n, 0, 2, seed) == 1, ops.flip(columns, axis=1), columns)
     if "shift" in kinds:
         rows += _offsets(integers, n, height, seed + 1)
         columns += _offsets(integers, n, width, seed + 2)
-    rows, columns = ops.clip(rows, 0, height - 1), ops.clip(columns, 0, width - 1)
-    images = gather(images, rows, columns)
+    if "flip" in kinds or "shift" in kinds:
+        images = gather(images, ops.clip(rows, 0, height - 1), ops.clip(columns, 0, width - 1))
     if "jitter" in kinds:
         images = ops.cast(images, "float32")
         for axis in (1, 2):
-            part = integers(n, -STEPS // 2, STEPS // 2 + 1, seed + 4 + axis)
-            images = _moved_by_a_part(images, axis, part, gather)
+            fraction = integers(n, -FRACTIONS // 2, FRACTIONS // 2 + 1, seed + 4 + axis)
+            places = list(grid)
+            places[axis - 1] = ops.clip(grid[axis - 1] + ops.sign(fraction), 0, images.shape[axis] - 1)
+            share = ops.cast(ops.abs(fraction), "float32")[:, :, None, None] / FRACTIONS
+            images = (1 - share) * images + share * gather(images, *places)
     if "erase" in kinds:
         inside_rows = _interval(integers, n, height, seed + 3)[:, :, None, None]
         inside_columns = _interval(integers, n, width, seed + 4)[:, None, :, None]
         mean = ops.mean(ops.cast(images, "float32"), axis=(1, 2, 3), keepdims=True)
         images = ops.where(inside_rows & inside_columns, ops.cast(mean, images.dtype), images)
     return images
-
-
-def _moved_by_a_part(images: Any, axis: int, part: Any, gather: Any) -> Any:
-    """Images moved along an axis by a part of a position each, `part` of shape (n, 1) in `STEPS`."""
-    from keras import ops
-
-    n, (height, width) = ops.shape(images)[0], images.shape[1:3]
-    places = [ops.tile(ops.arange(size, dtype="int32")[None], (n, 1)) for size in (height, width)]
-    size = (height, width)[axis - 1]
-    places[axis - 1] = ops.clip(places[axis - 1] + ops.sign(part), 0, size - 1)
-    share = ops.cast(ops.abs(part), "float32")[:, :, None, None] / STEPS
-    return (1 - share) * images + share * gather(images, *places)
 
 
 Integers = Callable[[Any, int, int, Any], Any]

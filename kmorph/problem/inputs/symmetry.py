@@ -14,9 +14,9 @@ KEPT = 0.65  # share of what is right on plain images that must be right on chan
 # Numbers: most squared error on changed images, as a multiple of that on plain ones, and beside the variance
 # of the target; and the most on plain ones, above which nothing can be judged.
 LARGER_ERROR, SMALL_ERROR, MOST_ERROR = 1.25, 0.01, 0.9
-SMALL_LINEAR_ERROR = 0.03  # in place of SMALL_ERROR: linear models may know a number all but exactly
-COPIES = 4  # changed copies of each known image among which neighbours are looked for
-RIDGE = 0.03  # of the linear model, beside the mean square of an image
+SMALL_LINEAR_ERROR = 0.03  # replaces SMALL_ERROR for the linear model, whose plain error can be almost zero
+COPIES = 4  # jittered copies of each known image that are added to the neighbours
+RIDGE = 0.03  # penalty of the linear model, relative to the mean squared norm of the images
 
 
 def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) -> bool:
@@ -24,9 +24,9 @@ def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) ->
 
     Nearest neighbours among half of the images predict the other half, plain and changed. Digits and letters
     are told apart worse when mirrored; clothes, animals and textures are not. Numbers are predicted by a
-    linear model, too, and the better of both judges: a position moves with the image, and a sum of pixels
-    falls when some are erased. A small change, ``"jitter"``, may blur the images as well; where neighbours
-    judge, it is enough that changed copies among the known images do not mislead them.
+    ridge regression too, and the more accurate model decides: a position moves with the image, and a sum of
+    pixels falls when some are erased. ``"jitter"`` also blurs, which misleads neighbours: they are tested on
+    plain images instead, with jittered copies among the known ones.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def _keeps_numbers(
     wanted: np.ndarray,
     rng: np.random.Generator,
 ) -> bool:
-    """Return whether every output survives the change, by the model that predicts it better."""
+    """Return whether every output survives the change; the more accurate model decides for each."""
     changed = _changed(kind, asked, rng)
 
     def errors(found: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ def _keeps_numbers(
 
 
 def _linear(known: np.ndarray, truth: np.ndarray, asked: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-    """Predictions of a ridge regression, in its dual form: there may be more pixels than images."""
+    """Predict by ridge regression, in the dual form because there may be more pixels than images."""
     known = known.reshape(len(known), -1)
     centre, mean = known.mean(axis=0), truth.mean(axis=0)
     known = known - centre

@@ -86,7 +86,7 @@ class OwnLoss(Loss):
         return values / self.divisor if self.divisor != 1.0 else values
 
     def called_with(self, codes: Any, outputs: Any, target: Target) -> tuple[Callable[..., Any], Any, Any]:
-        """The function that computes the loss, and its ``y_true`` and ``y_pred``."""
+        """Return the function that computes the loss, and its arguments ``y_true`` and ``y_pred``."""
         from keras import ops
 
         function, logits, kind = _ready(self.packed)
@@ -123,7 +123,7 @@ def _ready(packed: bytes) -> tuple[Any, bool, str]:
     kind = f"{type(loss).__name__} {name_of(loss)}".lower()
     of_keras = (getattr(loss, "__module__", None) or "").split(".")[0] == "keras"
     if hasattr(loss, "call"):
-        # The configuration of a class of the user's need not be complete.
+        # A user-defined class may have an incomplete get_config.
         takes_logits = of_keras and "from_logits" in inspect.signature(type(loss).__init__).parameters
         if takes_logits:
             loss = type(loss).from_config({**loss.get_config(), "from_logits": True})

@@ -42,7 +42,7 @@ class Target(Registered, family=True):
     ending: ClassVar[str | None] = None
     """The function, ``"softmax"`` or ``"sigmoid"``, that a user's own network may end in: it is taken off."""
     weight_decay: ClassVar[float] = 5e-4
-    """Default of the hyperparameter."""
+    """Default of the hyperparameter ``weight_decay``."""
     smooths: ClassVar[bool] = False
     """True if the hyperparameter ``label_smoothing`` means something."""
 
@@ -151,21 +151,23 @@ class Target(Registered, family=True):
         return None
 
     def adapted(self, graph: Graph, name: str, x: np.ndarray, codes: np.ndarray) -> Graph:
-        """A Keras model of the user's, as a graph whose outputs the loss takes.
+        """Convert the graph of a user's Keras model to one whose outputs the loss accepts.
 
         Parameters
         ----------
         graph : Graph
-            With the model's weights; gives what users get, without `ending`.
+            With the model's weights, its final `ending` removed.
         name : str
-            For messages.
-        x, codes : ndarray
-            Training examples.
+            Name of the start, for messages.
+        x : ndarray, shape (n, *input_shape)
+            Examples.
+        codes : ndarray, shape (n,) or (n, width)
+            Their encoded labels.
 
         Raises
         ------
         DataError
-            If the model cannot give such labels.
+            If the model cannot produce such labels.
         """
         return graph
 

@@ -40,8 +40,8 @@ class Numbers(Target):
 
     kind = "numbers"
     is_numeric = True
-    # Gradients of a squared error vanish with the error, and the pull against them has to be stronger
-    # (`benchmarks/bench_problems.py`).
+    # The gradient of a squared error vanishes with the error, so that overfitting takes a stronger weight
+    # decay to prevent (`benchmarks/bench_problems.py`).
     weight_decay = 5e-3
 
     mean: tuple[float, ...]
@@ -154,7 +154,7 @@ class Numbers(Target):
         return [(Dense(self.width), {"kernel": np.diag(scale), "bias": mean})]
 
     def adapted(self, graph: Graph, name: str, x: np.ndarray, codes: np.ndarray) -> Graph:
-        """Change the end of a network so that it gives standardised numbers; see `standardised`."""
+        """Convert the outputs from the user's units to standardised numbers; see `standardised`."""
         return standardised(graph, name, self.truth(codes), x, self.mean, self.scale)
 
     def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Keras models that give numbers in the user's units, as networks that give standardised ones.
+"""Convert Keras models that predict in the user's units to networks that predict standardised numbers.
 
-A trained model is changed at its end, and keeps what it has learned. A dense layer at the end of a model that
-is not trained stays as it is: with fresh weights its outputs are around 0, the mean of standardised numbers.
-What ends in an activation, such as ``softplus``, is standardised in either case, because its numbers have
-bounds in the user's units.
+The conversion happens in the last layer, or in a layer behind it, so that a trained model predicts the same
+as before. An untrained model that ends in a dense layer is left alone: with fresh weights its outputs are
+around 0, the mean of standardised numbers. A model that ends in an activation, such as ``softplus``, is
+always converted, because its bounds are in the user's units.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from kmorph.errors import DataError
 from kmorph.graph import Dense, Graph, GraphBuilder, Normalize
 from kmorph.morphs.ranges import ranges
 
-TRIED = 64  # examples that tell whether a model is trained
-WITHIN = 1e-6  # share of the largest number by which `y` may pass the bounds of a model's end
+SAMPLE = 64  # examples on which the error is measured that tells trained models from untrained ones
+TOLERANCE = 1e-6  # by which `y` may exceed the bounds of a model's outputs, relative to its largest value
 
 
 def standardised(
@@ -26,38 +26,38 @@ def standardised(
     mean: tuple[float, ...],
     scale: tuple[float, ...],
 ) -> Graph:
-    """Return the graph of a Keras model, changed so that it gives standardised numbers.
+    """Convert a graph so that it predicts standardised numbers.
 
     Parameters
     ----------
     graph : Graph
-        With weights; gives numbers in the user's units.
+        With weights; predicts in the user's units.
     name : str
-        Of the start, for messages.
+        Name of the start, for messages.
     truth : ndarray, shape (n, outputs)
-        Training labels, in the user's units.
+        Labels in the user's units.
     x : ndarray, shape (n, *input_shape)
-        Training examples.
+        Examples.
     mean, scale : tuple of float
-        Of each output, in the user's units.
+        Mean and standard deviation of each output, in the user's units.
 
     Raises
     ------
     DataError
-        If the network cannot give numbers such as those in ``y``.
+        If the network's outputs have bounds that ``y`` exceeds.
     """
     low, high = ranges(graph)[-1]
-    slack = WITHIN * np.abs(truth).max()
+    slack = TOLERANCE * np.abs(truth).max()
     if truth.min() < low - slack or truth.max() > high + slack:
         raise DataError(
-            f"start {name!r} gives numbers from {low:g} to {high:g}, by what it ends in, but those in y "
-            f"go from {truth.min():g} to {truth.max():g}: end it in a dense layer without activation, or "
-            "rescale y"
+            f"start {name!r} can only predict numbers from {low:g} to {high:g}, because of its last layer, "
+            f"but y ranges from {truth.min():g} to {truth.max():g}: end it in a dense layer without "
+            "activation, or rescale y"
         )
     last = graph.layers[-1]
     if not isinstance(last, Dense):
         return _with_normalisation(graph, mean, scale)
-    chosen = np.random.default_rng(0).permutation(len(x))[:TRIED]
+    chosen = np.random.default_rng(0).permutation(len(x))[:SAMPLE]
     if not _is_trained(graph, x[chosen], truth[chosen]):
         return graph
     weights = graph.layer_weights(len(graph.layers) - 1)
@@ -77,7 +77,7 @@ def _with_normalisation(graph: Graph, mean: tuple[float, ...], scale: tuple[floa
 
 
 def _is_trained(graph: Graph, x: np.ndarray, truth: np.ndarray) -> bool:
-    """Return whether a network predicts numbers better than their mean does."""
+    """Return whether a network predicts better than the mean does."""
     from keras import ops
 
     found = ops.convert_to_numpy(graph.to_keras()(x.astype(np.float32), training=False))

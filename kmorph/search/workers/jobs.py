@@ -200,7 +200,7 @@ def _read(line: bytes) -> CandidateProgress | tuple[int, float] | None:
 
 
 def _late(sent: _Sent[T]) -> str:
-    return "it outstayed its deadline" if sent.images else "its deadline came before it began to train"
+    return "it outstayed its deadline" if sent.images else "its deadline passed before it began to train"
 
 
 def _ended(sent: _Sent[T], reason: str, cause: str) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from kmorph.problem.losses import OwnLoss
 from kmorph.problem.packing import unpack_problem
 from kmorph.search.workers.own_layers import unpack_layers
 from kmorph.training.examples import Data
+from kmorph.training.gradients import gradient
 from kmorph.training.memory import released
 
 BATCH = 256
@@ -125,103 +126,63 @@ def probe(
     Returns
     -------
     dict
-        ``is_per_example``, and ``constant``, the loss of the best constant output; or ``error``, a text.
+        ``is_per_example`` and ``constant``, the loss of the best constant output, if the loss is the
+        user's; or ``error``, a text.
     """
     _load(strategy)
     problem = unpack_problem(packed)
     assert problem is not None
-    return {**_probe_loss(problem, codes[:PROBED]), **_probe_metric(problem, held_codes)}
+    loss = problem.loss
+    found = _probe_loss(problem, loss, codes[:PROBED]) if isinstance(loss, OwnLoss) else {}
+    return {**found, **_probe_metric(problem, held_codes)}
 
 
-def _probe_loss(problem: Problem, codes: np.ndarray) -> dict[str, Any]:
-    target, name = problem.target, problem.loss.name
+def _probe_loss(problem: Problem, loss: OwnLoss, codes: np.ndarray) -> dict[str, Any]:
+    from keras import ops
+
+    target, where = problem.target, f"loss={loss.name}"
     shapes = []
     for n in (target.width + 1, target.width + 2):  # which no other axis has
-        some = codes[np.arange(n) % len(codes)]
         outputs = np.random.default_rng(0).normal(size=(n, target.width)).astype(np.float32)
+        tensors = _tensors(codes[np.arange(n) % len(codes)], outputs)
         try:
-            arguments = _arguments(problem, some, outputs)
+            function, truth, scores = loss.called_with(*tensors, target)
         except Exception as error:
-            return {"error": f"loss={name} cannot be used: {error}"}
+            return {"error": f"{where} cannot be used: {error}"}
         try:
-            shapes.append(_shape_of_losses(problem, some, outputs))
-            has_gradient = _has_gradient(problem, some, outputs)
+            shape = tuple(ops.convert_to_tensor(function(truth, scores)).shape)
+            has_gradient = _has_gradient(problem, *tensors)
         except Exception as error:
             return {
-                "error": f"loss={name}: called with {arguments} it raises {type(error).__name__}: {error}"
+                "error": f"{where}: called with y_true of shape {tuple(truth.shape)} and y_pred of shape "
+                f"{tuple(scores.shape)} it raises {type(error).__name__}: {error}"
             }
-        if shapes[-1] not in ((), (n,)):
+        if shape[:1] not in ((), (n,)) or n in shape[1:]:
             return {
-                "error": f"loss={name} gives values of shape {shapes[-1]} for {n} examples: it must give one "
-                "for each example, or one for the batch"
+                "error": f"{where} gives values of shape {shape} for {n} examples: it must give one for each "
+                "example, or one for the batch"
             }
+        shapes.append(shape[:1])
     found = {"is_per_example": shapes[0] != (), "constant": 1.0}
     if target.is_numeric:
         found = {**found, **_probe_constant(problem, codes)}
     if "error" not in found and not has_gradient:
         return {
-            "error": f"loss={name} has no gradient, so that nothing can be learned by it: let it compute "
-            "with keras.ops, on floats, without rounding; a count of errors is an objective, not a loss"
+            "error": f"{where} has no gradient and cannot be minimised: compute it with keras.ops on floats, "
+            "without rounding; to count errors, use objective="
         }
     return found
 
 
-def _shape_of_losses(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> tuple[int, ...]:
-    """The shape of a batch's losses; that of what a user's function gives, if it compares all with all."""
+def _has_gradient(problem: Problem, codes: Any, outputs: Any) -> bool:
+    """Return whether the loss of a batch changes with the outputs; both arguments are tensors."""
     from keras import ops
 
-    tensors = _tensors(codes, outputs)
-    if isinstance(problem.loss, OwnLoss):
-        function, truth, scores = problem.loss.called_with(*tensors, problem.target)
-        given = tuple(ops.convert_to_tensor(function(truth, scores)).shape)
-        if len(codes) in given[1:]:
-            return given
-    return tuple(problem.loss.tensors(*tensors, problem.target).shape)
-
-
-def _has_gradient(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> bool:
-    """Return whether the loss of a batch changes with its outputs."""
-    from keras import config, ops
-
-    truth, found = _tensors(codes, outputs)
-
     def loss(outputs: Any) -> Any:
-        return ops.mean(problem.loss.tensors(truth, outputs, problem.target))
+        return ops.mean(problem.loss.tensors(codes, outputs, problem.target))
 
-    gradient = GRADIENTS[config.backend()](loss, found)
-    return gradient is not None and bool(ops.any(ops.not_equal(gradient, 0.0)))
-
-
-def _tensorflow_gradient(loss: Callable[[Any], Any], outputs: Any) -> Any:
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        tape.watch(outputs)
-        value = loss(outputs)
-    return tape.gradient(value, outputs)
-
-
-def _jax_gradient(loss: Callable[[Any], Any], outputs: Any) -> Any:
-    import jax
-
-    return jax.grad(loss)(outputs)
-
-
-def _torch_gradient(loss: Callable[[Any], Any], outputs: Any) -> Any:
-    import torch
-
-    value = loss(outputs.requires_grad_())
-    return torch.autograd.grad(value, outputs, allow_unused=True)[0] if value.requires_grad else None
-
-
-GRADIENTS = {"tensorflow": _tensorflow_gradient, "jax": _jax_gradient, "torch": _torch_gradient}
-
-
-def _arguments(problem: Problem, codes: np.ndarray, outputs: np.ndarray) -> str:
-    if not isinstance(problem.loss, OwnLoss):
-        return f"codes of shape {codes.shape} and outputs of shape {outputs.shape}"
-    _, truth, scores = problem.loss.called_with(*_tensors(codes, outputs), problem.target)
-    return f"y_true of shape {tuple(truth.shape)} and y_pred of shape {tuple(scores.shape)}"
+    found = gradient(loss, outputs)
+    return found is not None and bool(ops.any(ops.not_equal(found, 0.0)))
 
 
 def _tensors(codes: np.ndarray, outputs: np.ndarray) -> tuple[Any, Any]:

@@ -56,7 +56,7 @@ class WorkerProcesses:
         self._end: Finalize | None = None
         self._inline: InlineExecutor | None = None
         self._calls: set[Future] = set()
-        self._stale: set[Future] = set()  # calls that nobody waits for, while the backend is being loaded
+        self._stale: set[Future] = set()  # abandoned calls that a loading worker still has before it
         self._was_spared = False
         self._wake = threading.Event()
 
@@ -114,10 +114,11 @@ class WorkerProcesses:
         wait_for_any(self._wake, handles, timeout)
 
     def abandon(self, handles: Collection[Handle], idle: bool = False) -> None:
-        """End the workers, if any of the calls is under way.
+        """End the workers, if any of the calls is running.
 
-        One that is still loading the backend is left to finish that, once: on a busy machine it would be late
-        again and again. The call that it has then is over before it begins (`worker.evaluate`).
+        A worker that is still loading its backend is spared once: on a busy machine it would otherwise be
+        restarted for every search. The call that waits for it returns as soon as it starts
+        (`worker.evaluate`).
         """
         if not handles and not idle:
             return

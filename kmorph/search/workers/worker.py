@@ -66,7 +66,7 @@ def evaluate(job: Job) -> Result:
     if job.sent is not None and job.sender == platform.node():
         waited = max(0.0, begun - job.sent)
     if job.plan.seconds_left is not None and waited > job.plan.seconds_left + GRACE:
-        # Nobody waits for it any more, and its files may be another search's by now.
+        # The search has given up on it, and the files may belong to another search by now.
         return Result(reason="its worker was not ready before its deadline", cause="late")
     with released():
         return _evaluate(job, begun, waited)
