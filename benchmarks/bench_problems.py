@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from _arms import in_own_processes
 from _report import about_this_run
 
 RESULTS = Path(__file__).parent / "results" / "problems"
@@ -138,19 +136,8 @@ def main() -> None:
     runs = [
         (arm, seed) for seed in range(options.seeds) for arm in options.arms if arm not in ONCE or not seed
     ]
-    waiting = [run for run in runs if not file_of(*run).exists()]
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    while waiting:
-        pair = [waiting.pop(0) for _ in range(min(len(cores), len(waiting)))]
-        children = [
-            subprocess.Popen(
-                [sys.executable, __file__, "--arms", arm, "--one", str(seed)],
-                preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}),
-            )
-            for (arm, seed), core in zip(pair, cores if pair[0][1] % 2 else cores[::-1], strict=False)
-        ]
-        if any(child.wait() for child in children):
-            raise SystemExit("an arm failed")
+    jobs = [["--arms", arm, "--one", str(seed)] for arm, seed in runs if not file_of(arm, seed).exists()]
+    in_own_processes(__file__, jobs, pinned=True)
     report([run for run in runs if file_of(*run).exists()])
 
 

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _arms import in_own_processes
 from _report import about_this_run
 
 RESULTS = Path(__file__).parent / "results" / "recipe"
@@ -33,41 +31,50 @@ ITERATIONS = 5
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is made and trained.
+    """How one network is built and trained.
 
     Parameters
     ----------
-    network : {"resnet", "cnn", "pooled"}
-        A start, or plain convolutions that pool before they normalise.
+    network : {"resnet", "cnn", "densenet", "pooled"}
+        One of kmorph's starts, or plain convolutions that pool before they normalise ("pooled").
     width : int
-        Of the start; of the last stages of "pooled", whose first has a quarter.
+        Width of the start; for "pooled" that of the last two stages, the first has a quarter of it.
     activation : str
+        Activation function of "pooled".
     whiten : bool
-        Whether the first layer of "pooled" are fixed principal components of patches.
-    gain, momentum : of batch norm
+        Whether the first layer of "pooled" consists of fixed principal components of image patches.
+    gain : bool
+        Whether batch norms of "pooled" have a gain.
+    momentum : float
+        Momentum of the running statistics of batch norms of "pooled".
     optimizer : {"sgd", "muon", "adamw"}
-        Of kernels; the rest of Muon's network is trained by SGD.
+        Optimiser of convolution kernels; with Muon, SGD trains all other weights.
     rate : float
-        Peak learning rate: SGD's, AdamW's, or of Muon the change of a kernel beside its fresh size.
+        Peak learning rate; for Muon relative to the norm of a freshly initialised kernel.
     batch : int
+        Batch size.
     weight_decay : float
-        Relative to the learning rate.
+        Coupled L2 penalty of SGD; AdamW multiplies it by 100 and decouples it.
     muon_decay : float
-        Decoupled, of kernels under Muon.
+        Decoupled weight decay of Muon.
     heavy : float
-        Muon's momentum.
-    rest, bias, head : float
-        Learning rate of what Muon leaves to SGD, and factors for biases and offsets, and for the last layer.
+        Momentum of Muon.
+    rest : float
+        Peak learning rate of SGD beside Muon.
+    bias, head : float
+        Factors of that learning rate for vectors and for the last layer.
     smoothing : float
+        Label smoothing.
     shift : int
-        Pixels; the step's own change of images if below 0.
+        Largest random shift in pixels; 0 for none.
     flip, erase : bool
+        Whether images are mirrored and erased at random.
     alternate : bool
         Whether all images are mirrored in every other epoch instead of at random.
     schedule : {"linear", "stable"}
-        Falling all the time, or constant for 40 % of it.
+        Learning rate: linear decay from the beginning, or only in the last 60 % of the time.
     average : bool
-        Whether averaged weights are judged.
+        Whether the averaged weights are evaluated.
     """
 
     network: str = "resnet"
@@ -262,6 +269,9 @@ def orthogonal(gradient: Any) -> Any:
 
 
 def run(recipe: Recipe, seed: int, seconds: float) -> dict:
+    from scipy.special import softmax
+    from sklearn.metrics import log_loss
+
     from kmorph.datasets import load_fashion_mnist
     from kmorph.training.backend import load_backend
 
@@ -312,24 +322,18 @@ def run(recipe: Recipe, seed: int, seconds: float) -> dict:
     outputs = step.predict(x_held, 500).astype(np.float64)
     took = time.time() - begun
     result = {"seconds": took, "steps": count, "epochs": count * recipe.batch / len(x)}
-    views = (_softmax(outputs) + _softmax(step.predict(np.ascontiguousarray(x_held[:, :, ::-1]), 500))) / 2
+    views = (
+        softmax(outputs, axis=1)
+        + softmax(step.predict(np.ascontiguousarray(x_held[:, :, ::-1]), 500), axis=1)
+    ) / 2
     return {
         **result,
         "accuracy": float(np.mean(outputs.argmax(1) == y_held)),
-        "log_loss": _log_loss(_softmax(outputs), y_held),
+        "log_loss": log_loss(y_held, softmax(outputs, axis=1)),
         "accuracy_mirrored_too": float(np.mean(views.argmax(1) == y_held)),
         "n_parameters": graph.n_parameters,
         "flops": int(graph.flops),
     }
-
-
-def _softmax(outputs: np.ndarray) -> np.ndarray:
-    e = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-
-
-def _log_loss(probabilities: np.ndarray, y: np.ndarray) -> float:
-    return float(-np.mean(np.log(np.maximum(probabilities[np.arange(len(y)), y], 1e-12))))
 
 
 # All runs.
@@ -356,29 +360,13 @@ def main() -> None:
         text = json.dumps({**about, **found, **about_this_run()})
         file_of(arm, options.one, options.seconds).write_text(text + "\n")
         return
-    runs = [(arm, seed) for seed in range(options.seeds) for arm in options.arms]
-    waiting = [run for run in runs if not file_of(*run, options.seconds).exists()]
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    while waiting:
-        pair, waiting = waiting[: len(cores)], waiting[len(cores) :]
-        children = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    __file__,
-                    "--arms",
-                    arm,
-                    "--one",
-                    str(seed),
-                    "--seconds",
-                    str(options.seconds),
-                ],
-                preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}),
-            )
-            for (arm, seed), core in zip(pair, cores if pair[0][1] % 2 else cores[::-1], strict=False)
-        ]
-        if any(child.wait() for child in children):
-            raise SystemExit("an arm failed")
+    jobs = [
+        ["--arms", arm, "--one", str(seed), "--seconds", str(options.seconds)]
+        for seed in range(options.seeds)
+        for arm in options.arms
+        if not file_of(arm, seed, options.seconds).exists()
+    ]
+    in_own_processes(__file__, jobs, pinned=True)
     report(options.arms, options.seeds, options.seconds)
 
 
