@@ -1,10 +1,12 @@
-"""What one network learns in given seconds: today's recipe and changes of it, one thing at a time.
+"""What one network learns in given seconds: recipes, and changes of them, one thing at a time.
 
 Fashion-MNIST; one network from fresh weights, on one core, its learning rate falling to zero at the end of
 the time. 50,000 of the training images are learned from and the other 10,000 judge: no choice is made on the
-test images. Everything but imports is charged. Arms are listed in `ARMS`; two run at a time, one core each.
+test images. Everything but imports is charged. Two run at a time, one core each. Arms are changes of those in
+`ARMS`: `default` is what kmorph does now, `former` what it did before this was measured, `fast` after the
+speed-runs on CIFAR-10 (Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498).
 
-    python benchmarks/bench_recipe.py [--seconds 300] [--seeds 3] [--arms today muon ...]
+    python benchmarks/bench_recipe.py [--seconds 300] [--seeds 3] [--arms default,width=128 former ...]
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ EVALUATION = 1.5  # times what a first evaluation took is kept for the last one
 AVERAGE_EVERY = 4
 WARM_UP = 10  # steps
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al., "Muon", 2024
-ITERATIONS = 5
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,18 @@ class Recipe:
     ----------
     network : {"resnet", "cnn", "densenet", "pooled"}
         One of kmorph's starts, or plain convolutions that pool before they normalise ("pooled").
+    policy : str
+        Keras' dtype policy of forward and backward passes.
     width : int
-        Width of the start; for "pooled" that of the last two stages, the first has a quarter of it.
+        Width of the start.
+    stages : str
+        Widths of the stages of "pooled", relative to `width`.
+    depth : int
+        Convolutions of each of these stages after its pooling.
+    stem : int
+        Size of the first kernel of "pooled".
+    features : {"max", "average"}
+        Global pooling of "pooled".
     activation : str
         Activation function of "pooled".
     whiten : bool
@@ -59,6 +70,8 @@ class Recipe:
         Decoupled weight decay of Muon.
     heavy : float
         Momentum of Muon.
+    iterations : int
+        Iterations of Newton and Schulz.
     rest : float
         Peak learning rate of SGD beside Muon.
     bias, head : float
@@ -69,6 +82,8 @@ class Recipe:
         Largest random shift in pixels; 0 for none.
     flip, erase : bool
         Whether images are mirrored and erased at random.
+    plain : float
+        Share of the time at whose end images are not changed any more.
     alternate : bool
         Whether all images are mirrored in every other epoch instead of at random.
     schedule : {"linear", "stable"}
@@ -78,7 +93,12 @@ class Recipe:
     """
 
     network: str = "resnet"
+    policy: str = "float32"
     width: int = 32
+    stages: str = "0.25-1-1"
+    depth: int = 1
+    stem: int = 2
+    features: str = "max"
     activation: str = "relu"
     whiten: bool = False
     gain: bool = True
@@ -89,6 +109,7 @@ class Recipe:
     weight_decay: float = 5e-4
     muon_decay: float = 0.0
     heavy: float = 0.6
+    iterations: int = 5
     rest: float = 0.2
     bias: float = 1.0
     head: float = 1.0
@@ -96,17 +117,19 @@ class Recipe:
     shift: int = 3
     flip: bool = True
     erase: bool = True
+    plain: float = 0.0
     alternate: bool = False
     schedule: str = "linear"
     average: bool = True
 
 
-TODAY = Recipe()
+FORMER = Recipe()
 FAST = Recipe(
     network="pooled", width=128, activation="gelu", whiten=True, gain=False, momentum=0.6, optimizer="muon",
     rate=0.1, batch=512, smoothing=0.2, shift=2, erase=False,
 )  # fmt: skip
-ARMS: dict[str, Recipe] = {"today": TODAY, "fast": FAST}
+DEFAULT = replace(FAST, width=64, whiten=False, gain=True, batch=128, smoothing=0.0, plain=0.3)
+ARMS: dict[str, Recipe] = {"default": DEFAULT, "former": FORMER, "fast": FAST}
 
 
 def arm_of(text: str) -> Recipe:
@@ -144,18 +167,14 @@ def _pooled(recipe: Recipe, front: list, x: np.ndarray, seed: int):
     def norm() -> BatchNorm:
         return BatchNorm(momentum=recipe.momentum, scale=recipe.gain)
 
-    first = Conv(8, (2, 2), padding="valid", trainable=not recipe.whiten)
+    first = Conv(8, (recipe.stem, recipe.stem), padding="valid", trainable=not recipe.whiten)
     node = chain(builder, node, [first, act])
-    for width in (recipe.width // 4, recipe.width, recipe.width):
-        node = chain(
-            builder,
-            node,
-            [
-                Conv(width, (3, 3), bias=False), Pool("max", (2, 2)), norm(), act,
-                Conv(width, (3, 3), bias=False), norm(), act,
-            ],
-        )  # fmt: skip
-    chain(builder, node, [GlobalPool("max"), Dense(10)])
+    for share in map(float, recipe.stages.split("-")):
+        width = int(share * recipe.width)
+        node = chain(builder, node, [Conv(width, (3, 3), bias=False), Pool("max", (2, 2)), norm(), act])
+        for _ in range(recipe.depth):
+            node = chain(builder, node, [Conv(width, (3, 3), bias=False), norm(), act])
+    chain(builder, node, [GlobalPool(recipe.features), Dense(10)])
     graph = builder.build().initialize(seed)
     weights = dict(graph.weights)
     for (layer, name), array in weights.items():
@@ -185,12 +204,15 @@ def make_step(recipe: Recipe, graph, seed: int):
     from kmorph.problem.inputs.image_changes import _tensorflow_integers as integers
     from kmorph.problem.inputs.image_changes import change_images
     from kmorph.training.plan import Hyperparameters
+    from kmorph.training.precision import computing_in
     from kmorph.training.step import CLIP_NORM, batch_loss
     from kmorph.training.tensorflow_step import TensorFlowStep
 
     kinds = ("flip",) * (recipe.flip and not recipe.alternate) + ("erase",) * recipe.erase
 
     class Step(TensorFlowStep):
+        changes = True
+
         def _changed(self, x: Any, seed: Any) -> Any:
             if recipe.shift > 0:
                 n, at = tf.shape(x)[0], tf.range(28)[None]
@@ -202,10 +224,11 @@ def make_step(recipe: Recipe, graph, seed: int):
             return change_images(x, kinds, seed)
 
         def _loss_and_gradients(self, x: Any, y: Any, weights: Any, seed: Any) -> tuple[Any, list[Any]]:
-            x = tf.cast(self._changed(x, seed), tf.float32)
+            x = tf.cast(self._changed(x, seed) if self.changes else x, tf.float32)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self._trainable)
-                outputs = self.model(x, training=True)
+                with computing_in(self.model, recipe.policy):
+                    outputs = tf.cast(self.model(x, training=True), tf.float32)
                 loss = batch_loss(self.problem, recipe.smoothing, y, outputs, weights)
             return loss, tape.gradient(loss, self._trainable)
 
@@ -220,7 +243,7 @@ def make_step(recipe: Recipe, graph, seed: int):
                 last = i >= len(self._trainable) - 2
                 if recipe.optimizer == "muon" and len(variable.shape) == 4:
                     slot.assign(recipe.heavy * slot + gradient)
-                    found = orthogonal(gradient + recipe.heavy * slot)
+                    found = orthogonal(gradient + recipe.heavy * slot, recipe.iterations)
                     variable.assign(variable * (1 - learning_rate * recipe.muon_decay))
                     variable.assign_sub(learning_rate * 2**0.5 * found)
                     continue
@@ -249,7 +272,7 @@ def make_step(recipe: Recipe, graph, seed: int):
     return Step(graph, Hyperparameters(batch_size=recipe.batch), seed, policy="float32")
 
 
-def orthogonal(gradient: Any) -> Any:
+def orthogonal(gradient: Any, iterations: int) -> Any:
     """The nearest matrix of singular values near 1, by Newton and Schulz, of a kernel taken as a matrix."""
     import tensorflow as tf
 
@@ -259,7 +282,7 @@ def orthogonal(gradient: Any) -> Any:
     turned = x.shape[0] > x.shape[1]
     x = tf.transpose(x) if turned else x
     x /= tf.norm(x) + 1e-7
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         square = tf.matmul(x, x, transpose_b=True)
         x = a * x + tf.matmul(b * square + c * tf.matmul(square, square), x)
     return tf.reshape(tf.transpose(x) if turned else x, gradient.shape)
@@ -311,6 +334,9 @@ def run(recipe: Recipe, seed: int, seconds: float) -> dict:
             batch[turned] = batch[turned][:, :, ::-1]
         left = 1 - progress if recipe.schedule == "linear" else min(1.0, (1 - progress) / 0.6)
         rate = recipe.rate * min(1.0, (count + 1) / WARM_UP) * left
+        if step.changes and progress >= 1 - recipe.plain:
+            step.changes = False
+            step.stop_augmenting()
         step.train(batch, y[index], rate, count)
         if recipe.average and count % AVERAGE_EVERY == 0:
             updates = count / AVERAGE_EVERY

@@ -7,17 +7,23 @@ the median of the turns. Overhead: build, trace, first step, evaluation of 5,000
 and by `compile`, `fit` of one step, `evaluate` and `save`; once more without what predicting these images
 takes in a compiled model, which is the same work for both. No XLA in either.
 
-    python benchmarks/bench_training_step.py [--turns 5] [--seconds 4]
+Share of the peak: what the steps of each backend compute (a forward pass and twice as much for gradients,
+two operations a multiply-add) beside what a product of two matrices of 2048 × 2048 reaches there, in float32
+and in bfloat16; with `--peak` that alone.
+
+    python benchmarks/bench_training_step.py [--turns 5] [--seconds 4] [--peak]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -124,6 +130,69 @@ def own_process(threads: int | None) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, get_context("spawn"), load_backend, (threads,))
 
 
+def share_of_peak(name: str, width: int, policy: str, seconds: float) -> dict[str, float]:
+    """Speed of a start's steps, and of products of matrices, in the backend that is loaded."""
+    from kmorph.training.step_factory import make_step
+
+    graph, data = starts.KINDS[name]((28, 28, 1), 10, width=width).initialize(0), make_data()
+    step = make_step(graph, Hyperparameters(batch_size=BATCH), 0, policy=policy)
+    y = data.y.astype(np.int32)
+
+    def train(count: int) -> None:
+        begin = count * BATCH % 50_000
+        float(step.train(data.x[begin : begin + BATCH], y[begin : begin + BATCH], 0.01, count))
+
+    dtype = "bfloat16" if "bfloat16" in policy else "float32"
+    speed = BATCH * calls_per_second(train, seconds)
+    peak = 2 * 2048**3 * calls_per_second(product(dtype), seconds / 2) / 1e9
+    reached = 6 * graph.flops * speed / 1e9
+    return {"images/s": speed, "GFLOP/s": reached, "peak GFLOP/s": peak, "share": reached / peak}
+
+
+def product(dtype: str) -> Callable[[int], None]:
+    """A call that multiplies two matrices and waits for the result."""
+    from keras import config, ops
+
+    rng = np.random.default_rng(0)
+    one, other = (ops.cast(rng.normal(size=(2048, 2048)), dtype) for _ in range(2))
+    multiply: Callable[[Any, Any], Any] = ops.matmul
+    if config.backend() == "jax":
+        import jax
+
+        multiply = jax.jit(multiply)
+    return lambda count: float(multiply(one, other)[0, 0])
+
+
+def calls_per_second(call: Callable[[int], None], seconds: float) -> float:
+    call(0)
+    begun, count = time.time(), 0
+    while time.time() - begun < seconds:
+        count += 1
+        call(count)
+    return count / (time.time() - begun)
+
+
+def with_backend(backend: str) -> None:
+    os.environ["KERAS_BACKEND"] = backend
+    load_backend(cores())
+
+
+def shares(seconds: float) -> dict[str, dict[str, float]]:
+    found = {}
+    for backend in filter(find_spec, ("tensorflow", "torch", "jax")):
+        with ProcessPoolExecutor(1, get_context("spawn"), with_backend, (backend,)) as process:
+            for name, width in (("cnn", 64), ("cnn", 128), ("resnet", 32)):
+                for policy in ("float32", "mixed_bfloat16"):
+                    what = f"{backend}, {name} {width}, {policy.removeprefix('mixed_')}"
+                    found[what] = row = process.submit(share_of_peak, name, width, policy, seconds).result()
+                    print(
+                        f"{what:36} {row['images/s']:7.0f} images/s {row['GFLOP/s']:6.0f} GFLOP/s of "
+                        f"{row['peak GFLOP/s']:6.0f}, {row['share']:.2f}",
+                        flush=True,
+                    )
+    return found
+
+
 def summary(pairs: np.ndarray) -> tuple[float, float, float]:
     """Medians of both columns, and of their ratios."""
     mine, other = np.median(pairs, axis=0)
@@ -138,7 +207,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     default = Path(__file__).parent / "results" / "bench_training_step.json"
     parser.add_argument("--out", type=Path, default=default)
+    parser.add_argument("--peak", action="store_true", help="shares of the peak alone")
     arguments = parser.parse_args()
+    if arguments.peak:
+        out = arguments.out.with_stem(f"{arguments.out.stem}_peak")
+        results = {"results": shares(arguments.seconds), **about_this_run()}
+        out.write_text(json.dumps(results, indent=1) + "\n")
+        return
     results = {}
     with own_process(cores()) as ours, own_process(None) as theirs:
 

@@ -8,20 +8,27 @@ from pathlib import Path
 from kmorph.errors import ExportError
 from kmorph.export.keras_file import write_keras
 from kmorph.export.saved_model import write_saved_model
+from kmorph.export.views import Views
 from kmorph.export.wrap import wrap, wrap_classifier
 from kmorph.files import UserPath
 from kmorph.graph import Graph
 from kmorph.problem import Target
 
-FORMATS: dict[str, Callable[[Graph, Sequence[str] | Target, UserPath], Path]] = {
+FORMATS: dict[str, Callable[[Graph, Sequence[str] | Target, UserPath, Views | None], Path]] = {
     "keras": write_keras,
     "saved_model": write_saved_model,
 }
 
-__all__ = ["FORMATS", "export", "wrap", "wrap_classifier", "write_keras", "write_saved_model"]
+__all__ = ["FORMATS", "Views", "export", "wrap", "wrap_classifier", "write_keras", "write_saved_model"]
 
 
-def export(graph: Graph, classes: Sequence[str] | Target, target: UserPath, format: str = "keras") -> Path:
+def export(
+    graph: Graph,
+    classes: Sequence[str] | Target,
+    target: UserPath,
+    format: str = "keras",
+    views: Views | None = None,
+) -> Path:
     """Write a network to disk.
 
     Parameters
@@ -34,6 +41,8 @@ def export(graph: Graph, classes: Sequence[str] | Target, target: UserPath, form
         File or folder to write, as the format wants it.
     format : str, default="keras"
         One of `FORMATS`.
+    views : Views, optional
+        Over which outputs are averaged.
 
     Returns
     -------
@@ -48,4 +57,4 @@ def export(graph: Graph, classes: Sequence[str] | Target, target: UserPath, form
     """
     if format not in FORMATS:
         raise ExportError(f"unknown format {format!r}; known are {', '.join(sorted(FORMATS))}")
-    return FORMATS[format](graph, classes, target)
+    return FORMATS[format](graph, classes, target, views)

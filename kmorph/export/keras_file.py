@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kmorph.errors import ExportError
+from kmorph.export.views import Views
 from kmorph.export.wrap import checked_target, wrap
 from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
 from kmorph.problem import Target
 
 
-def write_keras(graph: Graph, classes: Sequence[str] | Target, file: UserPath) -> Path:
+def write_keras(
+    graph: Graph, classes: Sequence[str] | Target, file: UserPath, views: Views | None = None
+) -> Path:
     """Write a network as one ``.keras`` file.
 
     ``keras.models.load_model(file, safe_mode=True)`` opens it where kmorph is not installed. The model takes
@@ -28,6 +31,8 @@ def write_keras(graph: Graph, classes: Sequence[str] | Target, file: UserPath) -
         Names are checked alone, the format has no place for them.
     file : path
         Ends in ``.keras``; its folder is made if need be.
+    views : Views, optional
+        Over which outputs are averaged.
 
     Returns
     -------
@@ -45,7 +50,7 @@ def write_keras(graph: Graph, classes: Sequence[str] | Target, file: UserPath) -
         raise ExportError(f"{str(file)!r} must end in .keras, for example {example!r}")
     if file.is_dir():
         raise ExportError(f"cannot write {file}: it is a folder; name a file in it")
-    model = wrap(graph, checked_target(graph, classes))
+    model = wrap(graph, checked_target(graph, classes), views)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{file.stem}.", dir=file.parent) as folder:

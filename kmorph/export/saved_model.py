@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kmorph.errors import ExportError
+from kmorph.export.views import Views
 from kmorph.export.wrap import checked_target, wrap
 from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
@@ -19,7 +20,9 @@ from kmorph.training.backend import backend_name
 MOST_TRIES = 100
 
 
-def write_saved_model(graph: Graph, classes: Sequence[str] | Target, target: UserPath) -> Path:
+def write_saved_model(
+    graph: Graph, classes: Sequence[str] | Target, target: UserPath, views: Views | None = None
+) -> Path:
     """Write a network as ``target/<version>/``, the layout that TF Serving watches.
 
     The version is one above the highest that is there, 1 in a new folder. It is written under another name
@@ -47,6 +50,8 @@ def write_saved_model(graph: Graph, classes: Sequence[str] | Target, target: Use
         Name of each class, in the order of the logits; or what turns outputs into scores.
     target : path
         Folder of the model; made if need be.
+    views : Views, optional
+        Over which outputs are averaged.
 
     Returns
     -------
@@ -83,7 +88,7 @@ def write_saved_model(graph: Graph, classes: Sequence[str] | Target, target: Use
                 f"the class name {name!r} cannot be written as UTF-8, as SavedModels hold text: it has a "
                 "surrogate, half of a character. Name the class otherwise, or write a .keras file"
             ) from error
-    archive = _archive(graph, predicted)
+    archive = _archive(graph, predicted, views)
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=target) as folder:
@@ -96,12 +101,12 @@ def write_saved_model(graph: Graph, classes: Sequence[str] | Target, target: Use
         ) from error
 
 
-def _archive(graph: Graph, target: Target) -> Any:
+def _archive(graph: Graph, target: Target, views: Views | None) -> Any:
     """A Keras export archive with the two signatures, not yet written."""
     import keras
     import tensorflow as tf
 
-    model = wrap(graph, target)
+    model = wrap(graph, target, views)
     texts = tf.constant(target.names)
     name = "images" if len(graph.input_shape) == 3 else "inputs"
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from kmorph.data.labels import LabelCodec
 from kmorph.errors import DataError, ExportError
+from kmorph.export.views import Views
 from kmorph.graph import Activation, Graph, GraphBuilder
+from kmorph.graph.keras_bridge import functional
 from kmorph.problem import Classes, Target
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 OUTPUTS = ("softmax", "sigmoid", "linear")
 
 
-def wrap(graph: Graph, target: Target) -> keras.Model:
+def wrap(graph: Graph, target: Target, views: Views | None = None) -> keras.Model:
     """A Keras model from raw input to scores, made of stock layers.
 
     Parameters
@@ -25,6 +27,8 @@ def wrap(graph: Graph, target: Target) -> keras.Model:
         With weights; its output node has the shape ``(width,)`` of the target.
     target : Target
         Its `back` has the last layers.
+    views : Views, optional
+        Over which the network's outputs are averaged before these.
 
     Raises
     ------
@@ -34,7 +38,7 @@ def wrap(graph: Graph, target: Target) -> keras.Model:
     _check(graph)
     if graph.output_shape != (target.width,):
         raise ExportError(f"{target.width} outputs are needed, the graph has {graph.output_shape}")
-    builder = GraphBuilder.from_graph(graph)
+    builder = GraphBuilder.from_graph(graph) if views is None else GraphBuilder(graph.output_shape)
     last = graph.layers[-1]
     try:
         for layer, weights in target.back():
@@ -43,7 +47,14 @@ def wrap(graph: Graph, target: Target) -> keras.Model:
                 builder.add(layer, weights=weights)
     except DataError as error:
         raise ExportError(str(error)) from error
-    return builder.build().to_keras()
+    if views is None:
+        return builder.build().to_keras()
+    model = views.over(graph.to_keras())
+    if builder.last == 0:
+        return model
+    back = builder.build().to_keras()
+    back = functional(back.inputs[0], back.outputs[0], "kmorph_back")  # names must differ within a model
+    return functional(model.inputs[0], back(model.outputs[0]), "kmorph_mean")
 
 
 def wrap_classifier(graph: Graph, output: str = "softmax") -> keras.Model:

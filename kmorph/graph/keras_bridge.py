@@ -44,12 +44,18 @@ def functional(inputs: Any, outputs: Any, name: str) -> keras.Model:
     return model
 
 
-def build_nodes(graph: Graph) -> list[Any]:
-    """The Keras tensor of each node of a graph, from layers with fresh weights."""
+def input_tensor(shape: tuple[int, ...]) -> Any:
+    """The input of a functional Keras model, float32 whatever the global settings are."""
     import keras
 
-    nodes = [keras.Input(graph.input_shape, name="input", dtype="float32")]
-    nodes[0]._keras_history.operation.dtype_policy = "float32"  # not implied by its dtype
+    tensor = keras.Input(shape, name="input", dtype="float32")
+    tensor._keras_history.operation.dtype_policy = "float32"  # not implied by its dtype
+    return tensor
+
+
+def build_nodes(graph: Graph) -> list[Any]:
+    """The Keras tensor of each node of a graph, from layers with fresh weights."""
+    nodes = [input_tensor(graph.input_shape)]
     for i, (layer, sources) in enumerate(zip(graph.layers, graph.inputs, strict=True)):
         built = layer.to_keras(layer_name(graph, i), *graph.input_shapes(i))
         if not layer.trainable:
@@ -87,7 +93,7 @@ def set_weights(model: keras.Model, graph: Graph) -> None:
     GraphError
         If the model has not the layers and weights that `to_keras` gives such a graph.
     """
-    for i, names, variables in _variables(model, graph):
+    for i, names, variables in variables_of(model, graph):
         arrays = graph.layers[i].to_keras_weights({name: graph.weights[i, name] for name in names})
         for name, variable, array in zip(names, variables, arrays, strict=True):
             if tuple(variable.shape) != array.shape:
@@ -107,7 +113,7 @@ def get_weights(model: keras.Model, graph: Graph) -> Graph:
         If the model has not the layers and weights that `to_keras` gives such a graph.
     """
     weights = {}
-    for i, _, variables in _variables(model, graph):
+    for i, _, variables in variables_of(model, graph):
         for (name, parameter), variable in zip(graph.parameters(i).items(), variables, strict=True):
             array = np.asarray(variable).astype(np.float32)  # a copy: training goes on
             if array.size != np.prod(parameter.shape, dtype=int):
@@ -119,7 +125,7 @@ def get_weights(model: keras.Model, graph: Graph) -> Graph:
     return graph.with_weights(weights)
 
 
-def _variables(model: keras.Model, graph: Graph) -> Iterator[tuple[int, list[str], list[Any]]]:
+def variables_of(model: keras.Model, graph: Graph) -> Iterator[tuple[int, list[str], list[Any]]]:
     """For each layer with weights its id, their names, and the Keras variables that hold them."""
     built = {layer.name: layer for layer in model.layers}
     for i, layer in enumerate(graph.layers):

@@ -123,7 +123,9 @@ class _Loop:
         self.schedule = Schedule(time_limit, most, begun, search.workers, search.clock)
         cold, start = not search.pool.is_ready, settings.starts[0][1]
         power = measure_power(search.pool, start, settings.n_train, time_limit, settings.packed_problem)
-        self.planner = Planner(settings, self.schedule, self.models.records, power, cold)
+        self.planner = Planner(
+            settings, self.schedule, self.models.records, power.multiply_adds, cold, power.policy
+        )
         self.schedule.expect(self.planner.epoch_seconds(start))
         self.settling = Settling(settings, self.schedule, self.planner, self.models, self._losses)
         self.observer = Observer(self.models, self.planner)

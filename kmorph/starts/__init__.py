@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kmorph.graph import Graph
+from kmorph.starts.cnn import WIDTHS as CNN_WIDTHS
 from kmorph.starts.cnn import cnn
 from kmorph.starts.densenet import densenet
 from kmorph.starts.mlp import mlp
 from kmorph.starts.resnet import resnet
+from kmorph.starts.sizing import WIDTHS
 
 KINDS: dict[str, Callable[..., Graph]] = {
     "resnet": resnet,
@@ -17,4 +19,10 @@ KINDS: dict[str, Callable[..., Graph]] = {
     "mlp": mlp,
 }
 
-__all__ = ["KINDS", "cnn", "densenet", "mlp", "resnet"]
+
+def default_width(name: str, input_shape: Sequence[int]) -> int:
+    """The `width` that a convolutional start has if none is given."""
+    return (CNN_WIDTHS if name == "cnn" else WIDTHS)[len(input_shape) - 1]
+
+
+__all__ = ["KINDS", "cnn", "default_width", "densenet", "mlp", "resnet"]

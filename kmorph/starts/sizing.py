@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log2
 
@@ -11,6 +11,9 @@ from kmorph.graph import Activation, BatchNorm, Conv, GraphBuilder, Layer, Pool,
 
 WORKING_SIZE = 20
 """Longest axis, in positions, of what follows the stem; larger inputs get a strided stem."""
+
+WIDTHS = {1: 32, 2: 32, 3: 16}
+"""Default widths by the number of spatial axes."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,13 @@ class Sizing:
         stages: int | None,
         stride: int | None,
         resolution: int | None,
+        working_size: int = WORKING_SIZE,
+        widths: Mapping[int, int] = WIDTHS,
     ) -> Sizing:
         """Choose what is None by the size of the input.
+
+        `working_size` is the longest axis behind the stem, `widths` has the default width for each number of
+        spatial axes.
 
         Raises
         ------
@@ -64,22 +72,27 @@ class Sizing:
         longest = ceil(longest / shrink)
         if stride is None:
             stride = 1
-            while longest / stride > WORKING_SIZE:
+            while longest / stride > working_size:
                 stride *= 2
         if stages is None:
             stages = min(3, max(1, int(log2(max(longest / stride / 2, 1)))))
-        return cls(rank, stride, stages, width or (32 if rank < 3 else 16), shrink)
+        return cls(rank, stride, stages, width or widths[rank], shrink)
 
     def stem(self) -> list[Layer]:
-        """Averaging to the working resolution, and the first convolution.
+        """Averaging to the working resolution, and the first convolution."""
+        kernel = 3 if self.stride == 1 else self.stem_kernel
+        return [*self.shrinking(), *self.conv(self.width, kernel, self.stride), Activation("relu")]
 
-        Its windows overlap, but for very large images where that costs too much.
-        """
-        kernel = 3 if self.stride == 1 else self.stride * (2 if self.stride <= 4 else 1)
-        stem = [*self.conv(self.width, kernel, self.stride), Activation("relu")]
+    @property
+    def stem_kernel(self) -> int:
+        """Size of a strided stem's windows: they overlap, but for large images where that costs too much."""
+        return self.stride * (2 if self.stride <= 4 else 1)
+
+    def shrinking(self) -> list[Layer]:
+        """Averaging to the working resolution, where that is asked for."""
         if self.shrink == 1:
-            return stem
-        return [Pool("average", (self.shrink,) * self.rank, padding="same"), *stem]
+            return []
+        return [Pool("average", (self.shrink,) * self.rank, padding="same")]
 
     def conv(self, filters: int, kernel: int = 3, stride: int = 1) -> list[Layer]:
         """A convolution and its normalisation."""

@@ -41,6 +41,7 @@ class Given(Protocol):
     strategy: Any
     callbacks: Any
     searcher_args: Any
+    views: Any
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def check_arguments(given: Given, time_limit: Any) -> Arguments:
             "executor must be an object such as a concurrent.futures.ProcessPoolExecutor(), got "
             f"{given.executor!r}"
         )
+    options.check_flag("views", given.views, auto=False)
     pack_strategy(given.strategy)
     if given.executor is None:
         require_backend()

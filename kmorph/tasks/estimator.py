@@ -32,7 +32,7 @@ from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
 from kmorph.tasks.arguments import Arguments, check_arguments, pose_problem
 from kmorph.tasks.audience import Audience
-from kmorph.tasks.fitting import Examples, Origin, try_problem
+from kmorph.tasks.fitting import KEPT_CHANGES, Examples, Origin, try_problem
 from kmorph.tasks.outputs import without_ending
 from kmorph.tasks.pickling import warn_of_left_out
 from kmorph.tasks.predictor import Predictor
@@ -87,6 +87,7 @@ class Estimator(Predictor):
         strategy: Any = None,
         callbacks: Sequence[Any] = (),
         searcher_args: dict[str, Any] | None = None,
+        views: bool = False,
     ) -> None:
         self.path = path
         self.resume = resume
@@ -111,6 +112,7 @@ class Estimator(Predictor):
         self.strategy = strategy
         self.callbacks = callbacks
         self.searcher_args = searcher_args
+        self.views = views
 
     @property
     def _task(self) -> str:
@@ -191,8 +193,10 @@ class Estimator(Predictor):
                         measured = measure_again(folder, history, problem, change, pool, limit, strategy)
                         progress.message(change.describe(*measured))
                     own_split, seed = examples.held_out is None, history.get_meta("seed")
+                    kept = problem.input.augmentations(data.x, data.y, problem.target)
+                    history.set_meta(KEPT_CHANGES, kept)
                     settings = self._settings(
-                        data, starts, problem, max_parameters, arguments, own_split, seed
+                        data, starts, problem, max_parameters, arguments, own_split, seed, kept
                     )
                     search = Search(
                         folder, history, folder.scratch, settings, progress, pool, arguments.workers
@@ -277,7 +281,7 @@ class Estimator(Predictor):
                 plan = final_plan(
                     record,
                     self._hyperparameters_of(record, trainer, arguments, before["optimizer"]),
-                    self._augmentations(data, problem),
+                    problem.input.augmentations(data.x, data.y, problem.target) if self.augment else (),
                     seed=history.get_meta("seed"),
                     seconds=None if time_limit is None else begun + time_limit - time.time(),
                     has_validation=held_out is not None,
@@ -288,6 +292,7 @@ class Estimator(Predictor):
                     min_loss_decrease=trainer.min_loss_dec,
                 )
                 with self._pool(arguments) as pool:
+                    plan = replace(plan, policy=pool.power.policy if pool.power else None)
                     problem = try_problem(problem, examples, pool, time_limit, strategy, progress.message)
                     data_folder = folder.scratch
                     train_final(
@@ -305,7 +310,7 @@ class Estimator(Predictor):
         limit, packed = arguments.time_limit, pack_problem(problem)
 
         def power(graph: Graph) -> float:
-            return measure_power(pool, graph, n, limit, packed)
+            return measure_power(pool, graph, n, limit, packed).multiply_adds
 
         starts = options.choose_starts(
             self.starts,
@@ -321,9 +326,6 @@ class Estimator(Predictor):
             return starts, arguments.max_parameters
         return fit_disk(starts, arguments.max_parameters, arguments.max_disk, examples.nbytes)
 
-    def _augmentations(self, data: Data, problem: Problem) -> tuple[str, ...]:
-        return problem.input.augmentations(data.x, data.y, problem.target) if self.augment else ()
-
     def _settings(
         self,
         data: Data,
@@ -333,6 +335,7 @@ class Estimator(Predictor):
         arguments: Arguments,
         own_split: bool,
         seed: int,
+        kept_changes: tuple[str, ...],
     ) -> Settings:
         from kmorph.morphs import Limits
 
@@ -347,7 +350,7 @@ class Estimator(Predictor):
             problem=problem,
             hyperparameters=hyperparameters,
             space=space,
-            augment=self._augmentations(data, problem),
+            augment=kept_changes if self.augment else (),
             always_augment=arguments.augment is True,
             limits=Limits(max_parameters=max_parameters, max_flops=arguments.max_flops),
             kinds=options.choose_morphs(self.morphs),

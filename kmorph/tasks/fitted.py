@@ -10,7 +10,8 @@ import numpy as np
 import sklearn.exceptions
 from sklearn.base import BaseEstimator, clone
 
-from kmorph.errors import KmorphError, SearchError
+from kmorph.errors import DataError, KmorphError, SearchError
+from kmorph.export import Views
 from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import predict
@@ -19,7 +20,8 @@ from kmorph.problem import Input, Target
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
 from kmorph.search.store.reader import ModelVersion, Searcher
-from kmorph.tasks.fitting import stored_input, stored_target
+from kmorph.tasks.fitting import KEPT_CHANGES, stored_input, stored_target
+from kmorph.tasks.options import check_flag
 from kmorph.tasks.pickling import kept_in_pickle
 from kmorph.training.backend import backend_name, load_backend
 
@@ -40,6 +42,7 @@ Under JAX, Keras moves a model's state in and out while it predicts, which a sec
 The lock belongs to no estimator, because estimators are copied and pickled.
 """
 PREDICTION_BATCH = 256
+MODELS = ("_loaded", "_averaged")  # attributes with Keras models, which copies and pickles do not have
 
 
 class NotFittedError(KmorphError, sklearn.exceptions.NotFittedError):
@@ -55,6 +58,7 @@ class Fitted(BaseEstimator):
 
     path: UserPath | None
     resume: bool
+    views: bool
 
     def load_searcher(self) -> Searcher:
         """The search on disk: its history and its models.
@@ -87,7 +91,8 @@ class Fitted(BaseEstimator):
     def _belong_to(self, searcher: Searcher) -> None:
         """Read from this search from now on."""
         self._fitted = searcher
-        self.__dict__.pop("_loaded", None)
+        for name in MODELS:
+            self.__dict__.pop(name, None)
 
     def __sklearn_is_fitted__(self) -> bool:
         try:
@@ -129,6 +134,24 @@ class Fitted(BaseEstimator):
         """Target of the search: turns labels into codes, and outputs into labels."""
         return stored_target(self._searcher())
 
+    def _views(self) -> Views | None:
+        """Views over which predictions are averaged; None: there is the example itself alone.
+
+        Raises
+        ------
+        DataError
+            If `views` is neither True nor False, or the search does not know which views keep the label.
+        """
+        if not check_flag("views", self.views, auto=False):
+            return None
+        kinds = self._searcher().meta(KEPT_CHANGES)
+        if kinds is None:
+            raise DataError(
+                "views=True: this search has not stored which changes of the examples keep their labels, as "
+                "it was made by an earlier version; call fit with resume=True once"
+            )
+        return Views(self._input(), tuple(kinds))
+
     def _best(self) -> tuple[Graph, keras.Model]:
         """The best graph and its Keras model, kept until the search changes on disk."""
         load_backend()  # refuses a forked process in which it cannot work, too
@@ -143,6 +166,19 @@ class Fitted(BaseEstimator):
                     loaded = graph, graph.to_keras()
                     self._loaded = (version, loaded)
         return loaded
+
+    def _predicting(self) -> keras.Model:
+        """The best model, or where `views` is True its mean over views of each example."""
+        views = self._views()
+        _, model = self._best()
+        if views is None:
+            return model
+        with _using_models.held():
+            known, averaging = self.__dict__.get("_averaged", (None, None))
+            if known != (model, views):
+                averaging = views.over(model)
+                self._averaged = ((model, views), averaging)
+        return averaging
 
     def _outputs(self, model: keras.Model, x: np.ndarray) -> np.ndarray:
         """Outputs of the best model, or of one that shares its layers; any number of threads may ask."""
@@ -178,10 +214,10 @@ class Fitted(BaseEstimator):
         new = type(self).__new__(type(self))
         memo[id(self)] = new
         for name, value in self.__dict__.items():
-            if name != "_loaded":
+            if name not in MODELS:
                 new.__dict__[name] = value if name in SHARED else copy.deepcopy(value, memo)
         return new
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in super().__getstate__().items() if name != "_loaded"}
+        state = {name: value for name, value in super().__getstate__().items() if name not in MODELS}
         return kept_in_pickle(self, state, self.get_params(deep=False))

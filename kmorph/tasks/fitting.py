@@ -26,6 +26,9 @@ from kmorph.search.workers.measure import probe
 from kmorph.search.workers.pool import Pool, ask
 from kmorph.training.examples import Data
 
+KEPT_CHANGES = "kept_changes"
+"""Key under which a search stores the random changes of its training examples that keep their labels."""
+
 logger = logging.getLogger("kmorph.search")
 
 PROBE_PATIENCE = 120.0  # most seconds to wait until a worker has loaded Keras and tried a user's loss …

@@ -44,7 +44,7 @@ class ImageClassifier(Classifier):
         Whether training images are changed at random (shifted, and mirrored where that keeps the class).
         "auto": where enough epochs are to come.
     starts : sequence, optional
-        Where the search begins: names (``"resnet"``, ``"cnn"``, ``"densenet"``, ``"mlp"``), names with
+        Where the search begins: names (``"cnn"``, ``"resnet"``, ``"densenet"``, ``"mlp"``), names with
         sizes (``("resnet", {"stem_stride": 1, "resolution": 14})``), graphs, Keras models (trained ones
         keep their weights), or functions like those in `kmorph.starts`. A softmax at the end of a network is
         removed, for the search trains on logits, and exported models have one; ends in other probabilities,
@@ -91,9 +91,14 @@ class ImageClassifier(Classifier):
         compute from logits. With a value for the whole batch, children are not compared with their parents
         while they train, and no ensemble is made. It is not stored: give it again with ``resume=True``.
     optimizer : str or keras.optimizers.Optimizer, optional
-        None: stochastic gradient descent with Nesterov momentum. Its learning rate is the peak of the
-        search's schedule; its weight decay and clipping take the place of kmorph's. Give it again with
-        ``resume=True``.
+        None: Muon for kernels inside the network, stochastic gradient descent with Nesterov momentum for all
+        other weights. The learning rate of one given here is the peak of the search's schedule; its weight
+        decay and clipping take the place of kmorph's. Give it again with ``resume=True``.
+    views : bool, default=False
+        Whether predictions, evaluations and exported models take the mean over views of each image: shifted
+        by a pixel both ways and, where that keeps the label, mirrored. More accurate by some tenths of a
+        point, and three to six times as slow. It has no part in the search, and can be set afterwards, as in
+        ``clf.set_params(views=True)``.
 
     Attributes
     ----------

@@ -142,19 +142,20 @@ def check_number(name: str, value: Any, above: bool = False) -> float | None:
     raise DataError(f"{name} must be None or a number {'above' if above else 'from'} 0, got {value!r}")
 
 
-def check_flag(name: str, value: Any) -> bool | str:
-    """Convert True or False to a bool; ``"auto"`` stays.
+def check_flag(name: str, value: Any, auto: bool = True) -> bool | str:
+    """Convert True or False to a bool; ``"auto"`` stays, if that is allowed.
 
     Raises
     ------
     DataError
         If `value`, the argument called `name`, is anything else.
     """
-    if isinstance(value, str) and value == "auto":
+    if auto and isinstance(value, str) and value == "auto":
         return value
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise DataError(f'{name} must be True, False or "auto", got {value!r}')
+    allowed = 'True, False or "auto"' if auto else "True or False"
+    raise DataError(f"{name} must be {allowed}, got {value!r}")
 
 
 def choose_starts(

@@ -44,8 +44,7 @@ class Predictor(Fitted):
     def _scores(self, x: Any) -> np.ndarray:
         """Probabilities, or numbers in the user's units."""
         x = self._input().encode(x)
-        _, model = self._best()
-        return self._target().scores(self._outputs(model, x))
+        return self._target().scores(self._outputs(self._predicting(), x))
 
     def evaluate(self, x: Any, y: Any) -> float:
         """Accuracy for classifiers, mean squared error for regressors.
@@ -90,9 +89,11 @@ class Predictor(Fitted):
             x = self._input().encode(x)
             target.encode(y, n=len(x))  # refused before any model is loaded
             load_backend()
+            views = self._views()
             for row in rows:
                 try:
                     model = searcher.load_model_by_id(row["model_id"]).to_keras()
+                    model = model if views is None else views.over(model)
                 except SearchError:  # its weights are gone
                     row[metric.name] = float("nan")
                     continue
@@ -157,7 +158,7 @@ class Predictor(Fitted):
         from kmorph.export import export
 
         load_backend()
-        return export(self.best_graph, self._target(), target, format)
+        return export(self.best_graph, self._target(), target, format, self._views())
 
     def export_keras_model(self, file: UserPath) -> Path:
         """Write the best model as a ``.keras`` file: raw examples in, probabilities or numbers out."""

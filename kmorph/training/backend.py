@@ -172,6 +172,22 @@ def _load_tensorflow(threads: int | None, devices: bool) -> None:
     tf.get_logger().setLevel("ERROR")
 
 
+def has_gpu() -> bool:
+    """Return whether the loaded backend computes on an accelerator rather than on the CPU."""
+    name = backend_name()
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    if name == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def let_memory_grow(config: Any) -> None:
     """Have GPU memory taken as it is needed, rather than all at once (`config` is `tf.config`)."""
     for device in config.list_physical_devices("GPU"):

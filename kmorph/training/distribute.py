@@ -21,6 +21,7 @@ from kmorph.graph import Graph
 from kmorph.problem import Problem
 from kmorph.training.backend import backend_name
 from kmorph.training.plan import Hyperparameters
+from kmorph.training.precision import FLOAT32
 from kmorph.training.tensorflow_step import TensorFlowStep
 
 MIRRORED = "mirrored"
@@ -130,7 +131,7 @@ class DistributedStep(TensorFlowStep):
         self.strategy = strategy
         self.replicas = strategy.num_replicas_in_sync
         if not all("GPU" in device for device in strategy.extended.worker_devices):
-            policy = policy or "float32"
+            policy = policy or FLOAT32
         with strategy.scope():
             super().__init__(graph, hyperparameters, seed, policy, problem)
 

@@ -12,7 +12,9 @@ from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.problem import Problem
 from kmorph.problem.problem import classification_of_images
+from kmorph.training.muon import MUON_MOMENTUM, MUON_RATE, orthogonal, step_size, trained_by_muon
 from kmorph.training.plan import Hyperparameters
+from kmorph.training.precision import FLOAT32, computing_in
 from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, momentum_of, padded_batches
 
 
@@ -24,12 +26,17 @@ class JaxStep:
 
     Parameters
     ----------
-    graph, hyperparameters, seed, problem
+    graph, hyperparameters, seed, policy, problem
         As for `kmorph.training.step_factory.make_step`.
     """
 
     def __init__(
-        self, graph: Graph, hyperparameters: Hyperparameters, seed: int, problem: Problem | None = None
+        self,
+        graph: Graph,
+        hyperparameters: Hyperparameters,
+        seed: int,
+        policy: str | None = None,
+        problem: Problem | None = None,
     ) -> None:
         import jax
         import jax.numpy as jnp
@@ -41,11 +48,13 @@ class JaxStep:
         self.graph = graph
         self.model = to_keras(graph)
         self.problem = problem or classification_of_images(graph)
+        self.policy = policy or FLOAT32
         self._hyperparameters = hyperparameters
         self._seed = seed
         # Copies, because buffers given to a compiled function for reuse are gone afterwards.
         self._trainable = [jnp.copy(variable.value) for variable in self.model.trainable_variables]
         self._state = [jnp.copy(variable.value) for variable in self.model.non_trainable_variables]
+        self._by_muon = trained_by_muon(graph, self.model)
         self._optimizer = self.problem.make_optimizer()
         if self._optimizer is None:
             self._slots = [jnp.zeros_like(value) for value in self._trainable]  # momentum
@@ -105,7 +114,9 @@ class JaxStep:
         x = self.problem.input.augment(x, settings.augment, seed).astype("float32")
 
         def loss_of(trainable: list[Any]) -> tuple[Any, list[Any]]:
-            outputs, new_state = self.model.stateless_call(trainable, state, x, training=True)
+            with computing_in(self.model, self.policy):
+                outputs, new_state = self.model.stateless_call(trainable, state, x, training=True)
+            outputs = outputs.astype("float32")
             return batch_loss(self.problem, settings.label_smoothing, y, outputs, weights), new_state
 
         (loss, state), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
@@ -128,14 +139,22 @@ class JaxStep:
         norm = jnp.sqrt(sum((jnp.vdot(gradient, gradient) for gradient in gradients), jnp.zeros(())))
         # Not a number if the norm is infinite, so that the caller notices.
         scale = CLIP_NORM / jnp.maximum(norm, CLIP_NORM) + (norm - norm)
-        moved, slots = [], []
-        for value, slot, gradient in zip(trainable, momentum, gradients, strict=True):
+        moved, slots, updates = list(trainable), [], []
+        for i, (slot, gradient) in enumerate(zip(momentum, gradients, strict=True)):
             gradient = scale * gradient
-            if value.ndim > 1:
-                gradient += self._hyperparameters.weight_decay * value
-            slot = MOMENTUM * slot - learning_rate * gradient
-            moved.append(value + MOMENTUM * slot - learning_rate * gradient)
+            decay = self._hyperparameters.weight_decay * trainable[i] if trainable[i].ndim > 1 else 0.0
+            if self._by_muon[i]:
+                slot = MUON_MOMENTUM * slot + gradient
+                updates.append(MUON_MOMENTUM * slot + gradient)
+                moved[i] -= MUON_RATE * learning_rate * decay
+            else:
+                gradient += decay
+                slot = MOMENTUM * slot - learning_rate * gradient
+                moved[i] += MOMENTUM * slot - learning_rate * gradient
             slots.append(slot)
+        kernels = [i for i, by_muon in enumerate(self._by_muon) if by_muon]
+        for i, step in zip(kernels, orthogonal(updates), strict=True):
+            moved[i] -= MUON_RATE * learning_rate * step_size(step.shape) * step
         return moved, slots
 
     def average(self, keep: float) -> None:

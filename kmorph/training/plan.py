@@ -13,12 +13,12 @@ class Hyperparameters:
     Parameters
     ----------
     learning_rate : float, default=0.1
-        Peak step size of stochastic gradient descent with Nesterov momentum 0.9; with several devices, times
-        their number.
+        Peak step size of stochastic gradient descent with Nesterov momentum 0.9; half of it is that of Muon,
+        relative to the size of a fresh kernel. With several devices, times their number.
     batch_size : int, default=64
         Examples per step, on each device.
     weight_decay : float, default=5e-4
-        Pull of every kernel towards zero, relative to the learning rate.
+        Pull of every kernel towards zero, relative to the step size.
     label_smoothing : float, default=0.0
         Share of the target spread evenly over the classes.
     augment : tuple of str, default=()
@@ -77,6 +77,8 @@ class Plan:
     hyperparameters : Hyperparameters
     seed : int, default=0
         Seed of shuffling, augmentation and dropout.
+    policy : str or None, default=None
+        Keras' dtype policy of forward and backward passes; None: the one known to suit the device.
     """
 
     phase: str = "stable"
@@ -92,3 +94,4 @@ class Plan:
     rival: str | None = None
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     seed: int = 0
+    policy: str | None = None

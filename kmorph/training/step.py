@@ -22,9 +22,15 @@ class Step(Protocol):
     gets evaluated and saved. Averaging takes out the noise of a constant learning rate.
 
     All steps do the same arithmetic: the mean of the problem's loss over the batch, each example times its
-    weight; gradients clipped by their global norm to `CLIP_NORM`; the pull of weight decay added to those of
-    kernels, that is of weights with more than one axis; Nesterov momentum `MOMENTUM`, in which the learning
-    rate is part of what accumulates. An optimiser of the user's takes the place of all but the gradients.
+    weight; gradients clipped by their global norm to `CLIP_NORM`; then two rules.
+
+    - Kernels inside the network (`kmorph.training.muon.trained_by_muon`): m ← μ m + g, with Muon's momentum
+      μ; w ← w - ρ (s O(μ m + g) + λ w), where ρ is `MUON_RATE` times the learning rate, O the nearest
+      orthogonal matrix, s the size of a fresh kernel, and λ the weight decay.
+    - All others: λ w added to the gradients of weights with more than one axis; Nesterov momentum `MOMENTUM`,
+      in which the learning rate is part of what accumulates.
+
+    An optimiser of the user's takes the place of all but the gradients.
     Steps differ in their random numbers (augmentation, dropout) and in rounding.
     `kmorph.training.step_factory.make_step` makes them.
 

@@ -18,6 +18,7 @@ def make_step(
     seed: int,
     strategy: str | bytes | None = None,
     problem: Problem | None = None,
+    policy: str | None = None,
 ) -> Step:
     """Make a step for Keras' backend, which is loaded if need be.
 
@@ -31,6 +32,9 @@ def make_step(
         As `kmorph.training.distribute.pack_strategy` returned it: several devices share every batch.
     problem : Problem, optional
         None: classification of images.
+    policy : str, optional
+        Keras' name of the dtype policy in which `train` computes; None: the one known to suit the device.
+        Weights are float32, and so is all that is not training.
 
     Raises
     ------
@@ -42,16 +46,16 @@ def make_step(
     if strategy is not None:
         from kmorph.training.distribute import DistributedStep, build_strategy
 
-        return DistributedStep(graph, hyperparameters, seed, build_strategy(strategy), problem=problem)
+        return DistributedStep(graph, hyperparameters, seed, build_strategy(strategy), policy, problem)
     backend = load_backend()
     if backend == "jax":
         from kmorph.training.jax_step import JaxStep
 
-        return JaxStep(graph, hyperparameters, seed, problem)
+        return JaxStep(graph, hyperparameters, seed, policy, problem)
     if backend == "torch":
         from kmorph.training.torch_step import TorchStep
 
-        return TorchStep(graph, hyperparameters, seed, problem)
+        return TorchStep(graph, hyperparameters, seed, policy, problem)
     from kmorph.training.tensorflow_step import TensorFlowStep
 
-    return TensorFlowStep(graph, hyperparameters, seed, problem=problem)
+    return TensorFlowStep(graph, hyperparameters, seed, policy, problem)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import compress
+from operator import not_
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from kmorph.problem import Problem
 from kmorph.problem.problem import classification_of_images
 from kmorph.training.backend import MOST_PARTS
 from kmorph.training.cores import cores
+from kmorph.training.fused import fuse
+from kmorph.training.muon import MUON_MOMENTUM, MUON_RATE, orthogonal, step_size, trained_by_muon
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import computing_in, fitting_policy
 from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, momentum_of, padded_batches
@@ -30,11 +34,8 @@ class TensorFlowStep:
 
     Parameters
     ----------
-    graph, hyperparameters, seed, problem
+    graph, hyperparameters, seed, policy, problem
         As for `kmorph.training.step_factory.make_step`.
-    policy : str, optional
-        Keras' name of the dtype policy in which `train` computes; None: the one that suits the device.
-        Weights are float32, and so is all that is not training.
     """
 
     replicas = 1
@@ -55,6 +56,7 @@ class TensorFlowStep:
         keras.utils.set_random_seed(seed)
         self.graph = graph
         self.model = self._build(graph)
+        fuse(self.model)
         self.policy = fitting_policy() if policy is None else policy
         self.problem = problem or classification_of_images(graph)
         self._hyperparameters = hyperparameters
@@ -70,6 +72,7 @@ class TensorFlowStep:
                     setattr(self._optimizer, bound, getattr(self._optimizer, bound) / self.replicas)
             self._optimizer.build(self.model.trainable_variables)
         self._average = [tf.Variable(v, trainable=False) for v in self._trainable]
+        self._by_muon = trained_by_muon(graph, self.model)
         self._decays = [hyperparameters.weight_decay if v.shape.rank > 1 else 0.0 for v in self._trainable]
         self._norms = [
             layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
@@ -140,9 +143,9 @@ class TensorFlowStep:
 
         # A step that would make weights infinite is noticed by the caller: the loss is not finite.
         gradients, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
-        for variable, slot, gradient, decay in zip(
-            self._trainable, self._momentum, gradients, self._decays, strict=True
-        ):
+        moved = list(zip(self._trainable, self._momentum, gradients, self._decays, strict=True))
+        self._update_by_muon(list(compress(moved, self._by_muon)), learning_rate)
+        for variable, slot, gradient, decay in compress(moved, map(not_, self._by_muon)):
             if decay:
                 gradient += decay * variable
             tf.raw_ops.ResourceApplyKerasMomentum(
@@ -153,6 +156,21 @@ class TensorFlowStep:
                 momentum=MOMENTUM,
                 use_nesterov=True,
             )
+
+    def _update_by_muon(self, moved: list[tuple[Any, Any, Any, float]], learning_rate: Any) -> None:
+        import tensorflow as tf
+
+        momenta = [MUON_MOMENTUM * slot + gradient for _, slot, gradient, _ in moved]
+        updates = [
+            MUON_MOMENTUM * momentum + gradient
+            for momentum, (_, _, gradient, _) in zip(momenta, moved, strict=True)
+        ]
+        steps = orthogonal(updates)
+        for (variable, slot, _, decay), momentum, step in zip(moved, momenta, steps, strict=True):
+            change = MUON_RATE * learning_rate * (step_size(variable.shape) * step + decay * variable)
+            # By their handles, as above: where there are several devices, what this one holds of a variable.
+            tf.raw_ops.AssignVariableOp(resource=slot.handle, value=momentum)
+            tf.raw_ops.AssignSubVariableOp(resource=variable.handle, value=change)
 
     def _loss_and_gradients(self, x: Any, y: Any, weights: Any, seed: Any) -> tuple[Any, list[Any]]:
         import tensorflow as tf

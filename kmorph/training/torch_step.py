@@ -12,7 +12,10 @@ from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.problem import Problem
 from kmorph.problem.problem import classification_of_images
+from kmorph.training.fused import fuse
+from kmorph.training.muon import MUON_MOMENTUM, MUON_RATE, orthogonal, step_size, trained_by_muon
 from kmorph.training.plan import Hyperparameters
+from kmorph.training.precision import FLOAT32, computing_in
 from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, momentum_of
 
 
@@ -21,12 +24,17 @@ class TorchStep:
 
     Parameters
     ----------
-    graph, hyperparameters, seed, problem
+    graph, hyperparameters, seed, policy, problem
         As for `kmorph.training.step_factory.make_step`.
     """
 
     def __init__(
-        self, graph: Graph, hyperparameters: Hyperparameters, seed: int, problem: Problem | None = None
+        self,
+        graph: Graph,
+        hyperparameters: Hyperparameters,
+        seed: int,
+        policy: str | None = None,
+        problem: Problem | None = None,
     ) -> None:
         import keras
         import torch
@@ -37,11 +45,13 @@ class TorchStep:
         torch.manual_seed(seed)
         self.graph = graph
         self.model = to_keras(graph)
+        fuse(self.model)
         self.problem = problem or classification_of_images(graph)
+        self.policy = policy or FLOAT32
         self._hyperparameters = hyperparameters
         self._seed = seed
         self._trainable = [variable.value for variable in self.model.trainable_variables]
-        self._kernels = [value for value in self._trainable if value.ndim > 1]
+        self._by_muon = trained_by_muon(graph, self.model)
         self._optimizer = self.problem.make_optimizer()
         self._momentum: list[Any] = []
         if self._optimizer is None:
@@ -68,7 +78,8 @@ class TorchStep:
             seed = np.array([self._seed, step * 16], np.int32)
             examples = self.problem.input.augment(_on_device(x), settings.augment, seed)
             shares = None if weights is None else _on_device(weights)
-        outputs = self.model(examples.float(), training=True).float()
+        with computing_in(self.model, self.policy):
+            outputs = self.model(examples.float(), training=True).float()
         loss = batch_loss(self.problem, settings.label_smoothing, _on_device(y), outputs, shares)
         if self._trainable:
             gradients = torch.autograd.grad(loss, self._trainable, allow_unused=True)
@@ -91,13 +102,40 @@ class TorchStep:
             # Not a number if the norm is infinite, so that the caller notices.
             scale = CLIP_NORM / norm.clamp(min=CLIP_NORM) + (norm - norm)
             torch._foreach_mul_(gradients, scale)
-            pulled = [gradient for gradient in gradients if gradient.ndim > 1]
-            if pulled:
-                torch._foreach_add_(pulled, self._kernels, alpha=self._hyperparameters.weight_decay)
-            torch._foreach_mul_(self._momentum, MOMENTUM)
-            torch._foreach_add_(self._momentum, gradients, alpha=-learning_rate)
-            torch._foreach_add_(self._trainable, self._momentum, alpha=MOMENTUM)
-            torch._foreach_add_(self._trainable, gradients, alpha=-learning_rate)
+            for by_muon, update in ((True, self._update_by_muon), (False, self._descend)):
+                places = [i for i, chosen in enumerate(self._by_muon) if chosen == by_muon]
+                if places:
+                    values, slots, theirs = (
+                        [arrays[i] for i in places] for arrays in (self._trainable, self._momentum, gradients)
+                    )
+                    update(values, slots, theirs, learning_rate)
+
+    def _update_by_muon(
+        self, values: list[Any], slots: list[Any], gradients: list[Any], learning_rate: float
+    ) -> None:
+        import torch
+
+        torch._foreach_mul_(slots, MUON_MOMENTUM)
+        torch._foreach_add_(slots, gradients)
+        torch._foreach_add_(gradients, slots, alpha=MUON_MOMENTUM)
+        rate = MUON_RATE * learning_rate
+        torch._foreach_mul_(values, 1 - rate * self._hyperparameters.weight_decay)
+        for value, step in zip(values, orthogonal(gradients), strict=True):
+            value.add_(step, alpha=-rate * step_size(value.shape))
+
+    def _descend(
+        self, values: list[Any], slots: list[Any], gradients: list[Any], learning_rate: float
+    ) -> None:
+        import torch
+
+        kernels = [i for i, value in enumerate(values) if value.ndim > 1]
+        if kernels:
+            pulled, pulling = [gradients[i] for i in kernels], [values[i] for i in kernels]
+            torch._foreach_add_(pulled, pulling, alpha=self._hyperparameters.weight_decay)
+        torch._foreach_mul_(slots, MOMENTUM)
+        torch._foreach_add_(slots, gradients, alpha=-learning_rate)
+        torch._foreach_add_(values, slots, alpha=MOMENTUM)
+        torch._foreach_add_(values, gradients, alpha=-learning_rate)
 
     def average(self, keep: float) -> None:
         """Move the averaged weights: they keep the share `keep` of themselves."""

@@ -121,7 +121,7 @@ def train(
 
     begun = clock()
     problem = problem or classification_of_images(graph)
-    make = partial(make_step, seed=plan.seed, strategy=strategy, problem=problem)
+    make = partial(make_step, seed=plan.seed, strategy=strategy, problem=problem, policy=plan.policy)
     run = _Run(graph, data, plan, problem, make, checkpoint, clock)
     run.train(report, stop)
     evaluation = run.conclude()

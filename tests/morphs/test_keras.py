@@ -23,7 +23,7 @@ from kmorph.graph import (
     Multiply,
     Pool,
 )
-from kmorph.graph.keras_bridge import _variables
+from kmorph.graph.keras_bridge import variables_of
 
 CASES = 50
 ALIVE = 8
@@ -95,7 +95,7 @@ def touched_entries(graph: Graph, x: np.ndarray, y: np.ndarray) -> dict[tuple[in
     model, touched = graph.to_keras(), {}
     variables = {
         (i, name): variable
-        for i, names, found in _variables(model, graph)
+        for i, names, found in variables_of(model, graph)
         for name, variable in zip(names, found, strict=True)
         if graph.parameters(i)[name].trainable
     }

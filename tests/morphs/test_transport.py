@@ -9,7 +9,7 @@ from morphs.random_graphs import random_weights
 
 from kmorph import morphs
 from kmorph.graph import Activation, BatchNorm, Conv, Dense, Flatten, Graph, GraphBuilder, chain
-from kmorph.graph.keras_bridge import _variables, get_weights
+from kmorph.graph.keras_bridge import get_weights, variables_of
 
 
 def gradients(graph: Graph, x: np.ndarray, y: np.ndarray, steps: int = 1, rate: float = 0.0):
@@ -19,7 +19,7 @@ def gradients(graph: Graph, x: np.ndarray, y: np.ndarray, steps: int = 1, rate: 
     model = graph.to_keras()
     variables = {
         (i, name): variable
-        for i, names, found in _variables(model, graph)
+        for i, names, found in variables_of(model, graph)
         for name, variable in zip(names, found, strict=True)
         if graph.parameters(i)[name].trainable
     }

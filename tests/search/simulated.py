@@ -16,6 +16,7 @@ from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.record import FailureRecord, ModelRecord
 from kmorph.search.strategy.proposal import Proposal, Situation
+from kmorph.search.workers.pool import Power
 from kmorph.training.race import RACE
 
 BEGINNING = 1_000_000.0  # of simulated time
@@ -75,7 +76,7 @@ class SimulatedPool:
     loses: Callable[[Job], bool] = lambda job: False
     can_kill: bool = True
     is_ready: bool = True
-    power: float | None = None
+    power: Power | None = None
     jobs: list[Job] = field(default_factory=list)
     abandoned: list[SimulatedHandle] = field(default_factory=list)
 

@@ -9,7 +9,7 @@ from kmorph.cli import _digits
 from kmorph.problem import ImageInput
 from kmorph.problem.split import validation_fraction
 from kmorph.search.strategy.schedule import Schedule
-from kmorph.search.workers.calibration import POWER
+from kmorph.search.workers.calibration import GUESS
 from kmorph.tasks.options import SearcherArgs, choose_starts
 
 X, Y = load_digits(return_X_y=True)
@@ -39,8 +39,8 @@ def test_the_demo_has_time_to_grow():
     """By the clock's first guess, on a machine of any speed."""
     (x, y), _ = _digits(0)
     images, n = ImageInput.learn(x), len(x) - round(validation_fraction(len(x)) * len(x))
-    suited = images.starts(10, n, 60.0, lambda graph: POWER)
+    suited = images.starts(10, n, 60.0, lambda graph: GUESS.multiply_adds)
     (_, first), *_ = choose_starts(None, suited, images.shape, 10, images.front(), SearcherArgs.of(None))
     schedule = Schedule(time_limit=60.0)
-    schedule.expect(n * first.flops / POWER)
+    schedule.expect(n * first.flops / GUESS.multiply_adds)
     assert schedule.may_grow

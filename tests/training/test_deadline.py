@@ -95,7 +95,7 @@ class SimulatedStep:
 @pytest.fixture
 def simulate(monkeypatch):
     def run(machine, plan, n_val=400, **options):
-        def make(graph, hyperparameters, seed, strategy, problem):
+        def make(graph, hyperparameters, seed, strategy, problem, policy):
             return SimulatedStep(graph, machine)
 
         monkeypatch.setattr("kmorph.training.trainer.make_step", make)

@@ -266,12 +266,16 @@ def test_metrics_of_extreme_logits_are_finite():
 
 
 def test_a_step_that_stops_augmenting_is_one_that_never_did(digits):
-    steps = [make_step(small(), Hyperparameters(augment=kinds), 0) for kinds in (("shift", "flip"), ())]
+    def steps():
+        return [make_step(small(), Hyperparameters(augment=kinds), 0) for kinds in (("shift", "flip"), ())]
+
     x, y = digits.x[:64], digits.y[:64].astype(np.int32)
-    assert float(steps[0].train(x, y, 0.0, 0)) != float(steps[1].train(x, y, 0.0, 0))
-    steps[0].stop_augmenting()
-    for count in range(1, 4):
-        losses = [float(step.train(x, y, 0.01, count)) for step in steps]
+    augmented, plain = (float(step.train(x, y, 0.01, 0)) for step in steps())
+    assert augmented != plain
+    stopped, never = steps()
+    stopped.stop_augmenting()
+    for count in range(3):
+        losses = [float(step.train(x, y, 0.01, count)) for step in (stopped, never)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 

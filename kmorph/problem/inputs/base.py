@@ -126,6 +126,22 @@ class Input(Registered, family=True):
         """
         return batch
 
+    def views(self, examples: Any, kinds: tuple[str, ...]) -> list[list[Any]]:
+        """Views of examples over which predictions can be averaged.
+
+        Parameters
+        ----------
+        examples : KerasTensor, shape (n, *shape)
+        kinds : tuple of str
+            What `augmentations` named.
+
+        Returns
+        -------
+        list of list of KerasTensor
+            Groups of equal weight.
+        """
+        return [[examples]]
+
     def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Examples without meaning, of the form that `encode` gives, for measuring speed."""
         return rng.normal(size=(n, *self.shape)).astype(np.float32)

@@ -13,6 +13,7 @@ from kmorph.errors import DataError
 from kmorph.graph import Graph, Layer, Normalize
 from kmorph.problem.inputs.base import Input
 from kmorph.problem.inputs.image_changes import change_images
+from kmorph.problem.inputs.image_views import view_images
 from kmorph.problem.inputs.sizes import sized_starts
 from kmorph.problem.inputs.symmetry import keeps_target
 
@@ -37,7 +38,7 @@ class ImageInput(Input):
 
     kind = "image"
     noun = "images"
-    start_names = ("resnet", "cnn", "densenet")
+    start_names = ("cnn", "resnet", "densenet")
 
     shape: tuple[int, int, int]
     mean: tuple[float, ...] = ()
@@ -104,6 +105,10 @@ class ImageInput(Input):
     def augment(self, batch: Any, kinds: tuple[str, ...], seed: Any) -> Any:
         """Shift, mirror and erase; see `kmorph.problem.inputs.image_changes`."""
         return change_images(batch, kinds, seed)
+
+    def views(self, examples: Any, kinds: tuple[str, ...]) -> list[list[Any]]:
+        """Mirrored, and shifted by a pixel; see `kmorph.problem.inputs.image_views`."""
+        return view_images(examples, kinds)
 
     def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Random bytes."""

@@ -8,13 +8,12 @@ from typing import Any
 
 from kmorph import starts
 from kmorph.graph import Graph
-from kmorph.starts.sizing import Sizing
 
 # Epochs that a network should get in two minutes; in more time so many more, to this power.
-EPOCHS = 6.0
+EPOCHS = 4.0
 EXPONENT = 0.6
-EXAMPLES = 15_000  # that the default width is enough for; four times as many take twice the width
-WIDEST = 2.0  # largest width, as a multiple of the default
+EXAMPLES = 4_000  # that the default width is enough for; four times as many take twice the width
+WIDEST = 4.0  # largest width, as a multiple of the default
 LEAST_FACTOR = 1.2  # a smaller difference is left to growing
 # Time that a multiply-add takes, beside one of a residual network: many small layers do not keep a CPU busy.
 COSTS = {"densenet": 2.2}
@@ -58,11 +57,16 @@ def sized_starts(
     epochs = time_limit * power(start) / max(start.flops, 1) / n
     enough = EPOCHS * (time_limit / 120) ** EXPONENT
     factor = min(sqrt(epochs / enough), widest)
-    default = Sizing.of(input_shape, None, None, None, None).width
-    width = default if factor < LEAST_FACTOR else 8 * round(factor * default / 8)
+    default = starts.default_width(names[0], input_shape)
+    width = default if factor < LEAST_FACTOR else _whole(factor * default)
     price = _cost(names[0], input_shape, outputs, width)
     widths = [width * sqrt(price / _cost(name, input_shape, outputs, width)) for name in names]
-    return tuple((name, {"width": 8 * round(wide / 8)}) for name, wide in zip(names, widths, strict=True))
+    return tuple((name, {"width": _whole(wide)}) for name, wide in zip(names, widths, strict=True))
+
+
+def _whole(width: float) -> int:
+    """The nearest width of whole blocks of numbers that processors multiply at once."""
+    return max(8, 16 * round(width / 16))
 
 
 def _cost(name: str, input_shape: tuple[int, ...], outputs: int, width: int) -> float:

@@ -22,7 +22,7 @@ FIRST_WARM = (0.5, 2.0)
 FIRST_COLD = (2.0, 12.5)
 EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
 # Epochs still to come, from which changing the training images pays; erasing parts of them needs more.
-EPOCHS_TO_AUGMENT = 8
+EPOCHS_TO_AUGMENT = 3
 EPOCHS_TO_ERASE = 150
 # Share of a last training at whose end images are not changed any more, so that the network gets used to such
 # as it will see (He et al., "Data augmentation revisited", arXiv:1909.09148).
@@ -46,6 +46,8 @@ class Planner:
         Multiply-adds of a forward pass per second in training, before a model was trained.
     cold : bool, default=False
         True if the first candidate waits for a worker to load Keras.
+    policy : str, optional
+        Keras' dtype policy in which a worker trains fastest, if that was measured.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Planner:
         records: Mapping[int, ModelRecord],
         power: float,
         cold: bool = False,
+        policy: str | None = None,
     ) -> None:
         self.settings, self.schedule, self.records = settings, schedule, records
-        self.power, self.cold = power, cold
+        self.power, self.cold, self.policy = power, cold, policy
 
     @property
     def merges(self) -> bool:
@@ -134,6 +137,7 @@ class Planner:
             keep_best=graph.has_weights,  # a trained network that somebody brought must not come out worse
             hyperparameters=self._hyperparameters(graph, hyperparameters or {}, waiting),
             seed=seed,
+            policy=self.policy,
         )
 
     def _hyperparameters(self, graph: Graph, values: Mapping[str, Any], waiting: int) -> Hyperparameters:

@@ -7,11 +7,28 @@ import threading
 import time
 from collections.abc import Collection
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 logger = logging.getLogger("kmorph.search")
 
 POLL = 0.2  # seconds between two looks at handles that cannot say when they are done
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a worker can do.
+
+    Parameters
+    ----------
+    multiply_adds : float
+        Of a forward pass per second, in training.
+    policy : str, optional
+        Keras' dtype policy in which it trains fastest; None: not measured.
+    """
+
+    multiply_adds: float
+    policy: str | None = None
 
 
 class Handle(Protocol):
@@ -33,8 +50,8 @@ class Handle(Protocol):
 class Pool(Protocol):
     """A place where candidates are trained. One search owns a pool at a time."""
 
-    power: float | None
-    """Multiply-adds of a forward pass per second in training, once that was measured."""
+    power: Power | None
+    """Speed of its workers, once that was measured."""
     can_kill: bool
     """True if `abandon` ends running calls; otherwise they run on, and nobody waits for them."""
     is_ready: bool
@@ -80,7 +97,7 @@ class ExecutorPool:
 
     def __init__(self, executor: Any) -> None:
         self.executor = executor
-        self.power: float | None = None
+        self.power: Power | None = None
         self.is_ready = True
         self._wake = threading.Event()
 

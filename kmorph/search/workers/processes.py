@@ -16,7 +16,7 @@ from typing import Any
 
 from kmorph.errors import BackendError, SearchError
 from kmorph.search.workers import worker
-from kmorph.search.workers.pool import Handle, InlineExecutor, wait_for_any
+from kmorph.search.workers.pool import Handle, InlineExecutor, Power, wait_for_any
 from kmorph.search.workers.surroundings import startable
 from kmorph.training.backend import backend_name
 from kmorph.training.forks import check_inherited
@@ -45,7 +45,7 @@ class WorkerProcesses:
     def __init__(self, workers: int = 1, strategy: str | bytes | None = None, searches: int = 1) -> None:
         self.workers, self.strategy, self.searches = workers, strategy, searches
         self.backend = backend_name()
-        self.power: float | None = None
+        self.power: Power | None = None
         self._forget()
         _instances.add(self)
 

@@ -1,0 +1,45 @@
+"""A model that takes the mean of its outputs over several views of each example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kmorph.graph.keras_bridge import functional, input_tensor
+from kmorph.graph.layers.base import stock_layer
+from kmorph.problem import Input
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views of the examples of one input.
+
+    Parameters
+    ----------
+    input : Input
+    kinds : tuple of str
+        The random changes of training examples that keep their target, by name.
+    """
+
+    input: Input
+    kinds: tuple[str, ...]
+
+    def over(self, model: keras.Model) -> keras.Model:
+        """The same model, averaged: each view costs as much as a prediction without.
+
+        Parameters
+        ----------
+        model : keras.Model
+            From examples to one vector each.
+        """
+        examples = input_tensor(model.input_shape[1:])
+        groups = self.input.views(examples, self.kinds)
+        means = [_mean([model(view) for view in group]) for group in groups]
+        return functional(examples, _mean(means), "kmorph_views")
+
+
+def _mean(outputs: list[Any]) -> Any:
+    return outputs[0] if len(outputs) == 1 else stock_layer("Average")(outputs)
