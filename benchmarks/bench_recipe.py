@@ -27,7 +27,6 @@ HELD_BACK = 10_000
 EVALUATION = 1.5  # times what a first evaluation took is kept for the last one
 AVERAGE_EVERY = 4
 WARM_UP = 10  # steps
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al., "Muon", 2024
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,6 @@ class Recipe:
         Decoupled weight decay of Muon.
     heavy : float
         Momentum of Muon.
-    iterations : int
-        Iterations of Newton and Schulz.
     rest : float
         Peak learning rate of SGD beside Muon.
     bias, head : float
@@ -109,7 +106,6 @@ class Recipe:
     weight_decay: float = 5e-4
     muon_decay: float = 0.0
     heavy: float = 0.6
-    iterations: int = 5
     rest: float = 0.2
     bias: float = 1.0
     head: float = 1.0
@@ -203,6 +199,7 @@ def make_step(recipe: Recipe, graph, seed: int):
 
     from kmorph.problem.inputs.image_changes import _tensorflow_integers as integers
     from kmorph.problem.inputs.image_changes import change_images
+    from kmorph.training.muon import orthogonal
     from kmorph.training.plan import Hyperparameters
     from kmorph.training.precision import computing_in
     from kmorph.training.step import CLIP_NORM, batch_loss
@@ -243,7 +240,7 @@ def make_step(recipe: Recipe, graph, seed: int):
                 last = i >= len(self._trainable) - 2
                 if recipe.optimizer == "muon" and len(variable.shape) == 4:
                     slot.assign(recipe.heavy * slot + gradient)
-                    found = orthogonal(gradient + recipe.heavy * slot, recipe.iterations)
+                    (found,) = orthogonal([gradient + recipe.heavy * slot])
                     variable.assign(variable * (1 - learning_rate * recipe.muon_decay))
                     variable.assign_sub(learning_rate * 2**0.5 * found)
                     continue
@@ -270,22 +267,6 @@ def make_step(recipe: Recipe, graph, seed: int):
                 v.assign_sub(learning_rate * (mean / (tf.sqrt(square) + 1e-8) + decay))
 
     return Step(graph, Hyperparameters(batch_size=recipe.batch), seed, policy="float32")
-
-
-def orthogonal(gradient: Any, iterations: int) -> Any:
-    """The nearest matrix of singular values near 1, by Newton and Schulz, of a kernel taken as a matrix."""
-    import tensorflow as tf
-
-    a, b, c = NEWTON_SCHULZ
-    outputs = gradient.shape[-1]
-    x = tf.reshape(gradient, (-1, outputs))
-    turned = x.shape[0] > x.shape[1]
-    x = tf.transpose(x) if turned else x
-    x /= tf.norm(x) + 1e-7
-    for _ in range(iterations):
-        square = tf.matmul(x, x, transpose_b=True)
-        x = a * x + tf.matmul(b * square + c * tf.matmul(square, square), x)
-    return tf.reshape(tf.transpose(x) if turned else x, gradient.shape)
 
 
 # One run.

@@ -144,13 +144,13 @@ def share_of_peak(name: str, width: int, policy: str, seconds: float) -> dict[st
 
     dtype = "bfloat16" if "bfloat16" in policy else "float32"
     speed = BATCH * calls_per_second(train, seconds)
-    peak = 2 * 2048**3 * calls_per_second(product(dtype), seconds / 2) / 1e9
+    peak = pairs() * 2 * 2048**3 * calls_per_second(product(dtype), seconds / 2) / 1e9
     reached = 6 * graph.flops * speed / 1e9
     return {"images/s": speed, "GFLOP/s": reached, "peak GFLOP/s": peak, "share": reached / peak}
 
 
 def product(dtype: str) -> Callable[[int], None]:
-    """A call that multiplies two matrices and waits for the result."""
+    """A call that multiplies pairs of matrices, one pair for each thread of operations, and waits."""
     from keras import config, ops
 
     rng = np.random.default_rng(0)
@@ -160,7 +160,18 @@ def product(dtype: str) -> Callable[[int], None]:
         import jax
 
         multiply = jax.jit(multiply)
+    if config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # TensorFlow's threads are set up to work on one operation each.
+        multiply = tf.function(lambda a, b: tf.add_n([tf.matmul(a + i, b) for i in range(pairs())]))
     return lambda count: float(multiply(one, other)[0, 0])
+
+
+def pairs() -> int:
+    from keras import config
+
+    return cores() if config.backend() == "tensorflow" else 1
 
 
 def calls_per_second(call: Callable[[int], None], seconds: float) -> float:

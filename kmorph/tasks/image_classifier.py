@@ -96,8 +96,8 @@ class ImageClassifier(Classifier):
         decay and clipping take the place of kmorph's. Give it again with ``resume=True``.
     views : bool, default=False
         Whether predictions, evaluations and exported models take the mean over views of each image: shifted
-        by a pixel both ways and, where that keeps the label, mirrored. More accurate by some tenths of a
-        point, and three to six times as slow. It has no part in the search, and can be set afterwards, as in
+        by a pixel both ways and, where that keeps the label, mirrored. The network then predicts each image
+        three times, or six. The search does not use it, so that it can be set afterwards, as in
         ``clf.set_params(views=True)``.
 
     Attributes

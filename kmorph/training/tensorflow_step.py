@@ -13,7 +13,7 @@ from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import get_weights, to_keras
 from kmorph.problem import Problem
 from kmorph.problem.problem import classification_of_images
-from kmorph.training.backend import MOST_PARTS
+from kmorph.training.backend import MOST_PARTS, has_gpu
 from kmorph.training.cores import cores
 from kmorph.training.fused import fuse
 from kmorph.training.muon import MUON_MOMENTUM, MUON_RATE, orthogonal, step_size, trained_by_muon
@@ -243,7 +243,7 @@ def parts_of(batch_size: int | None) -> int:
     """In how many parts of one size a batch is computed side by side."""
     import tensorflow as tf
 
-    if batch_size is None or tf.config.list_logical_devices("GPU"):
+    if batch_size is None or has_gpu():
         return 1
     threads = tf.config.threading.get_inter_op_parallelism_threads() or cores()
     most = max(1, min(threads, MOST_PARTS, batch_size // SMALLEST_PART))

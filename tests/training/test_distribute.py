@@ -23,7 +23,7 @@ def compared():
 def test_two_devices_take_the_same_steps_as_one(compared):
     steps = compared["steps"]
     assert steps["fell"] < 0.5  # it learned
-    assert steps["after ten"] < 3e-5
+    assert steps["after ten"] < 3e-5  # rounding: Muon raises small directions to the size of large ones
     assert max(steps["losses"], steps["weights"], steps["averages"]) < 3e-4
     assert steps["logits"] < 3e-3
     assert steps["spread"] == 0  # the copies are the same

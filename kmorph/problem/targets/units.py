@@ -14,7 +14,7 @@ from kmorph.errors import DataError
 from kmorph.graph import Dense, Graph, GraphBuilder, Normalize
 from kmorph.morphs.ranges import ranges
 
-SAMPLE = 64  # examples on which the error is measured that tells trained models from untrained ones
+SAMPLE = 64  # number of examples whose error decides whether a model counts as trained
 TOLERANCE = 1e-6  # by which `y` may exceed the bounds of a model's outputs, relative to its largest value
 
 
