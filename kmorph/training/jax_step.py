@@ -15,7 +15,7 @@ from kmorph.problem.problem import classification_of_images
 from kmorph.training.muon import MUON_MOMENTUM, MUON_RATE, orthogonal, step_size, trained_by_muon
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import FLOAT32, computing_in
-from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, momentum_of, padded_batches
+from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, measuring_statistics, padded_batches
 
 
 class JaxStep:
@@ -174,7 +174,7 @@ class JaxStep:
 
     def _normalise(self, trainable: list[Any], state: list[Any], momentum: Any, x: Any) -> list[Any]:
         # Keras reads `momentum` when JAX traces, so that an argument can stand there.
-        with momentum_of(self._norms):
+        with measuring_statistics(self._norms):
             for layer in self._norms:
                 layer.momentum = momentum
             return self.model.stateless_call(trainable, state, x.astype("float32"), training=True)[1]

@@ -25,6 +25,7 @@ MUON_RATE = 0.5  # size of a step relative to the learning rate of gradient desc
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration of Newton and Schulz, by Jordan et al.
 EPSILON = 1e-7
+STACKED = 2**16  # elements of a matrix up to which stacking costs less than the calls it saves
 
 
 def trained_by_muon(graph: Graph, model: keras.Model) -> list[bool]:
@@ -54,8 +55,8 @@ def orthogonal(updates: list[Any]) -> list[Any]:
     below a thousandth of the norm are not raised as far, and zero stays zero.
 
     The iteration X ← (a + b X Xᵀ + c (X Xᵀ)²) X multiplies X by polynomials of its Gram matrix, which all
-    commute. So it is done on the Gram matrix of the shorter side, and X is multiplied once in the end;
-    matrices of one shape are stacked.
+    commute. So it is done on the Gram matrix of the shorter side, and X is multiplied once in the end.
+    Small matrices of one shape are stacked.
 
     Parameters
     ----------
@@ -68,12 +69,13 @@ def orthogonal(updates: list[Any]) -> list[Any]:
     """
     from keras import ops
 
-    by_shape: dict[tuple[int, int], list[int]] = {}
+    stacks: dict[tuple[int, int, int], list[int]] = {}
     for i, update in enumerate(updates):
-        by_shape.setdefault((prod(update.shape[:-1]), update.shape[-1]), []).append(i)
+        alone = i if prod(update.shape) > STACKED else -1
+        stacks.setdefault((prod(update.shape[:-1]), update.shape[-1], alone), []).append(i)
     found = list(updates)
-    for shape, places in by_shape.items():
-        stack = ops.stack([ops.reshape(updates[i], shape) for i in places])
+    for (rows, columns, _), places in stacks.items():
+        stack = ops.stack([ops.reshape(updates[i], (rows, columns)) for i in places])
         for i, matrix in zip(places, ops.unstack(_orthogonal(stack)), strict=True):
             found[i] = ops.reshape(matrix, updates[i].shape)
     return found

@@ -6,8 +6,8 @@ float32, so gradients neither overflow nor vanish and the loss needs no scaling.
 float16, which does need that; they compute in float32. A search measures whether bfloat16 is fast
 (`kmorph.search.workers.calibration`); without that, TensorFlow's GPUs are judged by their capability.
 
-CPUs have instructions for products in bfloat16 (AVX512-BF16, AMX), but none for functions such as GELU: those
-take twice as long as in float32. So on CPUs activations compute in float32 in any case.
+CPUs have instructions for products in bfloat16 (AVX512-BF16, AMX), but none for functions such as GELU:
+TensorFlow takes twice as long for those as in float32, so there activations compute in float32 on CPUs.
 
 References: Micikevicius et al., "Mixed Precision Training", ICLR 2018; Kalamkar et al., "A Study of BFLOAT16
 for Deep Learning Training", 2019.
@@ -53,7 +53,7 @@ def computing_in(model: keras.Model, policy: str) -> Iterator[None]:
         return
     layers = keras.layers
     kept: tuple[type, ...] = (layers.InputLayer, layers.Normalization, layers.Rescaling)
-    if not has_gpu():
+    if keras.config.backend() == "tensorflow" and not has_gpu():
         kept += (layers.Activation, layers.LeakyReLU)
     last = model.outputs[0]._keras_history.operation
     changed = [

@@ -10,6 +10,7 @@ import numpy as np
 
 from kmorph.graph import Graph
 from kmorph.problem import Problem
+from kmorph.training.fused import measuring
 
 MOMENTUM = 0.9  # Nesterov's
 CLIP_NORM = 5.0  # most that the gradients' norm, all weights together, may be
@@ -106,11 +107,12 @@ def batch_loss(problem: Problem, smoothing: float, y: Any, outputs: Any, weights
 
 
 @contextlib.contextmanager
-def momentum_of(norms: list[Any]) -> Iterator[None]:
-    """Restore the momentum of Keras' batch norms when the block ends."""
+def measuring_statistics(norms: list[Any]) -> Iterator[None]:
+    """Let batch norms move their statistics, and restore their momentum when the block ends."""
     held = [layer.momentum for layer in norms]
     try:
-        yield
+        with measuring():
+            yield
     finally:
         for layer, momentum in zip(norms, held, strict=True):
             layer.momentum = momentum

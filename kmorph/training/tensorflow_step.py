@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import compress
+from itertools import compress, count
 from operator import not_
 from typing import Any
 
@@ -19,7 +21,7 @@ from kmorph.training.fused import fuse
 from kmorph.training.muon import MUON_MOMENTUM, MUON_RATE, orthogonal, step_size, trained_by_muon
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import computing_in, fitting_policy
-from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, momentum_of, padded_batches
+from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, measuring_statistics, padded_batches
 
 SMALLEST_PART = 32  # examples that are worth a thread of their own
 
@@ -179,7 +181,7 @@ class TensorFlowStep:
         x = tf.cast(self.problem.input.augment(x, settings.augment, seed), tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._trainable)
-            with computing_in(self.model, self.policy):
+            with computing_in(self.model, self.policy), _drawing_from(self.model, seed):
                 outputs = tf.cast(self.model(x, training=True), tf.float32)
             loss = batch_loss(self.problem, settings.label_smoothing, y, outputs, weights)
         gradients = tape.gradient(loss, self._trainable)
@@ -214,7 +216,7 @@ class TensorFlowStep:
 
         # Keras reads `momentum` when it traces, so a tensor there makes the result a plain mean.
         n = self._parts_of(x.shape[0])
-        with momentum_of(self._norms):
+        with measuring_statistics(self._norms):
             for i, part in enumerate(tf.split(x, n)):
                 seen = number * n + i
                 for layer in self._norms:
@@ -237,6 +239,26 @@ class TensorFlowStep:
     def to_graph(self) -> Graph:
         """The graph with the model's present weights."""
         return get_weights(self.model, self.graph)
+
+
+@contextlib.contextmanager
+def _drawing_from(model: Any, seed: Any) -> Iterator[None]:
+    """Let dropout draw from a seed meanwhile; parts of a batch would wait for one another to count draws."""
+    import tensorflow as tf
+
+    draws = count(1)
+    generators = [layer.seed_generator for layer in model.layers if hasattr(layer, "seed_generator")]
+
+    def draw(ordered: bool = True) -> Any:
+        return tf.cast(seed + [next(draws) * MOST_PARTS, 0], tf.uint32)
+
+    for generator in generators:
+        generator.next = draw
+    try:
+        yield
+    finally:
+        for generator in generators:
+            del generator.next
 
 
 def parts_of(batch_size: int | None) -> int:

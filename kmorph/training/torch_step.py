@@ -16,7 +16,7 @@ from kmorph.training.fused import fuse
 from kmorph.training.muon import MUON_MOMENTUM, MUON_RATE, orthogonal, step_size, trained_by_muon
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import FLOAT32, computing_in
-from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, momentum_of
+from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, measuring_statistics
 
 
 class TorchStep:
@@ -161,7 +161,7 @@ class TorchStep:
 
         if not self._norms:
             return
-        with torch.no_grad(), momentum_of(self._norms):
+        with torch.no_grad(), measuring_statistics(self._norms):
             for i, x in enumerate(batches):
                 for layer in self._norms:
                     layer.momentum = i / (i + 1)

@@ -22,22 +22,27 @@ X, Y = load_digits(return_X_y=True)
 X = X.reshape(-1, 8, 8, 1).astype(np.uint8)
 
 
-def small():
-    return starts.resnet((8, 8, 1), 10, width=8, preprocessing=[Normalize((4.9,), (36.2,))]).initialize(0)
-
-
 def step(file: str) -> None:
+    """For two starts, so that pools, sums and both activations are among their layers."""
     load_backend(threads=1)
-    settings = Hyperparameters(batch_size=60, label_smoothing=0.1)
-    made = make_step(small(), settings, 0)
-    losses = [float(made.train(X[i : i + 60], Y[i : i + 60].astype(np.int32), 0.05, i)) for i in (0, 60, 120)]
-    moved = made.to_graph().weights
-    made.average(0.5)
-    made.swap()
-    made.recalibrate([X[:500], X[500:1000]])
-    logits = made.predict(X[:130], 50)
-    arrays = {f"{layer}/{name}": value for (layer, name), value in moved.items()}
-    np.savez(file, losses=losses, logits=logits, **arrays)
+    found = {}
+    for name in ("resnet", "cnn"):
+        graph = starts.KINDS[name]((8, 8, 1), 10, width=8, preprocessing=[Normalize((4.9,), (36.2,))])
+        found.update({f"{name}/{key}": value for key, value in trained(graph.initialize(0)).items()})
+    np.savez(file, **found)
+
+
+def trained(graph) -> dict:
+    """Losses of three steps, weights after them, and logits of the averaged weights."""
+    step = make_step(graph, Hyperparameters(batch_size=60, label_smoothing=0.1), 0)
+    losses = [float(step.train(X[i : i + 60], Y[i : i + 60].astype(np.int32), 0.05, i)) for i in (0, 60, 120)]
+    step.recalibrate([X[:500], X[500:1000]])
+    moved = step.to_graph().weights
+    step.average(0.5)
+    step.swap()
+    step.recalibrate([X[:500], X[500:1000]])
+    weights = {f"{layer}/{name}": value for (layer, name), value in moved.items()}
+    return {"losses": np.array(losses), "logits": step.predict(X[:130], 50), **weights}
 
 
 def search(folder: str) -> None:

@@ -115,10 +115,11 @@ def runs_compared(packed, data):
 
 
 def statistics(strategy, data):
-    """Batch norm on two devices: copies after training, after `predict`, and what calibration measured."""
+    """Batch norm on two devices: copies once measured, after `predict`, and what calibration measured."""
     step = DistributedStep(normed(), Hyperparameters(), 0, strategy)
     for i in range(5):
         step.train(data.x[:64], data.y[:64].astype(np.int32), 0.05, i)
+    step.recalibrate([data.x[:64]])
     apart = spread(step)
     step.predict(data.x_val, 100)
     agreed = spread(step)
