@@ -196,9 +196,9 @@ def _components(x: np.ndarray) -> np.ndarray:
 
 def make_step(recipe: Recipe, graph, seed: int):
     import tensorflow as tf
-
     from kmorph.problem.inputs.image_changes import _tensorflow_integers as integers
-    from kmorph.problem.inputs.image_changes import change_images
+
+    from kmorph.problem.inputs.changes import change_grids
     from kmorph.training.muon import orthogonal
     from kmorph.training.plan import Hyperparameters
     from kmorph.training.precision import computing_in
@@ -218,7 +218,7 @@ def make_step(recipe: Recipe, graph, seed: int):
                     for i in (1, 2)
                 )
                 x = tf.gather(tf.gather(x, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
-            return change_images(x, kinds, seed)
+            return change_grids(x, kinds, seed)
 
         def _loss_and_gradients(self, x: Any, y: Any, weights: Any, seed: Any) -> tuple[Any, list[Any]]:
             x = tf.cast(self._changed(x, seed) if self.changes else x, tf.float32)

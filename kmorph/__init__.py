@@ -13,24 +13,44 @@ from typing import TYPE_CHECKING, Any
 from kmorph._version import __version__
 
 if TYPE_CHECKING:
-    from kmorph import datasets, errors, graph, morphs, problem, starts, surrogate
+    from kmorph import datasets, errors, graph, losses, metrics, morphs, problem, starts, surrogate
     from kmorph.graph import Graph, GraphBuilder
     from kmorph.search import load_searcher
-    from kmorph.tasks import Classifier, Estimator, ImageClassifier, ImageRegressor, Regressor
+    from kmorph.tasks import (
+        Classifier,
+        CnnModule,
+        Estimator,
+        ImageClassifier,
+        ImageClassifier1D,
+        ImageClassifier3D,
+        ImageRegressor,
+        ImageRegressor1D,
+        ImageRegressor3D,
+        MlpModule,
+        Regressor,
+    )
 
 __all__ = [
     "Classifier",
+    "CnnModule",
     "Estimator",
     "Graph",
     "GraphBuilder",
     "ImageClassifier",
+    "ImageClassifier1D",
+    "ImageClassifier3D",
     "ImageRegressor",
+    "ImageRegressor1D",
+    "ImageRegressor3D",
+    "MlpModule",
     "Regressor",
     "__version__",
     "datasets",
     "errors",
     "graph",
     "load_searcher",
+    "losses",
+    "metrics",
     "morphs",
     "problem",
     "starts",
@@ -43,11 +63,19 @@ _HOMES = {
     "Classifier": "kmorph.tasks",
     "Estimator": "kmorph.tasks",
     "ImageClassifier": "kmorph.tasks",
+    "ImageClassifier1D": "kmorph.tasks",
+    "ImageClassifier3D": "kmorph.tasks",
     "ImageRegressor": "kmorph.tasks",
+    "ImageRegressor1D": "kmorph.tasks",
+    "ImageRegressor3D": "kmorph.tasks",
+    "CnnModule": "kmorph.tasks",
+    "MlpModule": "kmorph.tasks",
     "Regressor": "kmorph.tasks",
     "load_searcher": "kmorph.search",
 }
-_SUBMODULES = frozenset({"datasets", "errors", "graph", "morphs", "problem", "starts", "surrogate"})
+_SUBMODULES = frozenset(
+    {"datasets", "errors", "graph", "losses", "metrics", "morphs", "problem", "starts", "surrogate"}
+)
 
 
 logging.getLogger("kmorph").addHandler(logging.NullHandler())  # quiet, unless a program listens

@@ -1,12 +1,13 @@
 """Problems: an input, a target, a loss and an objective. A new kind of each is one file."""
 
-from kmorph.problem.inputs import ImageInput, Input
+from kmorph.problem.inputs import ArrayInput, ImageInput, Input, SignalInput, VolumeInput
 from kmorph.problem.losses import Loss
 from kmorph.problem.metrics import Metric, Objective
 from kmorph.problem.problem import Problem
-from kmorph.problem.targets import Classes, LabelSets, Numbers, Target
+from kmorph.problem.targets import Classes, LabelSets, Numbers, Target, YesNo
 
 __all__ = [
+    "ArrayInput",
     "Classes",
     "ImageInput",
     "Input",
@@ -16,5 +17,8 @@ __all__ = [
     "Numbers",
     "Objective",
     "Problem",
+    "SignalInput",
     "Target",
+    "VolumeInput",
+    "YesNo",
 ]

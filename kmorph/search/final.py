@@ -93,7 +93,7 @@ def train_final(
     if result is not None and result.cause == "late":
         warnings.warn(
             f"the time limit came before model {record.model_id} was trained and evaluated: it is as it was",
-            stacklevel=3,
+            stacklevel=4,
         )
         history.set_meta(PINNED, record.model_id)
         return record

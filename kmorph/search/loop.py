@@ -163,7 +163,7 @@ class _Loop:
         finally:
             self.jobs.abandon()
         best = self.models.best(self.settings.objective)
-        warn_if_none_is_done(best, self.models, self.settings, stacklevel=5)
+        warn_if_none_is_done(best, self.models, self.settings, stacklevel=6)
         listener(SearchFinished(best))
 
     def _keep_what_was_trained(self) -> None:

@@ -42,6 +42,7 @@ class Given(Protocol):
     callbacks: Any
     searcher_args: Any
     views: Any
+    starts: Any
 
 
 @dataclass(frozen=True)

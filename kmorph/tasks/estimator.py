@@ -6,40 +6,34 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 from kmorph.data.checks import check_sample_weight
+from kmorph.data.loaders import is_loader
 from kmorph.errors import DataError
 from kmorph.files import UserPath
-from kmorph.graph import Graph
 from kmorph.problem import Input, Problem, Target
-from kmorph.problem.packing import pack_problem
 from kmorph.search.final import train_final
 from kmorph.search.loop import Search
 from kmorph.search.remeasure import measure_again
-from kmorph.search.settings import Settings
-from kmorph.search.store.disk import DiskLimit, fit_disk
+from kmorph.search.store.disk import DiskLimit
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import PINNED, History
 from kmorph.search.store.models import Models
 from kmorph.search.store.reader import Searcher
-from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.planning import final_plan
-from kmorph.search.workers.calibration import measure_power
 from kmorph.search.workers.leases import pool_for
 from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
 from kmorph.tasks.arguments import Arguments, check_arguments, pose_problem
 from kmorph.tasks.audience import Audience
+from kmorph.tasks.choices import choose_starts, hyperparameters_of, settings_of
 from kmorph.tasks.fitting import KEPT_CHANGES, Examples, Origin, try_problem
-from kmorph.tasks.outputs import without_ending
 from kmorph.tasks.pickling import warn_of_left_out
 from kmorph.tasks.predictor import Predictor
+from kmorph.tasks.reading import Reading
 from kmorph.tasks.resuming import FIRST_PROBLEM, announce, ask_again, open_history
 from kmorph.training.distribute import pack_strategy
-from kmorph.training.examples import Data
-from kmorph.training.plan import Hyperparameters
 
 
 class Estimator(Predictor):
@@ -127,26 +121,28 @@ class Estimator(Predictor):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         time_limit: float | None = None,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: Any = None,
         sample_weight: Any = None,
     ) -> Estimator:
         """Search for a good network.
 
         Parameters
         ----------
-        x : array-like
-            Examples. Images: of shape (n, height, width) or (n, height, width, channels), uint8 or float.
-        y : array-like
-            Labels. Classifiers: one an example (strings, any integers, …), of shape (n,) or (n, 1), one-hot
-            rows, or rows of zeros and ones with several ones for several labels. Regressors: numbers, of
-            shape (n,) or (n, outputs).
+        x : array-like or loader
+            Examples. Images: of shape (n, height, width) or (n, height, width, channels), uint8 or float. A
+            loader is a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a torch ``DataLoader`` or a function
+            that returns a generator, of pairs (x, y), batched or not. It is read once, to the disk.
+        y : array-like, optional
+            Labels; None: `x` is a loader, or a pair (x, y). Classifiers: one an example (strings, any
+            integers, …), of shape (n,) or (n, 1), one-hot rows, or rows of zeros and ones with several ones
+            for several labels. Regressors: numbers, of shape (n,) or (n, outputs).
         time_limit : float, optional
             Seconds for this call. None: that of the constructor; if that is None too, until `max_models` is
             reached, or for ever; then interrupt it with Ctrl-C: the models found so far stay, and the one in
             training is evaluated and kept if that takes no longer than two seconds.
-        validation_data : tuple (x, y) or (x, y, weights), optional
+        validation_data : tuple (x, y) or (x, y, weights), or loader, optional
             What models are compared on. By default a part of the training data, with classes in proportion;
             under a `time_limit` the last training is then on that part as well, so that the final model has
             seen all data and has no ``metric_value`` of its own (not where the objective is a loss, or the
@@ -168,6 +164,15 @@ class Estimator(Predictor):
         begun = time.time()
         warn_of_left_out(self)
         arguments = check_arguments(self, time_limit)
+        with Reading(arguments, self.path, self.verbose) as reading:
+            x, y, sample_weight = reading.examples(x, y, sample_weight)
+            validation_data = reading.validation(validation_data)
+            self._search(x, y, validation_data, sample_weight, arguments, begun)
+        return self
+
+    def _search(
+        self, x: Any, y: Any, validation_data: Any, sample_weight: Any, arguments: Arguments, begun: float
+    ) -> None:
         raw = self.input.check(x)
         target = self._learn_target(y, len(raw))
         weights = check_sample_weight(sample_weight, len(raw))
@@ -180,7 +185,7 @@ class Estimator(Predictor):
         strategy = pack_strategy(self.strategy)
         with self._pool(arguments) as pool, self._progress(problem) as progress:
             problem = try_problem(problem, examples, pool, limit, strategy, progress.message)
-            starts, max_parameters = self._starts(examples, problem, arguments, pool)
+            starts, max_parameters = choose_starts(self, examples, problem, arguments, pool)
             with RunFolder.open(self.path, self.resume) as folder:
                 announce(folder, progress)
                 history, change = open_history(folder, examples, origin, self._task, problem)
@@ -195,19 +200,18 @@ class Estimator(Predictor):
                     own_split, seed = examples.held_out is None, history.get_meta("seed")
                     kept = problem.input.augmentations(data.x, data.y, problem.target)
                     history.set_meta(KEPT_CHANGES, kept)
-                    settings = self._settings(
-                        data, starts, problem, max_parameters, arguments, own_split, seed, kept
+                    settings = settings_of(
+                        self, data, starts, problem, max_parameters, arguments, own_split, seed, kept
                     )
                     search = Search(
                         folder, history, folder.scratch, settings, progress, pool, arguments.workers
                     )
                     search.run(limit, begun)
-        return self
 
     def final_fit(
         self,
         x_train: Any,
-        y_train: Any,
+        y_train: Any = None,
         x_test: Any = None,
         y_test: Any = None,
         trainer_args: dict[str, Any] | None = None,
@@ -219,7 +223,7 @@ class Estimator(Predictor):
 
         Parameters
         ----------
-        x_train, y_train : array-like
+        x_train, y_train : array-like or loader
             As in `fit`.
         x_test, y_test : array-like, optional
             Validation data: the weights with the lowest loss on it are kept. By default a part of the
@@ -251,13 +255,28 @@ class Estimator(Predictor):
         warn_of_left_out(self)
         trainer = options.TrainerArgs.of(trainer_args)
         arguments = check_arguments(self, time_limit)
-        time_limit = arguments.time_limit
-        searcher = self._searcher()
-        before = searcher.meta("problem") or FIRST_PROBLEM
-        if (x_test is None) != (y_test is None):
+        self._searcher()
+        if (x_test is None) != (y_test is None) and not is_loader(x_test):
             raise DataError("x_test and y_test belong together: give both, or neither")
-        origin = Origin.stored(searcher)
-        held_out = None if x_test is None else (x_test, y_test)
+        with Reading(arguments, self.path, self.verbose) as reading:
+            x, y, sample_weight = reading.examples(x_train, y_train, sample_weight, "x_train")
+            held_out = None if x_test is None else reading.validation((x_test, y_test))
+            self._train_on(x, y, held_out, sample_weight, trainer, retrain, arguments, begun)
+        return self
+
+    def _train_on(
+        self,
+        x_train: Any,
+        y_train: Any,
+        held_out: Any,
+        sample_weight: Any,
+        trainer: options.TrainerArgs,
+        retrain: bool,
+        arguments: Arguments,
+        begun: float,
+    ) -> None:
+        searcher, time_limit = self._searcher(), arguments.time_limit
+        before, origin = searcher.meta("problem") or FIRST_PROBLEM, Origin.stored(searcher)
         weights = None if sample_weight is None else check_sample_weight(sample_weight, len(x_train))
         examples = Examples.of(self.input, origin, x_train, y_train, held_out, weights, name="x_train")
         problem = pose_problem(
@@ -280,7 +299,7 @@ class Estimator(Predictor):
                 (record,) = [record for record in history.records() if record.model_id == best]
                 plan = final_plan(
                     record,
-                    self._hyperparameters_of(record, trainer, arguments, before["optimizer"]),
+                    hyperparameters_of(self, record, trainer, arguments, before["optimizer"]),
                     problem.input.augmentations(data.x, data.y, problem.target) if self.augment else (),
                     seed=history.get_meta("seed"),
                     seconds=None if time_limit is None else begun + time_limit - time.time(),
@@ -298,96 +317,6 @@ class Estimator(Predictor):
                     train_final(
                         folder, history, record, data_folder, plan, retrain, progress, pool, strategy, problem
                     )
-        return self
-
-    # Steps of fitting.
-
-    def _starts(
-        self, examples: Examples, problem: Problem, arguments: Arguments, pool: Pool
-    ) -> tuple[tuple[tuple[str, Graph], ...], int | None]:
-        """Starts, and the most parameters of a model; `max_disk` bounds both."""
-        input, width, n = examples.input, examples.target.width, len(examples.train)
-        limit, packed = arguments.time_limit, pack_problem(problem)
-
-        def power(graph: Graph) -> float:
-            return measure_power(pool, graph, n, limit, packed).multiply_adds
-
-        starts = options.choose_starts(
-            self.starts,
-            input.starts(width, n, limit, power) if self.starts is None else (),
-            input.shape,
-            width,
-            input.front(),
-            arguments.searcher_args,
-            partial(without_ending, ending=examples.target.ending),
-            examples.adapted,
-        )
-        if arguments.max_disk is None:
-            return starts, arguments.max_parameters
-        return fit_disk(starts, arguments.max_parameters, arguments.max_disk, examples.nbytes)
-
-    def _settings(
-        self,
-        data: Data,
-        starts: tuple[tuple[str, Graph], ...],
-        problem: Problem,
-        max_parameters: int | None,
-        arguments: Arguments,
-        own_split: bool,
-        seed: int,
-        kept_changes: tuple[str, ...],
-    ) -> Settings:
-        from kmorph.morphs import Limits
-
-        trainer, n = arguments.searcher_args.trainer_args, len(data.x)
-        hyperparameters, space = options.choose_hyperparameters(
-            self.hyperparameters, trainer, n, arguments.optimizer, problem.target.weight_decay
-        )
-        return Settings(
-            starts=starts,
-            n_train=n,
-            n_val=len(data.x_val),
-            problem=problem,
-            hyperparameters=hyperparameters,
-            space=space,
-            augment=kept_changes if self.augment else (),
-            always_augment=arguments.augment is True,
-            limits=Limits(max_parameters=max_parameters, max_flops=arguments.max_flops),
-            kinds=options.choose_morphs(self.morphs),
-            max_models=arguments.max_models,
-            max_disk=arguments.max_disk,
-            max_epochs=trainer.max_iter_num,
-            patience=trainer.max_no_improvement_num,
-            min_loss_decrease=trainer.min_loss_dec,
-            # Validation data of the user's own stays apart; and a loss, unlike an accuracy, need not improve
-            # by settling, so that it has to be measured.
-            merge_validation=own_split and problem.objective.survives_merging,
-            ensemble=arguments.ensemble,
-            seed=seed,
-            strategy=pack_strategy(self.strategy),
-        )
-
-    def _hyperparameters_of(
-        self,
-        record: ModelRecord,
-        trainer: options.TrainerArgs,
-        arguments: Arguments,
-        optimizer: str | None,
-    ) -> Hyperparameters:
-        """Hyperparameters of `final_fit`: the user's values, otherwise the model's own.
-
-        A learning rate is only the model's own for the `optimizer` that it was trained with.
-        """
-        trainer = trainer if trainer.lr is not None else arguments.searcher_args.trainer_args
-        chosen, space = options.choose_hyperparameters(
-            self.hyperparameters, trainer, optimizer=arguments.optimizer
-        )
-        now = None if arguments.optimizer is None else arguments.optimizer.name
-        given = {*(self.hyperparameters or {})}
-        if trainer.lr is not None or now != optimizer:
-            given.add("learning_rate")
-        fixed = {name: getattr(chosen, name) for name in given - set(space.dimensions)}
-        return Hyperparameters.from_dict({**record.hyperparameters, **fixed})
 
     def _pool(self, arguments: Arguments) -> AbstractContextManager[Pool]:
         """Where candidates are trained, for one call."""

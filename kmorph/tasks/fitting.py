@@ -12,6 +12,7 @@ import numpy as np
 
 from kmorph.data.checks import check_sample_weight
 from kmorph.data.labels import LabelCodec
+from kmorph.data.spool import is_mapped, rows_of
 from kmorph.errors import DataError, KmorphError, SearchError
 from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
@@ -33,6 +34,7 @@ logger = logging.getLogger("kmorph.search")
 
 PROBE_PATIENCE = 120.0  # most seconds to wait until a worker has loaded Keras and tried a user's loss …
 PATIENCE_SHARE, LEAST_PATIENCE = 0.5, 20.0  # … but no more than this part of the time limit, or so many
+LEARNED_BYTES = 256 << 20  # of examples in a file, from which an input learns
 PROBED = 5000  # labels that it is tried on, beside one of each class
 
 
@@ -203,7 +205,7 @@ class Examples:
         if validation_data is None:
             train, held = holdout(target.strata(codes), n, origin.fraction, origin.seed)
         if input is None or encoded is None:
-            input = kind.learn(x if origin.learns_from_all else x[train])
+            input = kind.learn(x if origin.learns_from_all else _some(x, train))
             encoded = input.encode(x, name)
         held_out = check_validation(validation_data, input, target)
         return cls(input, target, encoded, codes, train, held, weights, held_out)
@@ -245,7 +247,8 @@ class Examples:
             data = Data(self.x, self.codes, *self.held_out[:2], weights, self.held_out[2])
         else:
             shares = [None if weights is None else weights[index] for index in (train, held)]
-            data = Data(self.x[train], self.codes[train], self.x[held], self.codes[held], *shares)
+            x, x_val = (rows_of(self.x, index) for index in (train, held))
+            data = Data(x, self.codes[train], x_val, self.codes[held], *shares)
         for codes, weights, what in (
             (data.y, data.weights, "are trained on"),
             (data.y_val, data.weights_val, "models are compared on"),
@@ -257,6 +260,14 @@ class Examples:
                     "validation_data of your own"
                 )
         return data
+
+
+def _some(x: Any, index: np.ndarray) -> Any:
+    """The examples at some places; of those in a file as many as the memory can be expected to hold."""
+    if is_mapped(x):
+        most = max(1, LEARNED_BYTES // max(1, x[:1].nbytes))
+        index = index[:: -(-len(index) // most)]
+    return x[index]
 
 
 def check_validation(

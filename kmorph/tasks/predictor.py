@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kmorph.data.checks import check_sample_weight
+from kmorph.data.loaders import is_loader
 from kmorph.errors import DataError, SearchError
 from kmorph.files import UserPath
+from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import functional, layer_name
 from kmorph.tasks.fitted import Fitted
 from kmorph.tasks.options import check_count
+from kmorph.tasks.reading import joined, pieces
 from kmorph.training.backend import load_backend
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ class Predictor(Fitted):
 
         Parameters
         ----------
-        x : array-like
+        x : array-like or loader
             Examples as in `fit`.
 
         Raises
@@ -43,11 +46,19 @@ class Predictor(Fitted):
 
     def _scores(self, x: Any) -> np.ndarray:
         """Probabilities, or numbers in the user's units."""
-        x = self._input().encode(x)
-        return self._target().scores(self._outputs(self._predicting(), x))
+        return self._scores_and_labels(x)[0]
 
-    def evaluate(self, x: Any, y: Any) -> float:
-        """Accuracy for classifiers, mean squared error for regressors.
+    def _scores_and_labels(self, x: Any) -> tuple[np.ndarray, Any]:
+        """The same, piece by piece, and the labels that a loader yields; None if it yields none."""
+        input, target, model = self._input(), self._target(), self._predicting()
+        scores, labels = [], []
+        for examples, theirs in pieces(x):
+            scores.append(target.scores(self._outputs(model, input.encode(examples))))
+            labels.append(theirs)
+        return joined(scores), None if labels[0] is None else np.concatenate(labels)
+
+    def evaluate(self, x: Any, y: Any = None) -> float:
+        """Accuracy for classifiers, mean squared error for regressors; `y` may be what a loader yields.
 
         Raises
         ------
@@ -56,12 +67,17 @@ class Predictor(Fitted):
         """
         return self._measure(x, y, None, self._target().evaluation_metric)
 
-    def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, x: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Accuracy for classifiers, R² for regressors, weighted by `sample_weight`: higher is better."""
         return self._measure(x, y, sample_weight, self._target().score_metric)
 
     def _measure(self, x: Any, y: Any, sample_weight: Any, metric: str) -> float:
-        scores = self._scores(x)
+        if y is None and not is_loader(x):
+            raise DataError("y is None; give labels, or x as a loader that yields pairs (x, y)")
+        scores, found = self._scores_and_labels(x)
+        y = found if y is None else y
+        if y is None:
+            raise DataError("x is a loader without labels: give y, or let it yield pairs (x, y)")
         return self._target().measure(y, scores, metric, check_sample_weight(sample_weight, len(scores)))
 
     def leaderboard(self, x: Any = None, y: Any = None) -> list[dict[str, Any]]:
@@ -120,9 +136,14 @@ class Predictor(Fitted):
         Returns
         -------
         keras.Model
-            Raw examples in, features out.
+            Raw examples in, features out. It is a copy: the estimator predicts as before, whatever is done
+            with it.
         """
-        graph, model = self._best()
+        graph, _ = self._best()
+        return self._features(graph, graph.to_keras(), layer)
+
+    def _features(self, graph: Graph, model: keras.Model, layer: int | None) -> keras.Model:
+        """A graph's Keras model up to one of its layers."""
         layer = check_count("layer", layer, least=0)
         if layer is None:
             layer = graph.inputs[-1][0] - 1
@@ -133,8 +154,8 @@ class Predictor(Fitted):
 
     def transform(self, x: Any) -> np.ndarray:
         """Features of examples: what the last layer reads, shape (n, features)."""
-        extractor = self.feature_extractor()
-        return self._outputs(extractor, self._input().encode(x))
+        extractor, input = self._features(*self._best(), None), self._input()
+        return joined([self._outputs(extractor, input.encode(examples)) for examples, _ in pieces(x)])
 
     def export(self, target: UserPath, format: str = "keras") -> Path:
         """Write the best model in a form that needs no kmorph.

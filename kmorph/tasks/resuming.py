@@ -76,7 +76,7 @@ def open_history(
             warnings.warn(
                 f"the data differs from what the search in {folder.path} began with: its models may have "
                 "been trained on examples that now validate them, and earlier metrics may not be comparable",
-                stacklevel=3,
+                stacklevel=4,
             )
         before = history.get_meta("problem") or FIRST_PROBLEM
         ask_again(before, problem)

@@ -71,7 +71,7 @@ def _is_plain_pool(layer: Any) -> bool:
 
 
 def _pool_by_torch(layer: Any, inputs: Any) -> Any:
-    """Maxima where they lie in memory; Keras brings the channels to the front first, and all layers follow."""
+    """Maxima where they lie in memory; Keras brings the channels to the front, and all layers follow."""
     from torch.nn import functional
 
     pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[inputs.ndim - 3]

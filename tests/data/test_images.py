@@ -73,7 +73,7 @@ def test_the_image_that_is_not_finite_is_named(value, dtype):
 
 
 def test_an_image_in_a_later_piece_is_named(monkeypatch):
-    monkeypatch.setattr("kmorph.data.images._CHUNK_BYTES", 128)
+    monkeypatch.setattr("kmorph.data.grids._CHUNK_BYTES", 128)
     x = np.zeros((9, 4, 4))
     x[7, 0, 0] = np.nan
     with pytest.raises(DataError, match="image 7"):

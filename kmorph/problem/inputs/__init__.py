@@ -1,6 +1,9 @@
 """Kinds of inputs: a file each. A subclass of `Input` with a `kind` registers itself."""
 
+from kmorph.problem.inputs.array import ArrayInput
 from kmorph.problem.inputs.base import Input
 from kmorph.problem.inputs.image import ImageInput
+from kmorph.problem.inputs.signal import SignalInput
+from kmorph.problem.inputs.volume import VolumeInput
 
-__all__ = ["ImageInput", "Input"]
+__all__ = ["ArrayInput", "ImageInput", "Input", "SignalInput", "VolumeInput"]

@@ -10,10 +10,11 @@ from kmorph import starts
 from kmorph.graph import Graph
 
 # Epochs that a network should get in two minutes; in more time so many more, to this power.
-EPOCHS = 4.0
+EPOCHS = 5.0
 EXPONENT = 0.6
 EXAMPLES = 4_000  # that the default width is enough for; four times as many take twice the width
 WIDEST = 4.0  # largest width, as a multiple of the default
+PROBED = 1.5  # width at which speed is measured: wide networks keep processors busier than narrow ones
 LEAST_FACTOR = 1.2  # a smaller difference is left to growing
 # Time that a multiply-add takes, beside one of a residual network: many small layers do not keep a CPU busy.
 COSTS = {"densenet": 2.2}
@@ -53,11 +54,14 @@ def sized_starts(
     widest = min(sqrt(n / EXAMPLES), WIDEST)
     if time_limit is None or widest < LEAST_FACTOR:
         return tuple(names)
-    start = starts.KINDS[names[0]](input_shape, outputs)
-    epochs = time_limit * power(start) / max(start.flops, 1) / n
+    default = starts.default_width(names[0], input_shape)
+    start, probe = (
+        starts.KINDS[names[0]](input_shape, outputs, width=wide)
+        for wide in (default, _whole(PROBED * default))
+    )
+    epochs = time_limit * power(probe) / max(start.flops, 1) / n
     enough = EPOCHS * (time_limit / 120) ** EXPONENT
     factor = min(sqrt(epochs / enough), widest)
-    default = starts.default_width(names[0], input_shape)
     width = default if factor < LEAST_FACTOR else _whole(factor * default)
     price = _cost(names[0], input_shape, outputs, width)
     widths = [width * sqrt(price / _cost(name, input_shape, outputs, width)) for name in names]

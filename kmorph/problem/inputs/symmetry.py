@@ -1,4 +1,4 @@
-"""Which changes of an image keep its target."""
+"""Which changes of examples keep their target."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kmorph.problem.inputs.changes import FLIPS, LEAST_CROP, NOISE, SCALES
+
 if TYPE_CHECKING:
     from kmorph.problem.targets.base import Target
 
 EXAMPLES = 2000
+MOST_POSITIONS = {1: 256, 2: 16, 3: 8}  # about, along each axis, that are looked at
 KEPT = 0.65  # share of what is right on plain images that must be right on changed ones, for labels
 # Numbers: most squared error on changed images, as a multiple of that on plain ones, and beside the variance
 # of the target; and the most on plain ones, above which nothing can be judged.
@@ -30,8 +33,9 @@ def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) ->
 
     Parameters
     ----------
-    kind : {"shift", "flip", "erase", "jitter"}
-    x : ndarray, shape (n, height, width, channels)
+    kind : str
+        Of a change; see `kmorph.problem.inputs.changes.change_grids`.
+    x : ndarray, shape (n, *positions, channels)
     codes : ndarray of shape (n,) or (n, outputs)
         Class numbers, rows of zeros and ones, or standardised numbers.
     target : Target
@@ -43,8 +47,7 @@ def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) ->
     """
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.permutation(len(x))[:EXAMPLES])
-    step = [max(1, size // 16) for size in x.shape[1:3]]
-    some = np.asarray(x[chosen][:, :: step[0], :: step[1]], np.float64)
+    some = _coarse(x[chosen])
     half = len(some) // 2
     if half < 10:
         return False
@@ -64,6 +67,42 @@ def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) ->
     variance = max(float(truth.var(axis=0).mean()), 1e-12)
     errors = [float(np.mean((found - true) ** 2)) / variance for found, true in (plain, changed)]
     return errors[0] <= MOST_ERROR and 1 - errors[1] >= KEPT * (1 - errors[0])
+
+
+def helps_neighbours(kind: str, x: np.ndarray, codes: np.ndarray) -> bool:
+    """Return whether nearest neighbours tell classes as well with changed copies of the known examples.
+
+    Each example is asked for without itself and its copies. That asks less than `keeps_target`: a signal that
+    is shifted lies far from its like for a neighbour, though it may mean the same to a network.
+
+    Parameters
+    ----------
+    kind : str
+    x : ndarray, shape (n, *positions, channels)
+    codes : ndarray of int, shape (n,)
+    """
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.permutation(len(x))[:EXAMPLES])
+    some, truth = _coarse(x[chosen]), codes[chosen]
+    n = len(some)
+    if n < 10:
+        return False
+    library = np.concatenate([some, *(_changed(kind, some, rng) for _ in range(COPIES))])
+    distances = _distances(library, some)
+    distances[np.arange(n)[:, None], np.arange(n)[:, None] + n * np.arange(COPIES + 1)] = np.inf
+    right = [
+        float(np.mean(truth[np.argmin(distances[:, :known], axis=1) % n] == truth))
+        for known in (n, len(library))
+    ]
+    error = max(np.sqrt(right[0] * (1 - right[0]) / n), 1 / n)
+    return right[1] >= right[0] - error
+
+
+def _coarse(x: np.ndarray) -> np.ndarray:
+    """Every so many positions of examples, as numbers."""
+    most = MOST_POSITIONS[x.ndim - 2]
+    every = tuple(slice(None, None, max(1, size // most)) for size in x.shape[1:-1])
+    return np.asarray(x[(slice(None),) + every], np.float64)
 
 
 def _keeps_numbers(
@@ -103,38 +142,62 @@ def _linear(known: np.ndarray, truth: np.ndarray, asked: tuple[np.ndarray, ...])
     return [(images.reshape(len(images), -1) - centre) @ weights + mean for images in asked]
 
 
-def _changed(kind: str, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The images after one change of each, as large as training makes them."""
-    n, height, width = images.shape[:3]
-    if kind == "flip":
-        return images[:, :, ::-1]
+def _changed(kind: str, examples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The examples after one change of each, as large as training makes them."""
+    n, sizes = len(examples), examples.shape[1:-1]
+    ones = (1,) * len(sizes)
+    if kind in FLIPS:
+        return np.flip(examples, FLIPS[kind] - 1)
     if kind == "jitter":
-        for axis in (1, 2):
+        for axis, size in enumerate(sizes):
             part = rng.uniform(-0.5, 0.5, n)
-            places = np.arange(images.shape[axis]) + np.sign(part).astype(int)[:, None]
-            places = np.clip(places, 0, images.shape[axis] - 1)
-            beside = np.take_along_axis(images, np.expand_dims(places, (3 - axis, 3)), axis)
-            share = np.abs(part)[:, None, None, None]
-            images = (1 - share) * images + share * beside
-        return images
+            beside = _taken(examples, axis, np.arange(size) + np.sign(part).astype(int)[:, None])
+            share = np.abs(part).reshape(n, *ones, 1)
+            examples = (1 - share) * examples + share * beside
+        return examples
     if kind == "shift":
-        rows = np.arange(height) + rng.integers(-max(1, height // 8), max(1, height // 8) + 1, (n, 1))
-        columns = np.arange(width) + rng.integers(-max(1, width // 8), max(1, width // 8) + 1, (n, 1))
-        rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
-        return images[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    changed = images.copy()
-    for image in changed:
-        top, left = rng.integers(0, height), rng.integers(0, width)
-        tall, wide = rng.integers(0, height // 2 + 1), rng.integers(0, width // 2 + 1)
-        image[top : top + tall, left : left + wide] = image.mean()
+        for axis, size in enumerate(sizes):
+            most = max(1, size // 8)
+            examples = _taken(examples, axis, np.arange(size) + rng.integers(-most, most + 1, (n, 1)))
+        return examples
+    if kind == "crop":
+        size = sizes[0]
+        length = rng.integers(max(1, int(LEAST_CROP * size)), size + 1, (n, 1))
+        begin = rng.integers(0, size - length + 1)
+        return _taken(examples, 0, begin + np.arange(size) * length // size)
+    if kind == "scale":
+        return examples * (1 + SCALES * rng.standard_normal((n, *ones, examples.shape[-1])))
+    if kind == "noise":
+        deviation = examples.std(axis=tuple(range(examples.ndim - 1)))
+        return examples + NOISE * deviation * rng.standard_normal(examples.shape)
+    changed = examples.copy()
+    for example in changed:
+        begins = [rng.integers(0, size) for size in sizes]
+        block = tuple(
+            slice(begin, begin + rng.integers(0, size // 2 + 1))
+            for begin, size in zip(begins, sizes, strict=True)
+        )
+        example[block] = example.mean()
     return changed
 
 
+def _taken(examples: np.ndarray, axis: int, places: np.ndarray) -> np.ndarray:
+    """Values at other places along an axis of positions, shape (n, size); beyond the edge it is repeated."""
+    places = np.clip(places, 0, examples.shape[axis + 1] - 1)
+    others = [other for other in range(1, examples.ndim) if other != axis + 1]
+    return np.take_along_axis(examples, np.expand_dims(places, tuple(others)), axis + 1)
+
+
 def _nearest(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Index of the nearest known image of each, by Euclidean distance.
+    """Index of the nearest known example of each, by Euclidean distance."""
+    return np.argmin(_distances(known, asked), axis=1)
+
+
+def _distances(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Squared distances less the square of what is asked for, shape (asked, known).
 
     NumPy's products also work in a forked process; scikit-learn waits there for OpenMP's threads, which exist
     in the parent alone.
     """
     known, asked = known.reshape(len(known), -1), asked.reshape(len(asked), -1)
-    return np.argmin((known**2).sum(axis=1) - 2 * asked @ known.T, axis=1)
+    return (known**2).sum(axis=1) - 2 * asked @ known.T

@@ -9,8 +9,9 @@ from kmorph.problem.targets.base import Target
 from kmorph.problem.targets.classes import Classes
 from kmorph.problem.targets.label_sets import LabelSets, is_label_sets
 from kmorph.problem.targets.numbers import Numbers
+from kmorph.problem.targets.yes_no import YesNo
 
-__all__ = ["Classes", "LabelSets", "Numbers", "Target", "learn_labels"]
+__all__ = ["Classes", "LabelSets", "Numbers", "Target", "YesNo", "learn_labels"]
 
 
 def learn_labels(y: Any, n: int | None = None) -> Target:

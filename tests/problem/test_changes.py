@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kmorph.problem.inputs.image_changes import change_images as augment
+from kmorph.problem.inputs.changes import change_grids as augment
 
 
 def images(n=200, size=8):

@@ -1,0 +1,225 @@
+"""Reading a loader once, to the disk: examples need no room in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from kmorph.data.loaders import batches_of
+from kmorph.errors import DataError
+
+PREFIX, LOCK = "kmorph-data-", "lock"
+REPORT_EVERY = 1.0  # seconds
+LEAST_FREE = 256 << 20  # bytes that are left free on the disk
+MOST_AXES = 2  # of an example that may differ from others in shape: those of a signal
+PIECE_BYTES = 16 << 20  # what is copied at once
+
+
+def is_mapped(array: Any) -> bool:
+    """Return whether an array lies in a file."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False
+
+
+@contextlib.contextmanager
+def spool_folder(place: Path | None) -> Iterator[Path]:
+    """A temporary folder in another one, if that exists; those of processes that were killed are removed.
+
+    Parameters
+    ----------
+    place : Path or None
+        None: where the system has temporary files.
+    """
+    place = place if place is not None and place.is_dir() else Path(tempfile.gettempdir())
+    _remove_abandoned(place)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    lock = FileLock(folder / LOCK)
+    try:
+        with lock:
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove folders whose lock nobody holds."""
+    for folder in place.glob(f"{PREFIX}*"):
+        if not (folder / LOCK).exists():
+            continue  # just made, or not one of ours
+        with contextlib.suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_loader(
+    loader: Any,
+    folder: Path,
+    *,
+    most_bytes: int | None = None,
+    seconds: float | None = None,
+    show: Callable[[str], None] = lambda text: None,
+) -> tuple[Any, Any, np.ndarray | None]:
+    """Read a loader to its end.
+
+    Parameters
+    ----------
+    loader : object
+        See `kmorph.data.loaders.KINDS`.
+    folder : Path
+        Where the examples are kept, in a file.
+    most_bytes : int, optional
+        What they may take; None: what is free on the disk, but for a rest.
+    seconds : float, optional
+        After which a loader counts as one that never ends.
+    show : callable
+        Called with a line of text now and then.
+
+    Returns
+    -------
+    x : ndarray mapped from a file; or a list, of texts or of arrays of unequal shape
+    y : ndarray, list or None
+    weights : ndarray or None
+
+    Raises
+    ------
+    DataError
+        If the loader fails, yields nothing, batches that do not go together, or too much.
+    """
+    free = shutil.disk_usage(folder).free - LEAST_FREE
+    limit = free if most_bytes is None else min(free, most_bytes)
+    begun = shown = time.monotonic()
+    examples, labels, weights = _Examples(folder / "examples"), [], []
+    with contextlib.closing(examples):
+        for x, y, share in batches_of(loader):
+            examples.add(x)
+            labels.append(y)
+            weights.append(share)
+            now = time.monotonic()
+            if examples.nbytes > limit:
+                of = "is free on the disk" if most_bytes is None or free < most_bytes else "max_disk allows"
+                raise DataError(
+                    f"the loader gave {examples.n:,} examples of {examples.nbytes:,} bytes, more than "
+                    f"{of}, and has not ended: does it repeat for ever?"
+                )
+            if seconds is not None and now - begun > seconds:
+                raise DataError(
+                    f"the loader gave {examples.n:,} examples in {now - begun:.0f} seconds and has not "
+                    "ended: give one that ends, or more time"
+                )
+            if now - shown > REPORT_EVERY:
+                shown = now
+                show(f"Reading: {examples.n:,} examples, {examples.nbytes / 2**20:,.0f} MB")
+    if not examples.n:
+        raise DataError("the loader yields nothing. Give at least one example.")
+    return examples.result(), _joined(labels, "labels"), _joined(weights, "weights")
+
+
+class _Examples:
+    """Examples that come batch by batch: numbers of one shape go to a file, all else is kept in a list."""
+
+    def __init__(self, file: Path) -> None:
+        self._path = file
+        self._file: BinaryIO | None = None
+        self._shape: tuple[int, ...] = ()
+        self._dtype: np.dtype = np.dtype(np.float32)
+        self._listed: list[Any] | None = None
+        self.n = self.nbytes = 0
+
+    def add(self, batch: Any) -> None:
+        if not self.n:
+            self._begin(batch)
+        if self._listed is not None:
+            self._listed.extend(batch)
+            self.nbytes += sum(len(one) if isinstance(one, str) else one.nbytes for one in batch)
+        else:
+            self._write(batch)
+        self.n += len(batch)
+
+    def _begin(self, batch: Any) -> None:
+        if isinstance(batch, list):
+            self._listed = []
+            return
+        self._shape = batch.shape[1:]
+        self._dtype = np.dtype(np.uint8 if batch.dtype == np.uint8 else np.float32)
+        if batch.dtype.kind not in "biuf":
+            raise DataError(f"the loader yields examples of dtype {batch.dtype}; expected numbers or texts")
+        self._file = open(self._path, "wb")
+
+    def _write(self, batch: Any) -> None:
+        if isinstance(batch, list) or batch.shape[1:] != self._shape:
+            if len(self._shape) > MOST_AXES:
+                raise DataError(
+                    f"the loader yields examples of shape {self._shape} first, and {np.shape(batch[0])} "
+                    f"after {self.n:,} examples: bring them to one size first"
+                )
+            self._keep_apart()
+            self.add(batch)
+            self.n -= len(batch)
+            return
+        if self._dtype == np.uint8 and batch.dtype != np.uint8:
+            raise DataError(
+                f"the loader yields unsigned bytes first, {batch.dtype} after {self.n:,} examples"
+            )
+        assert self._file is not None
+        with np.errstate(over="ignore"):
+            data = np.ascontiguousarray(batch, self._dtype)
+        self._file.write(data.data)
+        self.nbytes += data.nbytes
+
+    def _keep_apart(self) -> None:
+        """Go on in memory: examples differ in shape, which signals may."""
+        self.close()
+        whole = self._mapped()
+        self._listed = [np.array(one) for one in whole]
+
+    def _mapped(self) -> np.ndarray:
+        return np.memmap(self._path, self._dtype, "r", shape=(self.n, *self._shape))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def result(self) -> Any:
+        return self._listed if self._listed is not None else self._mapped()
+
+
+def _joined(parts: list[Any], what: str) -> Any:
+    """Labels or weights of all batches; None if there are none."""
+    missing = [part is None for part in parts]
+    if all(missing):
+        return None
+    if any(missing):
+        raise DataError(f"the loader yields {what} in some batches only")
+    if all(isinstance(part, list) for part in parts):
+        return [one for part in parts for one in part]
+    shapes = {np.shape(part)[1:] for part in parts}
+    if len(shapes) > 1:
+        listed = " and ".join(map(str, sorted(shapes, key=str)[:2]))
+        raise DataError(f"the loader yields {what} of different shapes, {listed} an example")
+    return np.concatenate(parts)
+
+
+def rows_of(array: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Some rows of an array; those of one in a file go to a file beside it, piece by piece."""
+    if not is_mapped(array):
+        return np.asarray(array[index])
+    source: Any = array
+    while not isinstance(source, np.memmap) or source.filename is None:
+        source = source.base
+    with tempfile.NamedTemporaryFile(dir=Path(source.filename).parent, delete=False) as file:
+        step = max(1, PIECE_BYTES // max(1, array[:1].nbytes))
+        for begin in range(0, len(index), step):
+            file.write(np.ascontiguousarray(array[index[begin : begin + step]]).data)
+    if not len(index):
+        return np.asarray(array[:0])
+    return np.memmap(file.name, array.dtype, "r", shape=(len(index), *array.shape[1:]))

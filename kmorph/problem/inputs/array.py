@@ -1,0 +1,53 @@
+"""Arrays of numbers, whatever their axes mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kmorph.data.grids import GridForm, check_grids
+from kmorph.errors import DataError
+from kmorph.numeric import as_array
+from kmorph.problem.inputs.grid import GridInput
+
+
+@dataclass(frozen=True)
+class ArrayInput(GridInput):
+    """Examples of any shape, such as rows of a table; each position of the last axis is normalised."""
+
+    kind = "array"
+    noun = "examples"
+    start_names = ("mlp",)
+
+    @classmethod
+    def check(cls, x: Any, name: str = "x") -> np.ndarray:
+        """Check that these are finite numbers, and more than one axis."""
+        try:
+            axes = as_array(x).ndim
+        except (ValueError, TypeError, RuntimeError):
+            axes = 2  # refused below, with advice
+        if axes < 2 and x is not None:
+            raise DataError(
+                f"{name} has {axes} axes; expected shape (n, features), or more axes. For one feature, "
+                f"`np.reshape({name}, (-1, 1))`."
+            )
+        return check_grids(x, _form(axes - 2), name=name)
+
+    def encode(self, x: Any, name: str = "x") -> np.ndarray:
+        """Check examples against the shape of those learned from; their values stay."""
+        return check_grids(x, _form(len(self.shape) - 1), name=name, like=self.shape)
+
+    def starts(self, *args: Any) -> tuple[str, ...]:
+        """A multi-layer perceptron."""
+        return self.start_names
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ArrayInput:
+        """Rebuild from what `to_json` gave."""
+        return cls.rebuilt(values, rank=len(values["shape"]) - 1)
+
+
+def _form(rank: int) -> GridForm:
+    return GridForm("example", tuple(f"axis {i + 1}" for i in range(rank)))

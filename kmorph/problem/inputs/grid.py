@@ -1,0 +1,125 @@
+"""What signals, images and volumes have in common: values at positions along one to three axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from kmorph.data.grids import GridForm, check_grids
+from kmorph.errors import DataError
+from kmorph.graph import Graph, Layer, Normalize
+from kmorph.problem.inputs.base import Input
+from kmorph.problem.inputs.changes import change_grids
+from kmorph.problem.inputs.sizes import sized_starts
+
+AnyGrid = TypeVar("AnyGrid", bound="GridInput")
+
+MEASURED = 10_000  # examples from which mean and variance are measured
+
+
+@dataclass(frozen=True)
+class GridInput(Input):
+    """Examples of one size, as bytes or floats, normalised by each channel's mean and variance.
+
+    Parameters
+    ----------
+    shape : tuple (*positions, channels)
+    mean, variance : tuple of float, length channels
+        Of the training examples. A channel that never changes has the variance 1.
+    """
+
+    form: ClassVar[GridForm]
+    """What examples and their axes are called."""
+    start_names: ClassVar[tuple[str, ...]] = ("cnn", "resnet", "densenet")
+
+    shape: tuple[int, ...]
+    mean: tuple[float, ...] = ()
+    variance: tuple[float, ...] = ()
+
+    @classmethod
+    def check(cls, x: Any, name: str = "x") -> Any:
+        """Check examples; see `kmorph.data.grids.check_grids`."""
+        return check_grids(x, cls.form, name=name)
+
+    @classmethod
+    def learn(cls: type[AnyGrid], x: Any) -> AnyGrid:
+        """Measure mean and variance of each channel, on at most 10,000 examples.
+
+        Raises
+        ------
+        DataError
+            If values are so large, or so close together, that float32 cannot compute with them.
+        """
+        return cls(x.shape[1:], *measure(x[:: max(1, len(x) // MEASURED)], np.abs(x).max()))
+
+    def encode(self, x: Any, name: str = "x") -> np.ndarray:
+        """Check examples against the shape of those learned from; their values stay."""
+        return check_grids(x, self.form, name=name, like=self.shape)
+
+    def front(self) -> list[Layer]:
+        """Normalisation."""
+        return [Normalize(self.mean, self.variance)]
+
+    def starts(
+        self, outputs: int, n: int, time_limit: float | None, power: Callable[[Graph], float]
+    ) -> Sequence[Any]:
+        """Convolutional starts, as wide as time and data allow."""
+        return sized_starts(self.start_names, self.shape, outputs, n, time_limit, power)
+
+    def augment(self, batch: Any, kinds: tuple[str, ...], seed: Any) -> Any:
+        """Change a batch at random; see `kmorph.problem.inputs.changes`."""
+        return change_grids(batch, kinds, seed, *self.scale())
+
+    def scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each channel, float32."""
+        return np.array(self.mean, np.float32), np.sqrt(np.array(self.variance, np.float32))
+
+    def to_json(self) -> dict[str, Any]:
+        """Shape, mean and variance."""
+        return {"shape": list(self.shape), "mean": list(self.mean), "variance": list(self.variance)}
+
+    @classmethod
+    def from_json(cls: type[AnyGrid], values: dict[str, Any]) -> AnyGrid:
+        """Rebuild from what `to_json` gave."""
+        return cls.rebuilt(values, cls.form.rank)
+
+    @classmethod
+    def rebuilt(cls: type[AnyGrid], values: dict[str, Any], rank: int) -> AnyGrid:
+        """The same, for examples with so many axes of positions."""
+        shape = tuple(int(size) for size in values["shape"])
+        mean, variance = (tuple(float(v) for v in values[name]) for name in ("mean", "variance"))
+        if len(shape) != rank + 1:
+            raise ValueError(f"{cls.noun} have {rank} axes and channels, the shape is {shape}")
+        if min(shape) < 1 or not len(mean) == len(variance) == shape[-1]:
+            raise ValueError("shape, mean and variance do not go together")
+        if not np.isfinite([*mean, *variance]).all() or min(variance) <= 0:
+            raise ValueError("mean and variance must be finite, and variances above 0")
+        return cls(shape, mean, variance)
+
+
+def measure(some: np.ndarray, largest: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and variance of each channel; a channel that never changes is left at its scale.
+
+    Parameters
+    ----------
+    some : ndarray, shape (..., channels)
+    largest : float
+        Largest absolute value of all examples.
+
+    Raises
+    ------
+    DataError
+        See `GridInput.learn`.
+    """
+    axes = tuple(range(some.ndim - 1))
+    mean, variance = some.mean(axis=axes, dtype=np.float64), some.var(axis=axes, dtype=np.float64)
+    variance = np.where(variance > 1e-12 * mean**2, variance, 1.0)
+    if not (1e-30 < variance.min() and variance.max() < 1e30 and np.abs(mean).max() < 1e15):
+        raise DataError(
+            f"x has values around {largest:.0e}, which networks cannot compute with: scale them, "
+            "as x / np.abs(x).max()"
+        )
+    return tuple(mean.tolist()), tuple(variance.tolist())

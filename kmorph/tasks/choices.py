@@ -1,0 +1,112 @@
+"""What a search is given: starts, settings and hyperparameters, chosen from an estimator's arguments."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from kmorph.graph import Graph
+from kmorph.problem import Problem
+from kmorph.problem.packing import pack_problem
+from kmorph.search.settings import Settings
+from kmorph.search.store.disk import fit_disk
+from kmorph.search.store.record import ModelRecord
+from kmorph.search.workers.calibration import measure_power
+from kmorph.search.workers.pool import Pool
+from kmorph.tasks import options
+from kmorph.tasks.arguments import Arguments, Given
+from kmorph.tasks.fitting import Examples
+from kmorph.tasks.outputs import without_ending
+from kmorph.training.distribute import pack_strategy
+from kmorph.training.examples import Data
+from kmorph.training.plan import Hyperparameters
+
+
+def choose_starts(
+    given: Given, examples: Examples, problem: Problem, arguments: Arguments, pool: Pool
+) -> tuple[tuple[tuple[str, Graph], ...], int | None]:
+    """Starts, and the most parameters of a model; `max_disk` bounds both."""
+    input, width, n = examples.input, examples.target.width, len(examples.train)
+    limit, packed = arguments.time_limit, pack_problem(problem)
+
+    def power(graph: Graph) -> float:
+        return measure_power(pool, graph, n, limit, packed).multiply_adds
+
+    starts = options.choose_starts(
+        given.starts,
+        input.starts(width, n, limit, power) if given.starts is None else (),
+        input.shape,
+        width,
+        input.front(),
+        arguments.searcher_args,
+        partial(without_ending, ending=examples.target.ending),
+        examples.adapted,
+    )
+    if arguments.max_disk is None:
+        return starts, arguments.max_parameters
+    return fit_disk(starts, arguments.max_parameters, arguments.max_disk, examples.nbytes)
+
+
+def settings_of(
+    given: Given,
+    data: Data,
+    starts: tuple[tuple[str, Graph], ...],
+    problem: Problem,
+    max_parameters: int | None,
+    arguments: Arguments,
+    own_split: bool,
+    seed: int,
+    kept_changes: tuple[str, ...],
+) -> Settings:
+    """The settings of a search."""
+    from kmorph.morphs import Limits
+
+    trainer, n = arguments.searcher_args.trainer_args, len(data.x)
+    hyperparameters, space = options.choose_hyperparameters(
+        given.hyperparameters, trainer, n, arguments.optimizer, problem.target.weight_decay
+    )
+    return Settings(
+        starts=starts,
+        n_train=n,
+        n_val=len(data.x_val),
+        problem=problem,
+        hyperparameters=hyperparameters,
+        space=space,
+        augment=kept_changes if given.augment else (),
+        always_augment=arguments.augment is True,
+        limits=Limits(max_parameters=max_parameters, max_flops=arguments.max_flops),
+        kinds=options.choose_morphs(given.morphs),
+        max_models=arguments.max_models,
+        max_disk=arguments.max_disk,
+        max_epochs=trainer.max_iter_num,
+        patience=trainer.max_no_improvement_num,
+        min_loss_decrease=trainer.min_loss_dec,
+        # Validation data of the user's own stays apart; and a loss, unlike an accuracy, need not improve
+        # by settling, so that it has to be measured.
+        merge_validation=own_split and problem.objective.survives_merging,
+        ensemble=arguments.ensemble,
+        seed=seed,
+        strategy=pack_strategy(given.strategy),
+    )
+
+
+def hyperparameters_of(
+    given: Given,
+    record: ModelRecord,
+    trainer: options.TrainerArgs,
+    arguments: Arguments,
+    optimizer: str | None,
+) -> Hyperparameters:
+    """Hyperparameters of `final_fit`: the user's values, otherwise the model's own.
+
+    A learning rate is only the model's own for the `optimizer` that it was trained with.
+    """
+    trainer = trainer if trainer.lr is not None else arguments.searcher_args.trainer_args
+    chosen, space = options.choose_hyperparameters(
+        given.hyperparameters, trainer, optimizer=arguments.optimizer
+    )
+    now = None if arguments.optimizer is None else arguments.optimizer.name
+    named = {*(given.hyperparameters or {})}
+    if trainer.lr is not None or now != optimizer:
+        named.add("learning_rate")
+    fixed = {name: getattr(chosen, name) for name in named - set(space.dimensions)}
+    return Hyperparameters.from_dict({**record.hyperparameters, **fixed})

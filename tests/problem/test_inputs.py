@@ -1,0 +1,144 @@
+"""Inputs of signals, volumes and plain arrays: what they learn, encode, change and store."""
+
+import keras
+import numpy as np
+import pytest
+
+from kmorph.errors import DataError
+from kmorph.problem import ArrayInput, Classes, ImageInput, Input, SignalInput, VolumeInput
+from kmorph.problem.inputs.changes import change_grids
+from kmorph.problem.inputs.symmetry import helps_neighbours, keeps_target
+
+RNG = np.random.default_rng(0)
+UNEQUAL = [RNG.normal(5.0, 2.0, (n, 2)) for n in (9, 14, 11, 10)]
+GIVEN = {
+    SignalInput: [RNG.normal(size=(6, 20)), RNG.normal(size=(6, 20, 3)), UNEQUAL],
+    ImageInput: [RNG.integers(0, 256, (6, 5, 4)).astype(np.uint8)],
+    VolumeInput: [RNG.normal(size=(6, 4, 5, 3)), RNG.integers(0, 9, (6, 4, 5, 3, 2)), np.ones((4, 1, 5, 3))],
+    ArrayInput: [RNG.normal(3.0, 1.0, (6, 4)), RNG.normal(size=(6, 3, 4, 2)), np.ones((5, 2, 2, 2, 2, 2))],
+}
+CASES = [(kind, i) for kind, given in GIVEN.items() for i in range(len(given))]
+
+
+@pytest.mark.parametrize(("kind", "i"), CASES)
+def test_it_learns_encodes_and_is_stored(kind, i):
+    x = GIVEN[kind][i]
+    made = kind.learn(kind.check(x))
+    encoded = made.encode(x)
+    assert encoded.shape == (len(x), *made.shape)
+    assert Input.restored(made.stored()) == made
+    pieces = [made.encode(x[a : a + 1]) for a in range(len(x))]
+    np.testing.assert_array_equal(np.concatenate(pieces), encoded)
+    noise = made.noise(3, RNG)
+    assert noise.shape == (3, *made.shape)
+
+
+def test_statistics_are_those_of_the_values_alone():
+    made = SignalInput.learn(SignalInput.check(UNEQUAL))
+    values = np.concatenate(UNEQUAL)
+    np.testing.assert_allclose(made.mean[:2], values.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(made.variance[:2], values.var(axis=0), rtol=1e-5)
+    assert made.shape == (14, 3) and made.mean[2] == 0 and made.variance[2] == 1
+
+
+def test_shorter_and_longer_signals_than_seen():
+    made = SignalInput.learn(SignalInput.check(UNEQUAL))
+    encoded = made.encode([np.ones((3, 2)), np.ones((40, 2))])
+    assert encoded[..., 2].sum(axis=1).tolist() == [3, 14]
+    assert made.encode(np.ones((2, 6, 2))).shape == (2, 14, 3)
+    equal = SignalInput.learn(np.zeros((4, 9, 1), np.float32) + np.arange(9, dtype=np.float32)[:, None])
+    with pytest.raises(DataError, match="different lengths.*length 9"):
+        equal.encode([np.ones(9), np.ones(8)])
+    with pytest.raises(DataError, match=r"\(2, 8\).*\(9, 1\)"):
+        equal.encode(np.ones((2, 8)))
+
+
+def test_one_very_long_signal_does_not_blow_up_all_others():
+    made = SignalInput.learn(SignalInput.check([np.arange(5.0)] * 50 + [np.arange(100_000.0)]))
+    assert made.shape[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "x", "words"),
+    [
+        (SignalInput, np.zeros((2, 3, 4, 5)), "signal has one axis"),
+        (SignalInput, np.zeros(5), r"x\[None\]"),
+        (VolumeInput, np.zeros((2, 3, 4)), r"x\[None\]"),
+        (VolumeInput, np.zeros((2, 60)), "reshape"),
+        (VolumeInput, np.zeros((1, 2, 3, 4, 5, 6)), "volume has three axes"),
+        (ArrayInput, np.zeros(5), r"reshape\(x, \(-1, 1\)\)"),
+        (ArrayInput, [[1.0, np.nan]], "NaN, first in example 0"),
+        (ArrayInput, [["a"]], "dtype"),
+        (ArrayInput, None, "None"),
+        (SignalInput, [[1.0], ["a", "b"]], r"x\[1\] has dtype"),
+    ],
+)
+def test_what_cannot_be_used(kind, x, words):
+    with pytest.raises(DataError, match=words):
+        kind.check(x)
+
+
+@pytest.mark.parametrize("kind", [SignalInput, VolumeInput])
+def test_damaged_inputs_are_refused(kind):
+    stored = kind.learn(kind.check(GIVEN[kind][0])).stored()
+    for changes in ({"shape": [1, 2]}, {"variance": [-1.0]}, {"mean": []}, {"unequal": 3}):
+        if set(changes) <= set(stored["values"]):
+            damaged = {**stored, "values": {**stored["values"], **changes}}
+            with pytest.raises(DataError, match="damaged"):
+                Input.restored(damaged)
+
+
+# Random changes.
+
+
+def changed(made, batch, kinds, seed=(1, 2)):
+    tensor = keras.ops.convert_to_tensor(batch)
+    return keras.ops.convert_to_numpy(made.augment(tensor, kinds, np.array(seed, np.int32)))
+
+
+def test_volumes_are_shifted_and_mirrored():
+    x = RNG.integers(0, 255, (60, 4, 5, 6, 1)).astype(np.uint8)
+    made = VolumeInput.learn(x)
+    for kind, axis in (("flip", 3), ("flip_height", 2), ("flip_depth", 1)):
+        found = changed(made, x, (kind,))
+        mirrored = [np.array_equal(a, b) for a, b in zip(found, np.flip(x, axis), strict=True)]
+        same = [np.array_equal(a, b) for a, b in zip(found, x, strict=True)]
+        assert all(m or s for m, s in zip(mirrored, same, strict=True)) and 10 < sum(mirrored) < 50
+    moved = changed(made, x, ("shift",))
+    assert moved.shape == x.shape and moved.dtype == x.dtype and (moved != x).any()
+    jittered = change_grids(keras.ops.convert_to_tensor(x), ("jitter",), np.array([1, 2], np.int32))
+    assert abs(float(keras.ops.mean(jittered)) - x.mean()) < 5
+
+
+def test_signals_are_changed_a_little():
+    x = np.tile(np.sin(np.arange(64) / 5).astype(np.float32)[:, None], (40, 1, 2))
+    made = SignalInput.learn(x)
+    for kind, most in (("noise", 0.3), ("scale", 0.6), ("shift", 2.1), ("crop", 2.1)):
+        found = changed(made, x, (kind,))
+        difference = np.abs(found - x)
+        assert 0 < difference.mean() and difference.max() < most, kind
+        assert len(np.unique(found[:, 20, 0])) > 5  # each in its own way
+
+
+def test_the_end_of_a_signal_moves_with_it_and_stays_zero_or_one():
+    made = SignalInput.learn(SignalInput.check(UNEQUAL * 10))
+    x = made.encode(UNEQUAL * 10)
+    for kinds in (("shift",), ("crop",), ("noise", "scale"), ("noise", "scale", "shift", "crop")):
+        found = changed(made, x, kinds)
+        assert set(np.unique(found[..., -1])) <= {0.0, 1.0}
+        behind = found[..., -1] == 0
+        np.testing.assert_allclose(found[behind][:, :2], np.tile(made.mean[:2], (behind.sum(), 1)), rtol=1e-5)
+
+
+def test_changes_of_signals_that_change_the_class_are_found_out():
+    """Where a peak is decides: shifts take that away, noise does not."""
+    n, length = 200, 40
+    y = RNG.integers(0, 4, n)
+    x = RNG.normal(0, 0.1, (n, length, 1)).astype(np.float32)
+    x[np.arange(n), 10 + 3 * y] += 3
+    assert not helps_neighbours("shift", x, y) and helps_neighbours("noise", x, y)
+    from kmorph.data import LabelCodec
+
+    target = Classes(LabelCodec.from_labels(y))
+    assert "shift" not in SignalInput.learn(x).augmentations(x, y, target)
+    assert not keeps_target("shift", x, y, target)

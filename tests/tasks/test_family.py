@@ -1,0 +1,91 @@
+"""Signals and volumes: searched, trained on, resumed and exported, on small real data."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import kmorph
+from kmorph import ImageClassifier1D, ImageClassifier3D, ImageRegressor1D, ImageRegressor3D
+from kmorph.errors import DataError
+
+QUICK = {
+    "searcher_args": {"trainer_args": {"max_iter_num": 8}, "default_model_width": 16},
+    "verbose": False,
+    "max_models": 3,
+    "seed": 0,
+}
+DIGITS, VALUES = load_digits(return_X_y=True)
+DIGITS = DIGITS.reshape(-1, 8, 8).astype(np.float32)
+
+
+def volumes():
+    """Each digit turned in steps, one turn a layer."""
+    return np.stack([np.rot90(DIGITS, turn // 2, (1, 2)) for turn in range(8)], axis=1)
+
+
+def unequal():
+    """Digits read row by row, of which some lack the last rows."""
+    rows = DIGITS.reshape(-1, 64)
+    return [row[: 64 - 8 * (i % 3)] for i, row in enumerate(rows)]
+
+
+CASES = {
+    "signals": (ImageClassifier1D, DIGITS.reshape(-1, 64), VALUES, 0.75),
+    "channels": (ImageClassifier1D, DIGITS, VALUES, 0.75),
+    "unequal": (ImageClassifier1D, unequal(), VALUES, 0.7),
+    "volumes": (ImageClassifier3D, volumes(), VALUES, 0.75),
+    "signals, numbers": (ImageRegressor1D, DIGITS, DIGITS.sum(axis=(1, 2)), 0.7),
+    "volumes, numbers": (ImageRegressor3D, volumes(), VALUES * 10.0, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_learns_goes_on_and_is_exported(name, tmp_path):
+    kind, x, y, least = CASES[name]
+    train, test = slice(0, 1300), slice(1300, None)
+    estimator = kind(path=tmp_path / "run", **QUICK).fit(x[train], y[train])
+    assert estimator.score(x[test], y[test]) > least
+    again = kind(path=tmp_path / "run", resume=True, **{**QUICK, "max_models": 4}).fit(x[train], y[train])
+    assert len(again.history) == 4
+    again.final_fit(x[train], y[train], trainer_args={"max_iter_num": 2})
+    predicted = again.predict(x[:20])
+    assert predicted.shape == (20,)
+    assert again.transform(x[:5]).shape[0] == 5
+    assert kmorph.load_searcher(tmp_path / "run").load_best_model() == again.best_graph
+    encoded = again._input().encode(x[:20])
+    import keras
+
+    model = keras.models.load_model(again.export_keras_model(tmp_path / "best.keras"))
+    scores = model.predict(encoded, verbose=0)
+    expected = again.predict_proba(x[:20]) if hasattr(again, "predict_proba") else predicted[:, None]
+    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-3)
+    import tensorflow as tf
+
+    folder = again.export(tmp_path / "served", "saved_model")
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    (given,) = served.structured_input_signature[1].values()
+    found = served(**{given.name: tf.cast(encoded, given.dtype)})
+    assert any(np.allclose(value, expected, rtol=1e-3, atol=1e-3) for value in found.values())
+
+
+def test_longer_and_shorter_signals_at_predict(tmp_path):
+    clf = ImageClassifier1D(path=tmp_path / "run", **{**QUICK, "max_models": 1}).fit(
+        unequal()[:600], VALUES[:600]
+    )
+    assert len(clf.predict([np.ones(3), np.ones(200)])) == 2
+    with pytest.raises(DataError, match=r"x\[0\] has 2 channels"):
+        clf.predict([np.ones((3, 2)), np.ones((4, 2))])
+
+
+@pytest.mark.parametrize("shape", [(40, 1), (40, 2, 3)])
+def test_tiny_signals(shape, tmp_path):
+    x = np.random.default_rng(0).normal(size=shape)
+    y = (x.reshape(40, -1).sum(axis=1) > 0).astype(int)
+    clf = ImageClassifier1D(path=tmp_path / "run", **{**QUICK, "max_models": 1}).fit(x, y)
+    assert clf.predict(x).shape == (40,)
+
+
+def test_a_volume_with_an_axis_of_one(tmp_path):
+    x = DIGITS[:300, None]
+    clf = ImageClassifier3D(path=tmp_path / "run", **{**QUICK, "max_models": 1}).fit(x, VALUES[:300])
+    assert clf.predict(x[:4]).shape == (4,)
