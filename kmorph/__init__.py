@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         ImageRegressor3D,
         MlpModule,
         Regressor,
+        TextClassifier,
+        TextRegressor,
     )
 
 __all__ = [
@@ -44,6 +46,8 @@ __all__ = [
     "ImageRegressor3D",
     "MlpModule",
     "Regressor",
+    "TextClassifier",
+    "TextRegressor",
     "__version__",
     "datasets",
     "errors",
@@ -71,6 +75,8 @@ _HOMES = {
     "CnnModule": "kmorph.tasks",
     "MlpModule": "kmorph.tasks",
     "Regressor": "kmorph.tasks",
+    "TextClassifier": "kmorph.tasks",
+    "TextRegressor": "kmorph.tasks",
     "load_searcher": "kmorph.search",
 }
 _SUBMODULES = frozenset(

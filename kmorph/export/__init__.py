@@ -12,9 +12,9 @@ from kmorph.export.views import Views
 from kmorph.export.wrap import wrap, wrap_classifier
 from kmorph.files import UserPath
 from kmorph.graph import Graph
-from kmorph.problem import Target
+from kmorph.problem import Input, Target
 
-FORMATS: dict[str, Callable[[Graph, Sequence[str] | Target, UserPath, Views | None], Path]] = {
+FORMATS: dict[str, Callable[[Graph, Sequence[str] | Target, UserPath, Views | None, Input | None], Path]] = {
     "keras": write_keras,
     "saved_model": write_saved_model,
 }
@@ -28,6 +28,7 @@ def export(
     target: UserPath,
     format: str = "keras",
     views: Views | None = None,
+    input: Input | None = None,
 ) -> Path:
     """Write a network to disk.
 
@@ -43,6 +44,8 @@ def export(
         One of `FORMATS`.
     views : Views, optional
         Over which outputs are averaged.
+    input : Input, optional
+        Reads examples as users have them, where these are no arrays.
 
     Returns
     -------
@@ -57,4 +60,4 @@ def export(
     """
     if format not in FORMATS:
         raise ExportError(f"unknown format {format!r}; known are {', '.join(sorted(FORMATS))}")
-    return FORMATS[format](graph, classes, target, views)
+    return FORMATS[format](graph, classes, target, views, input)

@@ -12,11 +12,15 @@ from kmorph.export.views import Views
 from kmorph.export.wrap import checked_target, wrap
 from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
-from kmorph.problem import Target
+from kmorph.problem import Input, Target
 
 
 def write_keras(
-    graph: Graph, classes: Sequence[str] | Target, file: UserPath, views: Views | None = None
+    graph: Graph,
+    classes: Sequence[str] | Target,
+    file: UserPath,
+    views: Views | None = None,
+    input: Input | None = None,
 ) -> Path:
     """Write a network as one ``.keras`` file.
 
@@ -33,6 +37,8 @@ def write_keras(
         Ends in ``.keras``; its folder is made if need be.
     views : Views, optional
         Over which outputs are averaged.
+    input : Input, optional
+        Reads examples as users have them, where these are no arrays.
 
     Returns
     -------
@@ -50,7 +56,7 @@ def write_keras(
         raise ExportError(f"{str(file)!r} must end in .keras, for example {example!r}")
     if file.is_dir():
         raise ExportError(f"cannot write {file}: it is a folder; name a file in it")
-    model = wrap(graph, checked_target(graph, classes), views)
+    model = wrap(graph, checked_target(graph, classes), views, input)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{file.stem}.", dir=file.parent) as folder:

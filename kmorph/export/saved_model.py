@@ -13,7 +13,7 @@ from kmorph.export.views import Views
 from kmorph.export.wrap import checked_target, wrap
 from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
-from kmorph.problem import LabelSets, Target
+from kmorph.problem import Input, LabelSets, Target
 from kmorph.problem.targets.label_sets import THRESHOLD
 from kmorph.training.backend import backend_name
 
@@ -21,7 +21,11 @@ MOST_TRIES = 100
 
 
 def write_saved_model(
-    graph: Graph, classes: Sequence[str] | Target, target: UserPath, views: Views | None = None
+    graph: Graph,
+    classes: Sequence[str] | Target,
+    target: UserPath,
+    views: Views | None = None,
+    input: Input | None = None,
 ) -> Path:
     """Write a network as ``target/<version>/``, the layout that TF Serving watches.
 
@@ -52,6 +56,8 @@ def write_saved_model(
         Folder of the model; made if need be.
     views : Views, optional
         Over which outputs are averaged.
+    input : Input, optional
+        Reads examples as users have them, where these are no arrays.
 
     Returns
     -------
@@ -88,7 +94,7 @@ def write_saved_model(
                 f"the class name {name!r} cannot be written as UTF-8, as SavedModels hold text: it has a "
                 "surrogate, half of a character. Name the class otherwise, or write a .keras file"
             ) from error
-    archive = _archive(graph, predicted, views)
+    archive = _archive(graph, predicted, views, input)
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=target) as folder:
@@ -101,17 +107,21 @@ def write_saved_model(
         ) from error
 
 
-def _archive(graph: Graph, target: Target, views: Views | None) -> Any:
+def _archive(graph: Graph, target: Target, views: Views | None, input: Input | None) -> Any:
     """A Keras export archive with the two signatures, not yet written."""
     import keras
     import tensorflow as tf
 
-    model = wrap(graph, target, views)
+    model = wrap(graph, target, views, input)
     texts = tf.constant(target.names)
-    name = "images" if len(graph.input_shape) == 3 else "inputs"
+    reads_text = model.inputs[0].dtype == "string"
+    shape, dtype = (
+        (tuple(model.inputs[0].shape[1:]), tf.string) if reads_text else (graph.input_shape, tf.float32)
+    )
+    name = "texts" if reads_text else "images" if len(graph.input_shape) == 3 else "inputs"
 
     def scores_of(examples: Any) -> Any:
-        return model(tf.cast(examples, tf.float32), training=False)
+        return model(examples if reads_text else tf.cast(examples, tf.float32), training=False)
 
     def classify(examples: Any) -> dict[str, Any]:
         scores = scores_of(examples)
@@ -132,17 +142,17 @@ def _archive(graph: Graph, target: Target, views: Views | None) -> Any:
         return {"outputs": scores_of(examples)}
 
     def batch_of(dtype: Any) -> Any:
-        return tf.TensorSpec((None, *graph.input_shape), dtype, name=name)
+        return tf.TensorSpec((None, *shape), dtype, name=name)
 
     archive = keras.export.ExportArchive()
     archive.track(model)
     main, other = (values, ("regress", regress)) if target.is_numeric else (predict, ("classify", classify))
     endpoints: dict[str, Callable[..., Any]] = {"serving_default": main, other[0]: other[1]}
     for endpoint, function in endpoints.items():
-        archive.add_endpoint(endpoint, function, input_signature=[batch_of(tf.float32)])
+        archive.add_endpoint(endpoint, function, input_signature=[batch_of(dtype)])
     either = tf.function(main)
-    for dtype in (tf.float32, tf.uint8):
-        either.get_concrete_function(batch_of(dtype))
+    for given in (tf.string,) if reads_text else (tf.float32, tf.uint8):
+        either.get_concrete_function(batch_of(given))
     archive.add_endpoint("predict", either)
     return archive
 

@@ -10,7 +10,7 @@ from kmorph.errors import DataError, ExportError
 from kmorph.export.views import Views
 from kmorph.graph import Activation, Graph, GraphBuilder
 from kmorph.graph.keras_bridge import functional
-from kmorph.problem import Classes, Target
+from kmorph.problem import Classes, Input, Target
 
 if TYPE_CHECKING:
     import keras
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 OUTPUTS = ("softmax", "sigmoid", "linear")
 
 
-def wrap(graph: Graph, target: Target, views: Views | None = None) -> keras.Model:
+def wrap(graph: Graph, target: Target, views: Views | None = None, input: Input | None = None) -> keras.Model:
+    """The same as `scoring`; where there is an `input`, from examples as users have them."""
+    model = scoring(graph, target, views)
+    return model if input is None else input.reading(model)
+
+
+def scoring(graph: Graph, target: Target, views: Views | None = None) -> keras.Model:
     """A Keras model from raw input to scores, made of stock layers.
 
     Parameters

@@ -62,6 +62,13 @@ class GraphBuilder:
         self.last = node
         return node
 
+    def shape(self, node: int | None = None) -> Shape:
+        """Shape of a node without the batch axis (default: the node added last)."""
+        node = self.last if node is None else node
+        if node == 0:
+            return self.input_shape
+        return self._layers[node].output_shape(*map(self.shape, self._inputs[node]))
+
     def layer(self, node: int) -> Layer:
         """The layer that writes a node."""
         return self._layers[node]

@@ -94,12 +94,13 @@ def _how(graph: Graph, layer: int) -> Channels:
 
 
 def _raw_nodes(graph: Graph) -> set[int]:
-    """Nodes in front of the layers that scale the input: their numbers may be large."""
+    """Nodes in front of layers that scale the input or look it up: large numbers, or no quantities."""
     raw: set[int] = set()
     node = 0
     while len(graph.adjacency[node]) == 1:
         following, layer = graph.adjacency[node][0]
-        if graph.layers[layer].role() is not Role.SCALING:
+        role = graph.layers[layer].role()
+        if role not in (Role.SCALING, Role.LOOKUP):
             break
         raw.add(node)
         node = following

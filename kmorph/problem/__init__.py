@@ -1,6 +1,6 @@
 """Problems: an input, a target, a loss and an objective. A new kind of each is one file."""
 
-from kmorph.problem.inputs import ArrayInput, ImageInput, Input, SignalInput, VolumeInput
+from kmorph.problem.inputs import ArrayInput, ImageInput, Input, SignalInput, TextInput, VolumeInput
 from kmorph.problem.losses import Loss
 from kmorph.problem.metrics import Metric, Objective
 from kmorph.problem.problem import Problem
@@ -19,6 +19,7 @@ __all__ = [
     "Problem",
     "SignalInput",
     "Target",
+    "TextInput",
     "VolumeInput",
     "YesNo",
 ]

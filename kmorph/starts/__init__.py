@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kmorph.graph import Graph
+from kmorph.starts.bag import bag
 from kmorph.starts.cnn import WIDTHS as CNN_WIDTHS
 from kmorph.starts.cnn import cnn
 from kmorph.starts.densenet import densenet
@@ -20,6 +21,7 @@ KINDS: dict[str, Callable[..., Graph]] = {
     "densenet": densenet,
     "fcn": fcn,
     "mlp": mlp,
+    "bag": bag,
 }
 
 
@@ -28,4 +30,4 @@ def default_width(name: str, input_shape: Sequence[int]) -> int:
     return {"cnn": CNN_WIDTHS, "fcn": FCN_WIDTHS}.get(name, WIDTHS)[len(input_shape) - 1]
 
 
-__all__ = ["KINDS", "cnn", "default_width", "densenet", "fcn", "mlp", "resnet"]
+__all__ = ["KINDS", "bag", "cnn", "default_width", "densenet", "fcn", "mlp", "resnet"]

@@ -60,8 +60,9 @@ def cnn(
     After Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498, 2024, without its fixed
     first layer, which brought nothing here (docs/benchmarks.md).
     """
-    size = Sizing.of(input_shape, width, stages, stem_stride, resolution, WORKING_SIZE, WIDTHS)
     builder = begin(input_shape, preprocessing)
+    input_shape = builder.shape()
+    size = Sizing.of(input_shape, width, stages, stem_stride, resolution, WORKING_SIZE, WIDTHS)
     act, rank = Activation("gelu"), size.rank
     first = max(NARROWEST, BLOCK * round(size.width / (4 * BLOCK)) or size.width // 4)
     stem = _stem(size, input_shape, first)

@@ -58,10 +58,10 @@ def fcn(
     Wang, Yan and Oates, "Time Series Classification from Scratch with Deep Neural Networks: A Strong
     Baseline", IJCNN 2017.
     """
-    size = Sizing.of(
-        input_shape, width, stages or len(KERNELS), stem_stride, resolution, WORKING_SIZE, WIDTHS
-    )
     builder = begin(input_shape, preprocessing)
+    size = Sizing.of(
+        builder.shape(), width, stages or len(KERNELS), stem_stride, resolution, WORKING_SIZE, WIDTHS
+    )
     layers: list[Layer] = size.shrinking()
     for stage in range(size.stages):
         place = min(stage, len(KERNELS) - 1)

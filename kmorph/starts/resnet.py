@@ -51,8 +51,8 @@ def resnet(
     ----------
     He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
     """
-    size = Sizing.of(input_shape, width, stages, stem_stride, resolution)
     builder = begin(input_shape, preprocessing)
+    size = Sizing.of(builder.shape(), width, stages, stem_stride, resolution)
     node = chain(builder, builder.last, size.stem())
     for stage in range(size.stages):
         for block in range(depth):

@@ -6,6 +6,7 @@ from kmorph.tasks.image_regressor import ImageRegressor
 from kmorph.tasks.kinds import Classifier, Regressor
 from kmorph.tasks.modules import CnnModule, MlpModule
 from kmorph.tasks.signals import ImageClassifier1D, ImageRegressor1D
+from kmorph.tasks.texts import TextClassifier, TextRegressor
 from kmorph.tasks.volumes import ImageClassifier3D, ImageRegressor3D
 
 __all__ = [
@@ -20,4 +21,6 @@ __all__ = [
     "ImageRegressor3D",
     "MlpModule",
     "Regressor",
+    "TextClassifier",
+    "TextRegressor",
 ]

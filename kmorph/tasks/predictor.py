@@ -179,7 +179,7 @@ class Predictor(Fitted):
         from kmorph.export import export
 
         load_backend()
-        return export(self.best_graph, self._target(), target, format, self._views())
+        return export(self.best_graph, self._target(), target, format, self._views(), self._input())
 
     def export_keras_model(self, file: UserPath) -> Path:
         """Write the best model as a ``.keras`` file: raw examples in, probabilities or numbers out."""

@@ -15,6 +15,7 @@ from kmorph.problem.problem import classification_of_images
 from kmorph.training.muon import MUON_MOMENTUM, MUON_RATE, orthogonal, step_size, trained_by_muon
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import FLOAT32, computing_in
+from kmorph.training.rows import ROW_RATE, scaled_rows, trained_by_rows
 from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, measuring_statistics, padded_batches
 
 
@@ -55,6 +56,7 @@ class JaxStep:
         self._trainable = [jnp.copy(variable.value) for variable in self.model.trainable_variables]
         self._state = [jnp.copy(variable.value) for variable in self.model.non_trainable_variables]
         self._by_muon = trained_by_muon(graph, self.model)
+        self._by_rows = trained_by_rows(graph, self.model)
         self._optimizer = self.problem.make_optimizer()
         if self._optimizer is None:
             self._slots = [jnp.zeros_like(value) for value in self._trainable]  # momentum
@@ -143,7 +145,9 @@ class JaxStep:
         for i, (slot, gradient) in enumerate(zip(momentum, gradients, strict=True)):
             gradient = scale * gradient
             decay = self._hyperparameters.weight_decay * trainable[i] if trainable[i].ndim > 1 else 0.0
-            if self._by_muon[i]:
+            if self._by_rows[i]:
+                moved[i] -= learning_rate * (ROW_RATE * scaled_rows(gradient) + decay)
+            elif self._by_muon[i]:
                 slot = MUON_MOMENTUM * slot + gradient
                 updates.append(MUON_MOMENTUM * slot + gradient)
                 moved[i] -= MUON_RATE * learning_rate * decay

@@ -43,7 +43,8 @@ def fitting_policy() -> str:
 def computing_in(model: keras.Model, policy: str) -> Iterator[None]:
     """Let the layers of a float32 model follow a dtype policy meanwhile: what is traced here computes in it.
 
-    Normalisation of the input stays as it is, because raw input may need all its digits, and so does the last
+    Normalisation of the input stays as it is, because raw input may need all its digits, and so do tables of
+    vectors, whose input are numbers of entries, and the last
     layer: a logit of 10 in bfloat16 is only known to 0.06.
     """
     import keras
@@ -52,7 +53,7 @@ def computing_in(model: keras.Model, policy: str) -> Iterator[None]:
         yield
         return
     layers = keras.layers
-    kept: tuple[type, ...] = (layers.InputLayer, layers.Normalization, layers.Rescaling)
+    kept: tuple[type, ...] = (layers.InputLayer, layers.Normalization, layers.Rescaling, layers.Embedding)
     if keras.config.backend() == "tensorflow" and not has_gpu():
         kept += (layers.Activation, layers.LeakyReLU)
     last = model.outputs[0]._keras_history.operation

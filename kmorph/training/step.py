@@ -23,11 +23,13 @@ class Step(Protocol):
     gets evaluated and saved. Averaging takes out the noise of a constant learning rate.
 
     All steps do the same arithmetic: the mean of the problem's loss over the batch, each example times its
-    weight; gradients clipped by their global norm to `CLIP_NORM`; then two rules.
+    weight; gradients clipped by their global norm to `CLIP_NORM`; then three rules.
 
     - Kernels inside the network (`kmorph.training.muon.trained_by_muon`): m ← μ m + g, with Muon's momentum
       μ; w ← w - ρ (s O(μ m + g) + λ w), where ρ is `MUON_RATE` times the learning rate, O the nearest
       orthogonal matrix, s the size of a fresh kernel, and λ the weight decay.
+    - Tables of vectors (`kmorph.training.rows`): w ← w - η (s R(g) + λ w), where η is the learning rate, R
+      scales each row that is not zero to the root mean square 1, and s is `ROW_RATE`.
     - All others: λ w added to the gradients of weights with more than one axis; Nesterov momentum `MOMENTUM`,
       in which the learning rate is part of what accumulates.
 

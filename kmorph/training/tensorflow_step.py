@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import compress, count
-from operator import not_
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from kmorph.training.fused import fuse
 from kmorph.training.muon import MUON_MOMENTUM, MUON_RATE, orthogonal, step_size, trained_by_muon
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import computing_in, fitting_policy
+from kmorph.training.rows import ROW_RATE, scaled_rows, trained_by_rows
 from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, measuring_statistics, padded_batches
 
 SMALLEST_PART = 32  # examples that are worth a thread of their own
@@ -75,6 +75,7 @@ class TensorFlowStep:
             self._optimizer.build(self.model.trainable_variables)
         self._average = [tf.Variable(v, trainable=False) for v in self._trainable]
         self._by_muon = trained_by_muon(graph, self.model)
+        self._by_rows = trained_by_rows(graph, self.model)
         self._decays = [hyperparameters.weight_decay if v.shape.rank > 1 else 0.0 for v in self._trainable]
         self._norms = [
             layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)
@@ -147,7 +148,11 @@ class TensorFlowStep:
         gradients, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
         moved = list(zip(self._trainable, self._momentum, gradients, self._decays, strict=True))
         self._update_by_muon(list(compress(moved, self._by_muon)), learning_rate)
-        for variable, slot, gradient, decay in compress(moved, map(not_, self._by_muon)):
+        for variable, _, gradient, decay in compress(moved, self._by_rows):
+            change = learning_rate * (ROW_RATE * scaled_rows(gradient) + decay * variable)
+            tf.raw_ops.AssignSubVariableOp(resource=variable.handle, value=change)
+        others = [not (muon or rows) for muon, rows in zip(self._by_muon, self._by_rows, strict=True)]
+        for variable, slot, gradient, decay in compress(moved, others):
             if decay:
                 gradient += decay * variable
             tf.raw_ops.ResourceApplyKerasMomentum(
@@ -186,7 +191,8 @@ class TensorFlowStep:
             loss = batch_loss(self.problem, settings.label_smoothing, y, outputs, weights)
         gradients = tape.gradient(loss, self._trainable)
         return loss, [
-            tf.zeros_like(v) if g is None else g for g, v in zip(gradients, self._trainable, strict=True)
+            tf.zeros_like(v) if g is None else tf.convert_to_tensor(g)
+            for g, v in zip(gradients, self._trainable, strict=True)
         ]
 
     def average(self, keep: float) -> None:

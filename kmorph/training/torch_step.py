@@ -16,6 +16,7 @@ from kmorph.training.fused import fuse
 from kmorph.training.muon import MUON_MOMENTUM, MUON_RATE, orthogonal, step_size, trained_by_muon
 from kmorph.training.plan import Hyperparameters
 from kmorph.training.precision import FLOAT32, computing_in
+from kmorph.training.rows import ROW_RATE, scaled_rows, trained_by_rows
 from kmorph.training.step import CLIP_NORM, MOMENTUM, batch_loss, measuring_statistics
 
 
@@ -52,6 +53,7 @@ class TorchStep:
         self._seed = seed
         self._trainable = [variable.value for variable in self.model.trainable_variables]
         self._by_muon = trained_by_muon(graph, self.model)
+        self._by_rows = trained_by_rows(graph, self.model)
         self._optimizer = self.problem.make_optimizer()
         self._momentum: list[Any] = []
         if self._optimizer is None:
@@ -102,8 +104,13 @@ class TorchStep:
             # Not a number if the norm is infinite, so that the caller notices.
             scale = CLIP_NORM / norm.clamp(min=CLIP_NORM) + (norm - norm)
             torch._foreach_mul_(gradients, scale)
-            for by_muon, update in ((True, self._update_by_muon), (False, self._descend)):
-                places = [i for i, chosen in enumerate(self._by_muon) if chosen == by_muon]
+            kinds = list(zip(self._by_muon, self._by_rows, strict=True))
+            for kind, update in (
+                ((True, False), self._update_by_muon),
+                ((False, True), self._move_rows),
+                ((False, False), self._descend),
+            ):
+                places = [i for i, chosen in enumerate(kinds) if chosen == kind]
                 if places:
                     values, slots, theirs = (
                         [arrays[i] for i in places] for arrays in (self._trainable, self._momentum, gradients)
@@ -122,6 +129,13 @@ class TorchStep:
         torch._foreach_mul_(values, 1 - rate * self._hyperparameters.weight_decay)
         for value, step in zip(values, orthogonal(gradients), strict=True):
             value.add_(step, alpha=-rate * step_size(value.shape))
+
+    def _move_rows(
+        self, values: list[Any], slots: list[Any], gradients: list[Any], learning_rate: float
+    ) -> None:
+        for value, gradient in zip(values, gradients, strict=True):
+            value.mul_(1 - learning_rate * self._hyperparameters.weight_decay)
+            value.add_(scaled_rows(gradient), alpha=-learning_rate * ROW_RATE)
 
     def _descend(
         self, values: list[Any], slots: list[Any], gradients: list[Any], learning_rate: float

@@ -19,6 +19,7 @@ from kmorph.graph import (
     Conv,
     Dense,
     Dropout,
+    Embedding,
     Flatten,
     GlobalPool,
     Graph,
@@ -91,6 +92,8 @@ def _others():
             if space:
                 yield merge, shape, (1,) * rank + (4,)
         yield Concat(), shape, (*space, 2), shape
+    yield Embedding(entries=7, units=5), (6,)
+    yield Embedding(entries=7, units=5, trainable=False), (6,)
     for function in FUNCTIONS:
         yield Activation(function=function), (9, 4)
     yield Activation(function="leaky_relu", slope=0.01), (9, 4)

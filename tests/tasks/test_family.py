@@ -1,11 +1,23 @@
 """Signals and volumes: searched, trained on, resumed and exported, on small real data."""
 
+import argparse
+import inspect
+import statistics
+
 import numpy as np
 import pytest
+import sklearn.metrics
 from sklearn.datasets import load_digits
 
 import kmorph
-from kmorph import ImageClassifier1D, ImageClassifier3D, ImageRegressor1D, ImageRegressor3D
+from kmorph import (
+    ImageClassifier1D,
+    ImageClassifier3D,
+    ImageRegressor1D,
+    ImageRegressor3D,
+    TextClassifier,
+    TextRegressor,
+)
 from kmorph.errors import DataError
 
 QUICK = {
@@ -29,12 +41,29 @@ def unequal():
     return [row[: 64 - 8 * (i % 3)] for i, row in enumerate(rows)]
 
 
+def paragraphs():
+    """Paragraphs of documentation, and which package they are of."""
+    texts, labels = [], []
+    for package in (np, np.linalg, sklearn.metrics, statistics, argparse):
+        for name in sorted(vars(package)):
+            text = inspect.getdoc(getattr(package, name)) or ""
+            parts = [part for part in text.split("\n\n") if len(part) > 60]
+            texts += parts
+            labels += [package.__name__.partition(".")[0]] * len(parts)
+    order = np.random.default_rng(0).permutation(len(texts))[:1600]
+    return [texts[i] for i in order], np.array(labels)[order]
+
+
+TEXTS, PACKAGES = paragraphs()
+
 CASES = {
     "signals": (ImageClassifier1D, DIGITS.reshape(-1, 64), VALUES, 0.75),
     "channels": (ImageClassifier1D, DIGITS, VALUES, 0.75),
     "unequal": (ImageClassifier1D, unequal(), VALUES, 0.7),
     "volumes": (ImageClassifier3D, volumes(), VALUES, 0.75),
     "signals, numbers": (ImageRegressor1D, DIGITS, DIGITS.sum(axis=(1, 2)), 0.7),
+    "texts": (TextClassifier, TEXTS, PACKAGES, 0.75),
+    "texts, numbers": (TextRegressor, TEXTS, np.array([text.count(" ") for text in TEXTS]) * 1.0, 0.1),
     "volumes, numbers": (ImageRegressor3D, volumes(), VALUES * 10.0, 0.3),
 }
 
@@ -52,19 +81,19 @@ def test_it_learns_goes_on_and_is_exported(name, tmp_path):
     assert predicted.shape == (20,)
     assert again.transform(x[:5]).shape[0] == 5
     assert kmorph.load_searcher(tmp_path / "run").load_best_model() == again.best_graph
-    encoded = again._input().encode(x[:20])
     import keras
-
-    model = keras.models.load_model(again.export_keras_model(tmp_path / "best.keras"))
-    scores = model.predict(encoded, verbose=0)
-    expected = again.predict_proba(x[:20]) if hasattr(again, "predict_proba") else predicted[:, None]
-    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-3)
     import tensorflow as tf
 
+    is_text = name.startswith("texts")
+    given = tf.constant(x[:20])[:, None] if is_text else again._input().encode(x[:20])
+    model = keras.models.load_model(again.export_keras_model(tmp_path / "best.keras"))
+    scores = model.predict(given, verbose=0)
+    expected = again.predict_proba(x[:20]) if hasattr(again, "predict_proba") else predicted[:, None]
+    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-3)
     folder = again.export(tmp_path / "served", "saved_model")
     served = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    (given,) = served.structured_input_signature[1].values()
-    found = served(**{given.name: tf.cast(encoded, given.dtype)})
+    (spec,) = served.structured_input_signature[1].values()
+    found = served(**{spec.name: given if is_text else tf.cast(given, spec.dtype)})
     assert any(np.allclose(value, expected, rtol=1e-3, atol=1e-3) for value in found.values())
 
 

@@ -17,6 +17,7 @@ from kmorph.graph.layers.batch_norm import BatchNorm
 from kmorph.graph.layers.conv import Conv
 from kmorph.graph.layers.dense import Dense
 from kmorph.graph.layers.dropout import Dropout
+from kmorph.graph.layers.embedding import Embedding
 from kmorph.graph.layers.merging import Add, Concat, Multiply
 from kmorph.graph.layers.norm import GroupNorm, LayerNorm
 from kmorph.graph.layers.opaque import Opaque
@@ -48,6 +49,7 @@ __all__ = [
     "Conv",
     "Dense",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GlobalPool",
     "GroupNorm",

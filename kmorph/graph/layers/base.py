@@ -54,6 +54,7 @@ class Role(Enum):
     BATCH_NORM = "normalisation by the statistics of a batch"
     DROPOUT = "noise in training alone"
     GAIN = "a learned factor for each channel"
+    LOOKUP = "vectors found by numbers that are no quantities"
     SCALING = "constants that bring the numbers of the input to a common scale"
     OTHER = "none of these"
 
@@ -63,6 +64,8 @@ ACTIVATIONS = frozenset({Role.ACTIVATION, Role.GATE, Role.IDENTITY})
 MEASURES = ("width", "kernel", "window", "stride", "groups", "rate")
 """Sizes by which layers of one kind are compared; see `Layer.sizes`."""
 
+
+EMBEDDING_SPREAD = 0.05  # standard deviation of a fresh table of vectors
 
 AXES = frozenset({"input", "output", None})
 
@@ -74,7 +77,7 @@ class Parameter:
     Parameters
     ----------
     shape : tuple of int
-    initial : {"he_normal", "glorot_uniform", "zeros", "ones"}
+    initial : {"he_normal", "glorot_uniform", "zeros", "ones", "embedding"}
         How a fresh value is drawn.
     axes : tuple of {"input", "output", None}
         Meaning of each axis: the layer's input channels, its output channels, or None for neither. Morphs
@@ -109,6 +112,8 @@ class Parameter:
             return np.zeros(self.shape, np.float32)
         if self.initial == "ones":
             return np.ones(self.shape, np.float32)
+        if self.initial == "embedding":
+            return (rng.standard_normal(self.shape) * EMBEDDING_SPREAD).astype(np.float32)
         if self.initial == "he_normal":
             return (rng.standard_normal(self.shape) * self.spread).astype(np.float32)
         return rng.uniform(-self.spread, self.spread, self.shape).astype(np.float32)

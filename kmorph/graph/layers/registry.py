@@ -15,6 +15,7 @@ from kmorph.graph.layers.batch_norm import BatchNorm
 from kmorph.graph.layers.conv import Conv
 from kmorph.graph.layers.dense import Dense
 from kmorph.graph.layers.dropout import Dropout
+from kmorph.graph.layers.embedding import Embedding
 from kmorph.graph.layers.merging import Add, Concat, Multiply
 from kmorph.graph.layers.norm import GroupNorm, LayerNorm
 from kmorph.graph.layers.opaque import Opaque
@@ -41,6 +42,7 @@ KINDS: tuple[type[Layer], ...] = (
     ChannelScale,
     LayerNorm,
     GroupNorm,
+    Embedding,
     Opaque,
 )
 """The kinds that are part of kmorph."""

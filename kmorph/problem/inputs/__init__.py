@@ -4,6 +4,7 @@ from kmorph.problem.inputs.array import ArrayInput
 from kmorph.problem.inputs.base import Input
 from kmorph.problem.inputs.image import ImageInput
 from kmorph.problem.inputs.signal import SignalInput
+from kmorph.problem.inputs.text import TextInput
 from kmorph.problem.inputs.volume import VolumeInput
 
-__all__ = ["ArrayInput", "ImageInput", "Input", "SignalInput", "VolumeInput"]
+__all__ = ["ArrayInput", "ImageInput", "Input", "SignalInput", "TextInput", "VolumeInput"]

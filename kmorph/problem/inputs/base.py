@@ -142,6 +142,10 @@ class Input(Registered, family=True):
         """
         return [[examples]]
 
+    def reading(self, model: Any) -> Any:
+        """A Keras model that takes examples as users have them; `model` takes what `encode` gives."""
+        return model
+
     def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Examples without meaning, of the form that `encode` gives, for measuring speed."""
         return rng.normal(size=(n, *self.shape)).astype(np.float32)

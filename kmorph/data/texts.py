@@ -1,0 +1,84 @@
+"""Texts as users hand them in, and the tokens they are made of."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kmorph.errors import DataError
+
+# What `keras.layers.TextVectorization` does by "lower_and_strip_punctuation": letters of ASCII become small,
+# its punctuation goes; and by "whitespace" and "character".
+_PLAIN = {
+    **dict.fromkeys(map(ord, string.punctuation)),
+    **dict(zip(map(ord, string.ascii_uppercase), string.ascii_lowercase, strict=True)),
+}
+_WORD = re.compile("[^ \t\n\v\f\r]+")
+SPLITS = ("whitespace", "character")
+
+
+def check_texts(x: Any, name: str = "x") -> np.ndarray:
+    """Check texts and bring them into one array.
+
+    Parameters
+    ----------
+    x : sequence of str, or array of shape (n,) or (n, 1)
+    name : str, default="x"
+        What messages call it.
+
+    Returns
+    -------
+    ndarray of object, shape (n,)
+
+    Raises
+    ------
+    DataError
+        If it is one text, holds something else than texts, or nothing.
+    """
+    if isinstance(x, str | bytes):
+        raise DataError(f"{name} is one text; expected a list of texts, such as [{x[:20]!r}]")
+    if x is None or not hasattr(x, "__len__") or isinstance(x, dict):
+        raise DataError(f"{name} is {type(x).__name__}; expected a list of texts")
+    array = np.empty(len(x), object)
+    rows = np.asarray(x, object) if isinstance(x, np.ndarray) else x
+    if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == 1:
+        rows = rows[:, 0]
+    if isinstance(rows, np.ndarray) and rows.ndim != 1:
+        raise DataError(f"{name} has shape {rows.shape}; expected texts of shape (n,)")
+    if not len(array):
+        raise DataError(f"{name} holds nothing. Give at least one text.")
+    for i, text in enumerate(rows):
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        if not isinstance(text, str):
+            missing = text is None or (isinstance(text, float) and text != text)
+            hint = (
+                "Replace missing texts, with '' for example."
+                if missing
+                else "Give texts, with str() if need be."
+            )
+            raise DataError(f"{name}[{i}] is {_short(text)}, no text ({type(text).__name__}). {hint}")
+        array[i] = text
+    return array
+
+
+def tokens_of(text: str, split: str) -> list[str]:
+    """Words of a text, or its characters, as `keras.layers.TextVectorization` finds them."""
+    if not text.isascii():  # half a character cannot be written as UTF-8
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    plain = text.translate(_PLAIN)
+    return _WORD.findall(plain) if split == "whitespace" else list(plain)
+
+
+def pairs_of(tokens: Sequence[str]) -> list[str]:
+    """Each token with the next one."""
+    return [f"{one} {other}" for one, other in zip(tokens, tokens[1:], strict=False)]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"

@@ -1,0 +1,173 @@
+"""Texts, as numbers of words and of pairs of words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from kmorph.data.texts import SPLITS, check_texts, pairs_of, tokens_of
+from kmorph.errors import DataError
+from kmorph.graph import Embedding, Graph, Layer
+from kmorph.graph.keras_bridge import functional
+from kmorph.problem.inputs.base import Input
+
+LEARNED_FROM = 20_000  # texts from which the vocabulary is learned
+MOST_ENTRIES = 30_000
+MOST_COUNTED = 2_000_000  # different words and pairs; beyond, those met once are forgotten
+RARE = 2  # texts that have a word or pair at least, …
+FEW = 30  # … where there are more texts than this
+LONGEST = 800  # words of a text that are read, and as many pairs …
+LONGEST_SHARE = 0.95  # … or as many as so many texts have at most …
+MOST_BYTES = 512 << 20  # … or as fit this, all texts together
+UNSPACED = 12  # characters of a word: where they have more on average, words are not set apart by spaces
+UNITS = 64  # of the vectors that starts have for each entry
+PADDING, UNKNOWN = 0, 1  # the first entries
+
+
+@dataclass(frozen=True)
+class TextInput(Input):
+    """Texts; an example is a row of numbers of entries: those of its words, then those of its pairs of words.
+
+    Where words are not set apart by spaces, characters take their place.
+
+    Parameters
+    ----------
+    vocabulary : tuple of str
+        Words and pairs, the most frequent first; entry i + 2 is ``vocabulary[i]``.
+    words, pairs : int
+        How many of each are read of a text.
+    split : {"whitespace", "character"}
+    """
+
+    kind = "text"
+    noun = "texts"
+    start_names = ("bag", "fcn")
+
+    vocabulary: tuple[str, ...]
+    words: int
+    pairs: int
+    split: str = "whitespace"
+    _entries: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._entries.update({token: i for i, token in enumerate(self.vocabulary, UNKNOWN + 1)})
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Of an encoded text."""
+        return (self.words + self.pairs,)
+
+    @property
+    def entries(self) -> int:
+        """Numbers that an encoded text is made of."""
+        return len(self.vocabulary) + UNKNOWN + 1
+
+    @classmethod
+    def check(cls, x: Any, name: str = "x") -> np.ndarray:
+        """Check texts; see `kmorph.data.texts.check_texts`."""
+        return check_texts(x, name)
+
+    @classmethod
+    def learn(cls, x: np.ndarray) -> TextInput:
+        """Learn the vocabulary, and how much of a text is read.
+
+        Raises
+        ------
+        DataError
+            If all texts are equal.
+        """
+        if all(text == x[0] for text in x):
+            raise DataError(f"all {len(x)} texts are equal: there is nothing to learn. Give different ones.")
+        some = x[:: ceil(len(x) / LEARNED_FROM)]
+        words = [tokens_of(text, "whitespace") for text in some]
+        total = sum(map(len, words))
+        split = "whitespace"
+        if total and sum(len(word) for text in words for word in text) / total > UNSPACED:
+            split = "character"
+            words = [tokens_of(text, split) for text in some]
+        counts: Counter[str] = Counter()
+        for text in words:
+            counts.update({*text, *pairs_of(text)})
+            if len(counts) > MOST_COUNTED:
+                counts = Counter({token: count for token, count in counts.items() if count > 1})
+        least = RARE if len(some) > FEW else 1
+        # What has a null character in it is no token for NumPy, which Keras keeps the vocabulary in.
+        known = sorted(
+            (-count, token) for token, count in counts.items() if count >= least and "\0" not in token
+        )
+        vocabulary = tuple(token for _, token in known[:MOST_ENTRIES])
+        length = float(np.quantile([len(text) for text in words], LONGEST_SHARE))
+        fitting = MOST_BYTES // (4 * 2 * len(x))
+        most = int(max(2, min(ceil(length), LONGEST, fitting)))
+        return cls(vocabulary, most, most - 1, split)
+
+    def encode(self, x: Any, name: str = "x") -> np.ndarray:
+        """Numbers of entries, float32 of shape (n, words + pairs)."""
+        texts = check_texts(x, name)
+        encoded = np.zeros((len(texts), *self.shape), np.float32)
+        find = self._entries.get
+        for row, text in zip(encoded, texts, strict=True):
+            tokens = tokens_of(text, self.split)
+            for begin, most, parts in ((0, self.words, tokens), (self.words, self.pairs, pairs_of(tokens))):
+                found = [find(part, UNKNOWN) for part in parts[:most]]
+                row[begin : begin + len(found)] = found
+        return encoded
+
+    def front(self) -> list[Layer]:
+        """A vector for each entry."""
+        return [Embedding(self.entries, UNITS)]
+
+    def starts(
+        self, outputs: int, n: int, time_limit: float | None, power: Callable[[Graph], float]
+    ) -> Sequence[Any]:
+        """A bag of words and pairs, and convolutions."""
+        return self.start_names
+
+    def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Random entries."""
+        return rng.integers(0, self.entries, (n, *self.shape)).astype(np.float32)
+
+    def reading(self, model: Any) -> Any:
+        """A Keras model that takes texts, shape (n, 1), in front of one that takes what `encode` gives.
+
+        It is made of stock layers, which read texts by TensorFlow.
+        """
+        import keras
+
+        texts = keras.Input((1,), dtype="string", name="texts")
+        parts = []
+        for ngrams, length in ((None, self.words), ((2,), self.pairs)):
+            vectorize = keras.layers.TextVectorization(
+                standardize="lower_and_strip_punctuation",
+                split=self.split,
+                ngrams=ngrams,
+                output_sequence_length=length,
+                vocabulary=list(self.vocabulary),
+            )
+            parts.append(vectorize(texts))
+        both = keras.layers.Concatenate(dtype="int64")(parts)
+        numbers = keras.layers.Rescaling(1.0, dtype="float32")(both)
+        return functional(texts, model(numbers), "kmorph_texts")
+
+    def to_json(self) -> dict[str, Any]:
+        """Vocabulary, lengths and how texts are split."""
+        lengths = {"words": self.words, "pairs": self.pairs}
+        return {"vocabulary": list(self.vocabulary), **lengths, "split": self.split}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TextInput:
+        """Rebuild from what `to_json` gave."""
+        vocabulary = tuple(values["vocabulary"])
+        words, pairs, split = (values[name] for name in ("words", "pairs", "split"))
+        if not all(isinstance(token, str) for token in vocabulary) or len({*vocabulary}) < len(vocabulary):
+            raise ValueError("the vocabulary must be different texts")
+        if type(words) is not int or type(pairs) is not int or words < 1 or pairs < 1 or split not in SPLITS:
+            raise ValueError(
+                "words and pairs must be whole numbers from 1, split one of " + ", ".join(SPLITS)
+            )
+        return cls(vocabulary, words, pairs, split)
