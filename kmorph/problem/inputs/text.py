@@ -17,13 +17,14 @@ from kmorph.graph.keras_bridge import functional
 from kmorph.problem.inputs.base import Input
 
 LEARNED_FROM = 20_000  # texts from which the vocabulary is learned
+JUDGED_FROM = 2_000  # texts by which it is decided whether words are set apart by spaces
 MOST_ENTRIES = 30_000
 MOST_COUNTED = 2_000_000  # different words and pairs; beyond, those met once are forgotten
 RARE = 2  # texts that have a word or pair at least, …
 FEW = 30  # … where there are more texts than this
 LONGEST = 800  # words of a text that are read, and as many pairs …
 LONGEST_SHARE = 0.95  # … or as many as so many texts have at most …
-MOST_BYTES = 512 << 20  # … or as fit this, all texts together
+MOST_BYTES = 256 << 20  # … or as fit this, all texts together
 UNSPACED = 12  # characters of a word: where they have more on average, words are not set apart by spaces
 UNITS = 64  # of the vectors that starts have for each entry
 PADDING, UNKNOWN = 0, 1  # the first entries
@@ -83,16 +84,14 @@ class TextInput(Input):
         """
         if all(text == x[0] for text in x):
             raise DataError(f"all {len(x)} texts are equal: there is nothing to learn. Give different ones.")
+        split = _split_of(x[:: ceil(len(x) / JUDGED_FROM)])
         some = x[:: ceil(len(x) / LEARNED_FROM)]
-        words = [tokens_of(text, "whitespace") for text in some]
-        total = sum(map(len, words))
-        split = "whitespace"
-        if total and sum(len(word) for text in words for word in text) / total > UNSPACED:
-            split = "character"
-            words = [tokens_of(text, split) for text in some]
         counts: Counter[str] = Counter()
-        for text in words:
-            counts.update({*text, *pairs_of(text)})
+        lengths = []
+        for text in some:
+            tokens = tokens_of(text, split)
+            lengths.append(len(tokens))
+            counts.update({*tokens, *pairs_of(tokens)})
             if len(counts) > MOST_COUNTED:
                 counts = Counter({token: count for token, count in counts.items() if count > 1})
         least = RARE if len(some) > FEW else 1
@@ -101,7 +100,7 @@ class TextInput(Input):
             (-count, token) for token, count in counts.items() if count >= least and "\0" not in token
         )
         vocabulary = tuple(token for _, token in known[:MOST_ENTRIES])
-        length = float(np.quantile([len(text) for text in words], LONGEST_SHARE))
+        length = float(np.quantile(lengths, LONGEST_SHARE))
         fitting = MOST_BYTES // (4 * 2 * len(x))
         most = int(max(2, min(ceil(length), LONGEST, fitting)))
         return cls(vocabulary, most, most - 1, split)
@@ -171,3 +170,9 @@ class TextInput(Input):
                 "words and pairs must be whole numbers from 1, split one of " + ", ".join(SPLITS)
             )
         return cls(vocabulary, words, pairs, split)
+
+
+def _split_of(texts: np.ndarray) -> str:
+    """How to split texts: at white space, or into characters where that gives long words."""
+    sizes = [len(word) for text in texts for word in tokens_of(text, "whitespace")]
+    return "character" if sizes and float(np.mean(sizes)) > UNSPACED else "whitespace"
