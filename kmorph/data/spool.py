@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import tempfile
 import time
@@ -12,13 +13,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.lib.format import open_memmap
 
 from kmorph.data.loaders import batches_of
 from kmorph.errors import DataError
 
 PREFIX, LOCK = "kmorph-data-", "lock"
 REPORT_EVERY = 1.0  # seconds
-LEAST_FREE = 256 << 20  # bytes that are left free on the disk
+MOST_OF_FREE = 0.5  # share of the free disk space that examples may take
 MOST_AXES = 2  # of an example that may differ from others in shape: those of a signal
 PIECE_BYTES = 16 << 20  # what is copied at once
 
@@ -78,7 +80,7 @@ def read_loader(
     folder : Path
         Where the examples are kept, in a file.
     most_bytes : int, optional
-        What they may take; None: what is free on the disk, but for a rest.
+        What they may take; half of what is free on the disk at most.
     seconds : float, optional
         After which a loader counts as one that never ends.
     show : callable
@@ -95,7 +97,7 @@ def read_loader(
     DataError
         If the loader fails, yields nothing, batches that do not go together, or too much.
     """
-    free = shutil.disk_usage(folder).free - LEAST_FREE
+    free = int(MOST_OF_FREE * shutil.disk_usage(folder).free)
     limit = free if most_bytes is None else min(free, most_bytes)
     begun = shown = time.monotonic()
     examples, labels, weights = _Examples(folder / "examples"), [], []
@@ -106,7 +108,7 @@ def read_loader(
             weights.append(share)
             now = time.monotonic()
             if examples.nbytes > limit:
-                of = "is free on the disk" if most_bytes is None or free < most_bytes else "max_disk allows"
+                of = "half of the free disk space" if limit == free else "max_disk allows"
                 raise DataError(
                     f"the loader gave {examples.n:,} examples of {examples.nbytes:,} bytes, more than "
                     f"{of}, and has not ended: does it repeat for ever?"
@@ -210,16 +212,16 @@ def _joined(parts: list[Any], what: str) -> Any:
 
 
 def rows_of(array: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Some rows of an array; those of one in a file go to a file beside it, piece by piece."""
-    if not is_mapped(array):
+    """Some rows of an array; those of one in a file go to a ``.npy`` file beside it, piece by piece."""
+    if not is_mapped(array) or not len(index):
         return np.asarray(array[index])
     source: Any = array
     while not isinstance(source, np.memmap) or source.filename is None:
         source = source.base
-    with tempfile.NamedTemporaryFile(dir=Path(source.filename).parent, delete=False) as file:
-        step = max(1, PIECE_BYTES // max(1, array[:1].nbytes))
-        for begin in range(0, len(index), step):
-            file.write(np.ascontiguousarray(array[index[begin : begin + step]]).data)
-    if not len(index):
-        return np.asarray(array[:0])
-    return np.memmap(file.name, array.dtype, "r", shape=(len(index), *array.shape[1:]))
+    file = Path(source.filename).with_name(f"rows-{secrets.token_hex(4)}.npy")
+    rows = open_memmap(file, "w+", array.dtype, (len(index), *array.shape[1:]))
+    step = max(1, PIECE_BYTES // max(1, array[:1].nbytes))
+    for begin in range(0, len(index), step):
+        rows[begin : begin + step] = array[index[begin : begin + step]]
+    rows.flush()
+    return open_memmap(file, "r")

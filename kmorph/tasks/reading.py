@@ -81,7 +81,8 @@ class Reading:
             return read_loader(
                 loader,
                 folder,
-                most_bytes=self._arguments.max_disk,
+                # Beside them there will be a copy, divided for training and validation.
+                most_bytes=None if self._arguments.max_disk is None else self._arguments.max_disk // 2,
                 seconds=None if limit is None else SHARE_TO_READ * limit,
                 show=show,
             )

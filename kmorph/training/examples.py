@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,19 @@ class Data:
         return cls(**arrays)  # type: ignore[arg-type]
 
     def save(self, folder: str | Path) -> None:
-        """Write every array to its own ``.npy`` file."""
+        """Write every array to its own ``.npy`` file; one that is such a file gets another name there."""
         for name, array in self.__dict__.items():
-            if array is not None:
+            if array is not None and not _linked(array, Path(folder) / f"{name}.npy"):
                 np.save(Path(folder) / f"{name}.npy", array, allow_pickle=False)
+
+
+def _linked(array: np.ndarray, place: Path) -> bool:
+    """Let a place be the file that an array is, where the system can."""
+    if not isinstance(array, np.memmap) or Path(array.filename or "").suffix != ".npy":
+        return False
+    try:
+        place.unlink(missing_ok=True)
+        os.link(str(array.filename), place)
+    except OSError:
+        return False
+    return True

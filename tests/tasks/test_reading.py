@@ -1,5 +1,8 @@
 """Loaders wherever examples are taken: the same search as with arrays, little memory, nothing left."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -66,3 +69,46 @@ def test_what_goes_wrong(tmp_path):
         clf.evaluate(X)
     with pytest.raises(DataError, match="without labels"):
         clf.evaluate(loader(0, 300, labels=False))
+
+
+@pytest.mark.slow
+def test_a_set_of_a_gigabyte_needs_little_memory(tmp_path):
+    """Main process and worker together; pages of files that are mapped are not theirs."""
+    code = """
+import numpy as np, psutil, sys, threading, time
+from kmorph import ImageClassifier
+most, done = [0], threading.Event()
+def private(process):
+    maps = process.memory_maps()
+    return sum(m.private_dirty + m.private_clean for m in maps if m.path in ("[heap]", "[anon]"))
+def watch():
+    me = psutil.Process()
+    while not done.wait(0.2):
+        found = 0
+        for process in [me, *me.children(recursive=True)]:
+            try:
+                found += private(process)
+            except psutil.Error:
+                pass
+        most[0] = max(most[0], found)
+def loader():
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 256, (100, 200, 200, 3), dtype=np.uint8)
+    for i in range(85):
+        y = np.arange(100) % 2
+        x = base.copy()
+        x[y == 1, :100] //= 2
+        yield x, y
+import kmorph.training.backend
+threading.Thread(target=watch, daemon=True).start()
+clf = ImageClassifier(path=sys.argv[1], seed=0, verbose=False, max_models=1, starts=[("cnn", {"width": 16})])
+clf.fit(loader, time_limit=25)
+done.set()
+print(most[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "run"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[-1]) < 1.5 * 2**30
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
