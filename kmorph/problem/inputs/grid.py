@@ -18,6 +18,7 @@ from kmorph.problem.inputs.sizes import sized_starts
 AnyGrid = TypeVar("AnyGrid", bound="GridInput")
 
 MEASURED = 10_000  # examples from which mean and variance are measured
+PIECE = 1 << 22  # values that are looked at at once
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class GridInput(Input):
         DataError
             If values are so large, or so close together, that float32 cannot compute with them.
         """
-        return cls(x.shape[1:], *measure(x[:: max(1, len(x) // MEASURED)], np.abs(x).max()))
+        return cls(x.shape[1:], *measure(x[:: max(1, len(x) // MEASURED)]))
 
     def encode(self, x: Any, name: str = "x") -> np.ndarray:
         """Check examples against the shape of those learned from; their values stay."""
@@ -100,14 +101,12 @@ class GridInput(Input):
         return cls(shape, mean, variance)
 
 
-def measure(some: np.ndarray, largest: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def measure(some: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and variance of each channel; a channel that never changes is left at its scale.
 
     Parameters
     ----------
-    some : ndarray, shape (..., channels)
-    largest : float
-        Largest absolute value of all examples.
+    some : ndarray, shape (n, ..., channels)
 
     Raises
     ------
@@ -115,11 +114,16 @@ def measure(some: np.ndarray, largest: float) -> tuple[tuple[float, ...], tuple[
         See `GridInput.learn`.
     """
     axes = tuple(range(some.ndim - 1))
-    mean, variance = some.mean(axis=axes, dtype=np.float64), some.var(axis=axes, dtype=np.float64)
+    # Piece by piece: NumPy computes a variance from a copy of all differences, in double precision.
+    step = max(1, PIECE // max(1, some[:1].size))
+    pieces, count = range(0, len(some), step), some[..., 0].size
+    mean = sum(some[i : i + step].sum(axis=axes, dtype=np.float64) for i in pieces) / count
+    squares = (((some[i : i + step] - mean) ** 2).sum(axis=axes) for i in pieces)
+    variance = sum(squares) / count
     variance = np.where(variance > 1e-12 * mean**2, variance, 1.0)
     if not (1e-30 < variance.min() and variance.max() < 1e30 and np.abs(mean).max() < 1e15):
         raise DataError(
-            f"x has values around {largest:.0e}, which networks cannot compute with: scale them, "
+            f"x has values around {np.abs(some).max():.0e}, which networks cannot compute with: scale them, "
             "as x / np.abs(x).max()"
         )
     return tuple(mean.tolist()), tuple(variance.tolist())

@@ -61,7 +61,7 @@ class SignalInput(GridInput):
         lengths = np.sort([len(one) for one in x])
         allowed = lengths[lengths * len(x) <= WASTE * lengths.sum()]
         some = np.concatenate(list(x[:: max(1, len(x) // MEASURED)])).astype(np.float32)
-        mean, variance = measure(some, np.abs(some).max())
+        mean, variance = measure(some)
         return cls((int(allowed[-1]), len(mean) + 1), (*mean, 0.0), (*variance, 1.0), unequal=True)
 
     def encode(self, x: Any, name: str = "x") -> np.ndarray:
