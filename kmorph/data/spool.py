@@ -123,7 +123,7 @@ def read_loader(
                 show(f"Reading: {examples.n:,} examples, {examples.nbytes / 2**20:,.0f} MB")
     if not examples.n:
         raise DataError("the loader yields nothing. Give at least one example.")
-    return examples.result(), _joined(labels, "labels"), _joined(weights, "weights")
+    return examples.result(), joined_parts(labels, "labels"), joined_parts(weights, "weights")
 
 
 class _Examples:
@@ -140,6 +140,8 @@ class _Examples:
     def add(self, batch: Any) -> None:
         if not self.n:
             self._begin(batch)
+        elif self._listed is None and not self._has_shape(batch):
+            self._keep_apart(batch)
         if self._listed is not None:
             self._listed.extend(batch)
             self.nbytes += sum(len(one) if isinstance(one, str) else one.nbytes for one in batch)
@@ -157,17 +159,10 @@ class _Examples:
             raise DataError(f"the loader yields examples of dtype {batch.dtype}; expected numbers or texts")
         self._file = open(self._path, "wb")
 
+    def _has_shape(self, batch: Any) -> bool:
+        return not isinstance(batch, list) and batch.shape[1:] == self._shape
+
     def _write(self, batch: Any) -> None:
-        if isinstance(batch, list) or batch.shape[1:] != self._shape:
-            if len(self._shape) > MOST_AXES:
-                raise DataError(
-                    f"the loader yields examples of shape {self._shape} first, and {np.shape(batch[0])} "
-                    f"after {self.n:,} examples: bring them to one size first"
-                )
-            self._keep_apart()
-            self.add(batch)
-            self.n -= len(batch)
-            return
         if self._dtype == np.uint8 and batch.dtype != np.uint8:
             raise DataError(
                 f"the loader yields unsigned bytes first, {batch.dtype} after {self.n:,} examples"
@@ -178,8 +173,13 @@ class _Examples:
         self._file.write(data.data)
         self.nbytes += data.nbytes
 
-    def _keep_apart(self) -> None:
+    def _keep_apart(self, batch: Any) -> None:
         """Go on in memory: examples differ in shape, which signals may."""
+        if len(self._shape) > MOST_AXES:
+            raise DataError(
+                f"the loader yields examples of shape {self._shape} first, and {np.shape(batch[0])} after "
+                f"{self.n:,} examples: bring them to one size first"
+            )
         self.close()
         whole = self._mapped()
         self._listed = [np.array(one) for one in whole]
@@ -195,7 +195,7 @@ class _Examples:
         return self._listed if self._listed is not None else self._mapped()
 
 
-def _joined(parts: list[Any], what: str) -> Any:
+def joined_parts(parts: list[Any], what: str) -> Any:
     """Labels or weights of all batches; None if there are none."""
     missing = [part is None for part in parts]
     if all(missing):

@@ -19,12 +19,6 @@ OUTPUTS = ("softmax", "sigmoid", "linear")
 
 
 def wrap(graph: Graph, target: Target, views: Views | None = None, input: Input | None = None) -> keras.Model:
-    """The same as `scoring`; where there is an `input`, from examples as users have them."""
-    model = scoring(graph, target, views)
-    return model if input is None else input.reading(model)
-
-
-def scoring(graph: Graph, target: Target, views: Views | None = None) -> keras.Model:
     """A Keras model from raw input to scores, made of stock layers.
 
     Parameters
@@ -35,12 +29,20 @@ def scoring(graph: Graph, target: Target, views: Views | None = None) -> keras.M
         Its `back` has the last layers.
     views : Views, optional
         Over which the network's outputs are averaged before these.
+    input : Input, optional
+        Its `reading` has the first layers, where examples are no arrays of numbers.
 
     Raises
     ------
     ExportError
         If the graph has no weights, or its output is of another shape.
     """
+    model = _scoring(graph, target, views)
+    return model if input is None else input.reading(model)
+
+
+def _scoring(graph: Graph, target: Target, views: Views | None) -> keras.Model:
+    """The same from encoded examples."""
     _check(graph)
     if graph.output_shape != (target.width,):
         raise ExportError(f"{target.width} outputs are needed, the graph has {graph.output_shape}")

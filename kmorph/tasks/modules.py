@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from kmorph import losses
 from kmorph.data.labels import LabelCodec, as_dense, as_label_array
-from kmorph.data.loaders import batches_of, is_loader
+from kmorph.data.loaders import is_loader
 from kmorph.errors import DataError
 from kmorph.files import UserPath
 from kmorph.graph import Graph
@@ -17,7 +18,6 @@ from kmorph.problem import (
     ArrayInput,
     Classes,
     ImageInput,
-    Input,
     Numbers,
     SignalInput,
     Target,
@@ -29,8 +29,10 @@ from kmorph.problem.own import name_of
 from kmorph.problem.targets import learn_labels
 from kmorph.search import load_searcher
 from kmorph.search.store.reader import Searcher
+from kmorph.tasks.arguments import check_arguments
 from kmorph.tasks.estimator import Estimator
 from kmorph.tasks.options import check_count
+from kmorph.tasks.reading import Reading
 
 if TYPE_CHECKING:
     import keras
@@ -140,20 +142,25 @@ class Module:
         width = check_count("n_output_node", n_output_node)
         if width is None:
             raise DataError("n_output_node must be a whole number from 1, got None")
-        x, y = _pair("train_data", train_data)
-        held_out = None if test_data is None else test_data
-        shape = _shape(input_shape, x)
+        begun = time.time()
+        arguments = check_arguments(self._new(_Search), time_limit)
+        with Reading(arguments, self.path, self.verbose) as reading:
+            x, y, weights = reading.examples(*_pair("train_data", train_data), name="train_data")
+            estimator = self._estimator_for(_shape(input_shape, x))
+            estimator.width, estimator.compares_numbers = width, _compares_numbers(self.loss, self.metric)
+            left = None if arguments.time_limit is None else arguments.time_limit - (time.time() - begun)
+            self._estimator = estimator
+            estimator.fit(x, y, left, reading.validation(test_data), weights)
+        return self
+
+    def _estimator_for(self, shape: tuple[int, ...]) -> _Search:
         kind = self.searches.get(len(shape), self.searches.get(None))
         if kind is None:
             raise DataError(
                 f"{type(self).__name__} takes examples of one to three axes and channels last, such as "
-                f"(28, 28, 1); input_shape is {tuple(input_shape)}. MlpModule takes any shape"
+                f"(28, 28, 1); input_shape is {shape}. MlpModule takes any shape"
             )
-        estimator = self._new(kind)
-        estimator.width, estimator.compares_numbers = width, _compares_numbers(self.loss, self.metric)
-        self._estimator = estimator
-        estimator.fit(x, y, time_limit=time_limit, validation_data=held_out)
-        return self
+        return self._new(kind)
 
     def final_fit(
         self,
@@ -177,8 +184,8 @@ class Module:
         """What the network gives: probabilities, or numbers in the user's units, shape (n, n_output_node)."""
         return self._fitted()._scores(x)
 
-    def evaluate(self, x: Any, y: Any) -> float:
-        """Accuracy where there are labels, mean squared error for numbers."""
+    def evaluate(self, x: Any, y: Any = None) -> float:
+        """Accuracy for labels, mean squared error for numbers; `y` may be what a loader yields."""
         return self._fitted().evaluate(x, y)
 
     @property
@@ -223,13 +230,12 @@ class Module:
         return self.export(file)
 
     def _new(self, kind: type[_Search]) -> _Search:
-        standard = {losses.classification_loss: None, losses.regression_loss: None}
-        loss = self.loss if not callable(self.loss) else standard.get(self.loss, self.loss)
+        is_standard = any(self.loss is loss for loss in (losses.classification_loss, losses.regression_loss))
         given: dict[str, Any] = {
             "path": self.path,
             "verbose": self.verbose,
             "searcher_args": self.searcher_args,
-            "loss": loss,
+            "loss": None if is_standard else self.loss,
             "objective": getattr(self.metric, "objective", self.metric),
             "augment": False,
         }
@@ -280,9 +286,10 @@ class MlpModule(Module):
 
 
 class CnnModule(Module):
-    """Searches for a convolutional network; signals, images and volumes are told apart by their axes.
+    """Searches for a convolutional network for signals, images or volumes.
 
-    Parameters are those of `MlpModule`. Examples are not changed at random unless ``augment="auto"`` or
+    The number of axes of an example says which of these it is: two, three or four, channels last. Parameters
+    are those of `MlpModule`. Examples are not changed at random unless ``augment="auto"`` or
     ``augment=True`` is given.
     """
 
@@ -325,9 +332,10 @@ def target_of(y: Any, n: int, width: int | None, compares_numbers: bool | None) 
             and width is not None
             and target.width < width
             and labels.dtype.kind in "iu"
-        ):
-            if 0 <= labels.min() and labels.max() < width:  # class numbers, of which some do not occur
-                target = Classes(LabelCodec(tuple(range(width)), target.codec.form, target.codec.dtype))
+            and 0 <= labels.min()
+            and labels.max() < width
+        ):  # class numbers, of which some do not occur
+            target = Classes(LabelCodec(tuple(range(width)), target.codec.form, target.codec.dtype))
     if width is not None and target.width != width:
         raise DataError(
             f"n_output_node is {width}, but y has {target.width} "
@@ -339,7 +347,7 @@ def target_of(y: Any, n: int, width: int | None, compares_numbers: bool | None) 
 def _compares_numbers(loss: Any, metric: Any) -> bool | None:
     """Whether loss or metric are for numbers; None if that is not known."""
     objective = getattr(metric, "objective", metric)
-    if objective in NUMBER_METRICS if isinstance(objective, str) else False:
+    if isinstance(objective, str) and objective in NUMBER_METRICS:
         return True
     names = [loss] if isinstance(loss, str) else [name_of(loss), type(loss).__name__]
     for name in names:
@@ -365,8 +373,6 @@ def _shape(given: Any, x: Any) -> tuple[int, ...]:
         shape = tuple(int(size) for size in given)
     except (TypeError, ValueError) as error:
         raise DataError(f"input_shape must be a sequence of whole numbers, got {given!r}") from error
-    if is_loader(x):
-        return _shape_of_loader(shape, x)
     found = np.shape(x)
     for candidate in (shape, shape[1:]):
         if candidate and candidate == found[1:]:
@@ -374,15 +380,4 @@ def _shape(given: Any, x: Any) -> tuple[int, ...]:
     raise DataError(f"input_shape is {shape}, but x has shape {found}: give input_shape={found[1:]}")
 
 
-def _shape_of_loader(shape: tuple[int, ...], loader: Any) -> tuple[int, ...]:
-    """The same, for the first batch that a loader yields."""
-    for x, _, _ in batches_of(loader):
-        found = np.shape(x[0])
-        for candidate in (shape, shape[1:]):
-            if candidate == found:
-                return candidate
-        raise DataError(f"input_shape is {shape}, but train_data yields {found}: give input_shape={found}")
-    raise DataError("train_data yields nothing. Give at least one example.")
-
-
-__all__ = ["CnnModule", "Input", "MlpModule", "Module"]
+__all__ = ["CnnModule", "MlpModule", "Module"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from kmorph.data.checks import check_sample_weight
 from kmorph.data.loaders import is_loader
+from kmorph.data.spool import joined_parts
 from kmorph.errors import DataError, SearchError
 from kmorph.files import UserPath
 from kmorph.graph import Graph
@@ -55,7 +56,7 @@ class Predictor(Fitted):
         for examples, theirs in pieces(x):
             scores.append(target.scores(self._outputs(model, input.encode(examples))))
             labels.append(theirs)
-        return joined(scores), None if labels[0] is None else np.concatenate(labels)
+        return joined(scores), joined_parts(labels, "labels")
 
     def evaluate(self, x: Any, y: Any = None) -> float:
         """Accuracy for classifiers, mean squared error for regressors; `y` may be what a loader yields.

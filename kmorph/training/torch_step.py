@@ -52,8 +52,12 @@ class TorchStep:
         self._hyperparameters = hyperparameters
         self._seed = seed
         self._trainable = [variable.value for variable in self.model.trainable_variables]
-        self._by_muon = trained_by_muon(graph, self.model)
-        self._by_rows = trained_by_rows(graph, self.model)
+        by_muon, by_rows = trained_by_muon(graph, self.model), trained_by_rows(graph, self.model)
+        others = [not (muon or rows) for muon, rows in zip(by_muon, by_rows, strict=True)]
+        # Places of the weights that each rule moves.
+        self._places = [
+            [i for i, chosen in enumerate(theirs) if chosen] for theirs in (by_muon, by_rows, others)
+        ]
         self._optimizer = self.problem.make_optimizer()
         self._momentum: list[Any] = []
         if self._optimizer is None:
@@ -104,13 +108,8 @@ class TorchStep:
             # Not a number if the norm is infinite, so that the caller notices.
             scale = CLIP_NORM / norm.clamp(min=CLIP_NORM) + (norm - norm)
             torch._foreach_mul_(gradients, scale)
-            kinds = list(zip(self._by_muon, self._by_rows, strict=True))
-            for kind, update in (
-                ((True, False), self._update_by_muon),
-                ((False, True), self._move_rows),
-                ((False, False), self._descend),
-            ):
-                places = [i for i, chosen in enumerate(kinds) if chosen == kind]
+            rules = (self._update_by_muon, self._move_rows, self._descend)
+            for places, update in zip(self._places, rules, strict=True):
                 if places:
                     values, slots, theirs = (
                         [arrays[i] for i in places] for arrays in (self._trainable, self._momentum, gradients)

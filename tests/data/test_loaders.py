@@ -3,7 +3,6 @@
 import itertools
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -65,8 +64,6 @@ MADE = {
 
 @pytest.mark.parametrize("name", MADE)
 def test_it_reads_all_examples_in_order(name, tmp_path):
-    if name.startswith("DataLoader") and find_spec("torch") is None:
-        pytest.skip("torch is not installed")
     loader = MADE[name]()
     assert is_loader(loader)
     x, y, weights = read_loader(loader, tmp_path)

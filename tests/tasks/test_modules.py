@@ -56,7 +56,7 @@ def test_loaders_as_train_data(tmp_path):
     mlp = MlpModule(classification_loss, Accuracy, path=tmp_path / "mlp", **QUICK)
     mlp.fit(10, (64,), dataset, tf.data.Dataset.from_tensor_slices(TEST).batch(32), time_limit=60)
     assert mlp.evaluate(*TEST) > 0.8
-    with pytest.raises(DataError, match=r"train_data yields \(64,\)"):
+    with pytest.raises(DataError, match=r"input_shape is \(8, 8\), but x has shape \(1400, 64\)"):
         mlp.fit(10, (8, 8), dataset)
 
 

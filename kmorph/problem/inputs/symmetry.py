@@ -70,7 +70,7 @@ def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) ->
 
 
 def helps_neighbours(kind: str, x: np.ndarray, codes: np.ndarray) -> bool:
-    """Return whether nearest neighbours tell classes as well with changed copies of the known examples.
+    """Return whether nearest neighbours classify as well with changed copies among the known examples.
 
     Each example is asked for without itself and its copies. That asks less than `keeps_target`: a signal that
     is shifted lies far from its like for a neighbour, though it may mean the same to a network.

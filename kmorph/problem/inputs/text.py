@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from kmorph.data.texts import SPLITS, check_texts, pairs_of, tokens_of
 from kmorph.errors import DataError
-from kmorph.graph import Embedding, Graph, Layer
+from kmorph.graph import Embedding, Layer
 from kmorph.graph.keras_bridge import functional
 from kmorph.problem.inputs.base import Input
 
@@ -27,7 +26,7 @@ LONGEST_SHARE = 0.95  # … or as many as so many texts have at most …
 MOST_BYTES = 256 << 20  # … or as fit this, all texts together
 UNSPACED = 12  # characters of a word: where they have more on average, words are not set apart by spaces
 UNITS = 64  # of the vectors that starts have for each entry
-PADDING, UNKNOWN = 0, 1  # the first entries
+UNKNOWN = 1  # entry of all that is not in the vocabulary; 0 stands behind the end of a text
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,12 @@ class TextInput(Input):
     words: int
     pairs: int
     split: str = "whitespace"
+    shape: tuple[int, ...] = field(init=False)
     _entries: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", (self.words + self.pairs,))
         self._entries.update({token: i for i, token in enumerate(self.vocabulary, UNKNOWN + 1)})
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Of an encoded text."""
-        return (self.words + self.pairs,)
 
     @property
     def entries(self) -> int:
@@ -121,12 +117,6 @@ class TextInput(Input):
         """A vector for each entry."""
         return [Embedding(self.entries, UNITS)]
 
-    def starts(
-        self, outputs: int, n: int, time_limit: float | None, power: Callable[[Graph], float]
-    ) -> Sequence[Any]:
-        """A bag of words and pairs, and convolutions."""
-        return self.start_names
-
     def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Random entries."""
         return rng.integers(0, self.entries, (n, *self.shape)).astype(np.float32)
@@ -150,7 +140,7 @@ class TextInput(Input):
             )
             parts.append(vectorize(texts))
         both = keras.layers.Concatenate(dtype="int64")(parts)
-        numbers = keras.layers.Rescaling(1.0, dtype="float32")(both)
+        numbers = keras.layers.Rescaling(1.0, dtype="float32")(both)  # a cast
         return functional(texts, model(numbers), "kmorph_texts")
 
     def to_json(self) -> dict[str, Any]:
