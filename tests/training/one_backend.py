@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from kmorph import ImageClassifier, starts
-from kmorph.graph import Normalize
+from kmorph.graph import Embedding, Normalize
 from kmorph.training.backend import load_backend
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters, Plan
@@ -23,26 +23,29 @@ X = X.reshape(-1, 8, 8, 1).astype(np.uint8)
 
 
 def step(file: str) -> None:
-    """For two starts, so that pools, sums and both activations are among their layers."""
+    """For starts that have pools, sums, both activations and a table of vectors among their layers."""
     load_backend(threads=1)
     found = {}
     for name in ("resnet", "cnn"):
         graph = starts.KINDS[name]((8, 8, 1), 10, width=8, preprocessing=[Normalize((4.9,), (36.2,))])
-        found.update({f"{name}/{key}": value for key, value in trained(graph.initialize(0)).items()})
+        found.update({f"{name}/{key}": value for key, value in trained(graph.initialize(0), X).items()})
+    # The pixels as numbers of entries of a table.
+    graph = starts.bag((64,), 10, dropout=0.0, preprocessing=[Embedding(17, 8)]).initialize(0)
+    found.update({f"bag/{key}": value for key, value in trained(graph, X.reshape(-1, 64)).items()})
     np.savez(file, **found)
 
 
-def trained(graph) -> dict:
+def trained(graph, x) -> dict:
     """Losses of three steps, weights after them, and logits of the averaged weights."""
     step = make_step(graph, Hyperparameters(batch_size=60, label_smoothing=0.1), 0)
-    losses = [float(step.train(X[i : i + 60], Y[i : i + 60].astype(np.int32), 0.05, i)) for i in (0, 60, 120)]
-    step.recalibrate([X[:500], X[500:1000]])
+    losses = [float(step.train(x[i : i + 60], Y[i : i + 60].astype(np.int32), 0.05, i)) for i in (0, 60, 120)]
+    step.recalibrate([x[:500], x[500:1000]])
     moved = step.to_graph().weights
     step.average(0.5)
     step.swap()
-    step.recalibrate([X[:500], X[500:1000]])
+    step.recalibrate([x[:500], x[500:1000]])
     weights = {f"{layer}/{name}": value for (layer, name), value in moved.items()}
-    return {"losses": np.array(losses), "logits": step.predict(X[:130], 50), **weights}
+    return {"losses": np.array(losses), "logits": step.predict(x[:130], 50), **weights}
 
 
 def search(folder: str) -> None:
