@@ -196,9 +196,9 @@ def _components(x: np.ndarray) -> np.ndarray:
 
 def make_step(recipe: Recipe, graph, seed: int):
     import tensorflow as tf
-    from kmorph.problem.inputs.image_changes import _tensorflow_integers as integers
 
     from kmorph.problem.inputs.changes import change_grids
+    from kmorph.problem.inputs.random_numbers import integers
     from kmorph.training.muon import orthogonal
     from kmorph.training.plan import Hyperparameters
     from kmorph.training.precision import computing_in

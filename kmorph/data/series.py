@@ -66,8 +66,11 @@ def _one(x: Any, name: str) -> np.ndarray:
     return check_grids(array[None], SIGNALS, name=name)[0]
 
 
-def padded(series: np.ndarray, length: int, values: np.ndarray) -> np.ndarray:
-    """Signals in one array, with one more channel: 1 where a signal has values, 0 behind its end.
+def repeated(series: np.ndarray, length: int) -> np.ndarray:
+    """Signals in one array, each repeated until it has the length; with one more channel.
+
+    That is 1 where a signal has values of its own, 0 behind its end. Means over positions, such as those of
+    global pooling, do not depend on how long a signal is, as they would if its end were padded with zeros.
 
     Parameters
     ----------
@@ -75,17 +78,14 @@ def padded(series: np.ndarray, length: int, values: np.ndarray) -> np.ndarray:
         As `check_series` returns them.
     length : int
         Longer ones lose their end.
-    values : ndarray, shape (channels,)
-        What is put behind the end.
 
     Returns
     -------
     ndarray of float32, shape (n, length, channels + 1)
     """
-    channels = len(values)
+    channels = series[0].shape[1]
     array = np.zeros((len(series), length, channels + 1), np.float32)
     for row, one in zip(array, series, strict=True):
-        held = min(len(one), length)
-        row[:held, :channels], row[:held, channels] = one[:held], 1.0
-        row[held:, :channels] = values
+        row[:, :channels] = np.resize(one, (length, channels))
+        row[: len(one), channels] = 1.0
     return array

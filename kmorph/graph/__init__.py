@@ -1,6 +1,6 @@
 """Networks as values: graphs, layers, building, files, drawings, Keras."""
 
-from kmorph.graph.builder import GraphBuilder, chain
+from kmorph.graph.builder import Fork, GraphBuilder, chain
 from kmorph.graph.graph import Graph
 from kmorph.graph.layers import (
     Activation,
@@ -45,6 +45,7 @@ __all__ = [
     "Flatten",
     "GlobalPool",
     "Graph",
+    "Fork",
     "GraphBuilder",
     "GroupNorm",
     "Layer",

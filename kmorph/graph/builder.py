@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
 
 from kmorph.errors import GraphError
 from kmorph.graph.fields import as_python
 from kmorph.graph.graph import Graph
-from kmorph.graph.layers import Layer, Shape, Weights
+from kmorph.graph.layers import Concat, Layer, Shape, Weights
+
+Fork = tuple[Sequence[Layer], ...]
 
 
 class GraphBuilder:
@@ -149,8 +151,15 @@ class GraphBuilder:
         return order
 
 
-def chain(builder: GraphBuilder, node: int, layers: Iterable[Layer]) -> int:
-    """Add layers one after the other, the first reading `node`; returns the last node written."""
+def chain(builder: GraphBuilder, node: int, layers: Iterable[Layer | Fork]) -> int:
+    """Add layers one after the other, the first reading `node`; returns the last node written.
+
+    A tuple of chains stands for a fork: all of them read one node, and what they write is concatenated.
+    """
     for layer in layers:
-        node = builder.add(layer, node)
+        if isinstance(layer, tuple):
+            ends = [chain(builder, node, branch) for branch in layer]
+            node = builder.add(Concat(), *ends)
+        else:
+            node = builder.add(layer, node)
     return node

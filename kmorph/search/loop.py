@@ -120,7 +120,9 @@ class _Loop:
         self.discarded_before = self.models.discarded_seconds()  # in earlier runs, with time of their own
         self.rng = np.random.default_rng([settings.seed, len(self.models)])
         most = None if settings.max_models is None else max(settings.max_models, 0)
-        self.schedule = Schedule(time_limit, most, begun, search.workers, search.clock)
+        self.schedule = Schedule(
+            time_limit, most, begun, search.workers, search.clock, settings.n_val or None
+        )
         cold, start = not search.pool.is_ready, settings.starts[0][1]
         power = measure_power(search.pool, start, settings.n_train, time_limit, settings.packed_problem)
         self.planner = Planner(

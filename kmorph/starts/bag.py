@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kmorph.graph import Activation, BatchNorm, Dense, Dropout, GlobalPool, Graph, Layer
+from kmorph.graph import Activation, BatchNorm, Dense, Dropout, Fork, GlobalPool, Graph, Layer
 from kmorph.starts.sizing import begin
 
 
@@ -15,7 +15,7 @@ def bag(
     width: int = 64,
     depth: int = 0,
     dropout: float = 0.2,
-    preprocessing: Sequence[Layer] = (),
+    preprocessing: Sequence[Layer | Fork] = (),
 ) -> Graph:
     """The mean over positions, normalised, and a dense layer.
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-from kmorph.graph import Activation, BatchNorm, Conv, Dense, Dropout, GlobalPool, Graph, Layer, Pool, chain
+from kmorph.graph import (
+    Activation,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Fork,
+    GlobalPool,
+    Graph,
+    Layer,
+    Pool,
+    chain,
+)
 from kmorph.starts.sizing import Sizing, begin
 
 WORKING_SIZE = 40  # longest axis of what follows the stem, twice that of other starts: pooling comes at once
@@ -25,7 +37,7 @@ def cnn(
     stem_stride: int | None = None,
     resolution: int | None = None,
     dropout: float = 0.0,
-    preprocessing: Sequence[Layer] = (),
+    preprocessing: Sequence[Layer | Fork] = (),
 ) -> Graph:
     """Stages of 3×3 convolutions, the first of which is pooled before it is normalised, then a dense layer.
 

@@ -11,6 +11,7 @@ from kmorph.graph import (
     Conv,
     Dense,
     Dropout,
+    Fork,
     GlobalPool,
     Graph,
     Layer,
@@ -31,7 +32,7 @@ def densenet(
     stem_stride: int | None = None,
     resolution: int | None = None,
     dropout: float = 0.0,
-    preprocessing: Sequence[Layer] = (),
+    preprocessing: Sequence[Layer | Fork] = (),
 ) -> Graph:
     """Blocks whose layers read the concatenation of all before them, then a dense layer.
 

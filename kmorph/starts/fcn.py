@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kmorph.graph import Activation, Dense, Dropout, GlobalPool, Graph, Layer, chain
+from kmorph.graph import Activation, Dense, Dropout, Fork, GlobalPool, Graph, Layer, chain
 from kmorph.starts.sizing import Sizing, begin
 
 WIDTHS = {1: 64, 2: 32, 3: 16}  # by the number of spatial axes
@@ -23,7 +23,7 @@ def fcn(
     stem_stride: int | None = None,
     resolution: int | None = None,
     dropout: float = 0.0,
-    preprocessing: Sequence[Layer] = (),
+    preprocessing: Sequence[Layer | Fork] = (),
 ) -> Graph:
     """Three convolutions with wide windows and no pooling between them, then the mean over all positions.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kmorph.graph import Activation, BatchNorm, Dense, Dropout, Flatten, Graph, Layer
+from kmorph.graph import Activation, BatchNorm, Dense, Dropout, Flatten, Fork, Graph, Layer
 from kmorph.starts.sizing import begin
 
 
@@ -15,7 +15,7 @@ def mlp(
     width: int = 128,
     depth: int = 2,
     dropout: float = 0.0,
-    preprocessing: Sequence[Layer] = (),
+    preprocessing: Sequence[Layer | Fork] = (),
 ) -> Graph:
     """Dense layers with batch norm and ReLU; inputs of several axes are flattened.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kmorph.graph import Activation, Add, Dense, Dropout, GlobalPool, Graph, GraphBuilder, Layer, chain
+from kmorph.graph import Activation, Add, Dense, Dropout, Fork, GlobalPool, Graph, GraphBuilder, Layer, chain
 from kmorph.starts.sizing import Sizing, begin
 
 
@@ -18,7 +18,7 @@ def resnet(
     stem_stride: int | None = None,
     resolution: int | None = None,
     dropout: float = 0.0,
-    preprocessing: Sequence[Layer] = (),
+    preprocessing: Sequence[Layer | Fork] = (),
 ) -> Graph:
     """Stages of residual blocks of two 3×3 convolutions, then a dense layer.
 

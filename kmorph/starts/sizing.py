@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil, log2
 
 from kmorph.errors import GraphError
-from kmorph.graph import Activation, BatchNorm, Conv, GraphBuilder, Layer, Pool, chain
+from kmorph.graph import Activation, BatchNorm, Conv, Fork, GraphBuilder, Layer, Pool, chain
 
 WORKING_SIZE = 20
 """Longest axis, in positions, of what follows the stem; larger inputs get a strided stem."""
@@ -102,7 +102,7 @@ class Sizing:
         ]
 
 
-def begin(input_shape: Sequence[int], preprocessing: Sequence[Layer]) -> GraphBuilder:
+def begin(input_shape: Sequence[int], preprocessing: Sequence[Layer | Fork]) -> GraphBuilder:
     """A builder whose last node is the preprocessed input."""
     builder = GraphBuilder(input_shape)
     chain(builder, 0, preprocessing)

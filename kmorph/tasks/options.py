@@ -13,7 +13,7 @@ import numpy as np
 
 from kmorph import starts as known_starts
 from kmorph.errors import DataError
-from kmorph.graph import Graph, Layer
+from kmorph.graph import Fork, Graph, Layer
 from kmorph.numeric import real_number, whole_number
 from kmorph.problem.optimizers import OwnOptimizer
 from kmorph.search.space import Choice, Range, Space
@@ -163,7 +163,7 @@ def choose_starts(
     defaults: Sequence[Any],
     input_shape: tuple[int, ...],
     outputs: int,
-    preprocessing: Sequence[Layer],
+    preprocessing: Sequence[Layer | Fork],
     sizes: SearcherArgs,
     ending: Callable[[Graph, str], Graph] = without_ending,
     units: Callable[[Graph, str], Graph] = lambda graph, name: graph,

@@ -43,9 +43,9 @@ def fitting_policy() -> str:
 def computing_in(model: keras.Model, policy: str) -> Iterator[None]:
     """Let the layers of a float32 model follow a dtype policy meanwhile: what is traced here computes in it.
 
-    Normalisation of the input stays as it is, because raw input may need all its digits; so do tables of
-    vectors, whose input is numbers of entries, and the last layer: a logit of 10 in bfloat16 is only known to
-    0.06.
+    Normalisation of the input stays as it is, because raw input may need all its digits, be it over all
+    examples or over each; so do tables of vectors, whose input is numbers of entries, and the last layer: a
+    logit of 10 in bfloat16 is only known to 0.06.
     """
     import keras
 
@@ -54,6 +54,7 @@ def computing_in(model: keras.Model, policy: str) -> Iterator[None]:
         return
     layers = keras.layers
     kept: tuple[type, ...] = (layers.InputLayer, layers.Normalization, layers.Rescaling, layers.Embedding)
+    kept += (layers.GroupNormalization,)
     if keras.config.backend() == "tensorflow" and not has_gpu():
         kept += (layers.Activation, layers.LeakyReLU)
     last = model.outputs[0]._keras_history.operation

@@ -5,20 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmorph.data.series import are_unequal, check_series, padded
+from kmorph.data.series import are_unequal, check_series, repeated
 from kmorph.errors import DataError
 
 
 @given(st.lists(st.integers(1, 12), min_size=2, max_size=6), st.integers(1, 3), st.integers(1, 10))
-def test_padding_keeps_what_fits_and_says_where_signals_end(lengths, channels, length):
+def test_repeating_keeps_what_fits_and_says_where_signals_end(lengths, channels, length):
     rng = np.random.default_rng(0)
     given = [rng.normal(size=(n, channels)) for n in lengths]
-    array = padded(check_series(given), length, np.full(channels, 7.0, np.float32))
+    array = repeated(check_series(given), length)
     assert array.shape == (len(lengths), length, channels + 1)
     for row, one in zip(array, given, strict=True):
         held = min(len(one), length)
         np.testing.assert_array_equal(row[:held, :-1], one[:held].astype(np.float32))
-        assert (row[:held, -1] == 1).all() and (row[held:, -1] == 0).all() and (row[held:, :-1] == 7).all()
+        assert (row[:held, -1] == 1).all() and (row[held:, -1] == 0).all()
+        np.testing.assert_array_equal(row[:, :-1], one.astype(np.float32)[np.arange(length) % len(one)])
 
 
 def test_what_counts_as_unequal():

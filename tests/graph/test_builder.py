@@ -76,6 +76,14 @@ def test_chain():
     assert chain(b, 0, [Dense(units=3), RELU]) == 2
 
 
+def test_a_fork_in_a_chain():
+    b = GraphBuilder((4,))
+    end = chain(b, 0, [RELU, ((), (Dense(units=3), RELU))])
+    graph = b.build(end)
+    assert [layer.kind for layer in graph.layers] == ["activation", "dense", "activation", "concat"]
+    assert graph.inputs[-1] == (1, 3) and graph.output_shape == (7,)
+
+
 def test_cycles_and_unknown_nodes():
     b = GraphBuilder((4,))
     first, second = b.add(RELU, 0), b.add(RELU)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from kmorph.graph import Graph, Layer
+from kmorph.graph import Fork, Graph, Layer
 from kmorph.problem.registry import Registered
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Input(Registered, family=True):
             If they cannot be used, or are of another form than those learned from.
         """
 
-    def front(self) -> list[Layer]:
+    def front(self) -> list[Layer | Fork]:
         """First layers of a start, such as normalisation: with them a model takes raw examples."""
         return []
 

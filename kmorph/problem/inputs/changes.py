@@ -10,10 +10,10 @@ FLIPS = {"flip": -1, "flip_height": -2, "flip_depth": -3}  # the axis of positio
 FRACTIONS = 16  # of a position: "jitter" shifts by multiples of one
 LEAST_CROP = 0.8  # share of a signal that "crop" leaves
 SCALES = 0.1  # standard deviation of the factor that "scale" multiplies by
-NOISE = 0.05  # standard deviation of "noise", relative to that of the channel
+NOISE = 0.05  # standard deviation of "noise", relative to that of the example's channel
 
 
-def change_grids(batch: Any, kinds: tuple[str, ...], seed: Any, mean: Any = 0.0, deviation: Any = 1.0) -> Any:
+def change_grids(batch: Any, kinds: tuple[str, ...], seed: Any, mean: Any = 0.0) -> Any:
     """Change signals, images or volumes at random; the same change never depends on other examples.
 
     Parameters
@@ -30,7 +30,7 @@ def change_grids(batch: Any, kinds: tuple[str, ...], seed: Any, mean: Any = 0.0,
     seed : array of int32, shape (2,)
         Seed of stateless random numbers: a tensor in a compiled step, an ndarray for PyTorch. The numbers
         differ between backends.
-    mean, deviation : array-like, shape (channels,), default=0, 1
+    mean : array-like, shape (channels,), default=0
         Of the channels.
 
     Returns
@@ -61,6 +61,8 @@ def change_grids(batch: Any, kinds: tuple[str, ...], seed: Any, mean: Any = 0.0,
             )
             batch = mean + (batch - mean) * factor
         if "noise" in kinds:
+            # Of each by itself: some may be a thousand times as large as others.
+            deviation = ops.std(batch, axis=tuple(range(1, len(batch.shape) - 1)), keepdims=True)
             batch += NOISE * deviation * normal(shape, seed + 23)
     return batch
 

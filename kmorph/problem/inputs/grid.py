@@ -10,7 +10,7 @@ import numpy as np
 
 from kmorph.data.grids import GridForm, check_grids
 from kmorph.errors import DataError
-from kmorph.graph import Graph, Layer, Normalize
+from kmorph.graph import Fork, Graph, Layer, Normalize
 from kmorph.problem.inputs.base import Input
 from kmorph.problem.inputs.changes import change_grids
 from kmorph.problem.inputs.sizes import sized_starts
@@ -60,7 +60,7 @@ class GridInput(Input):
         """Check examples against the shape of those learned from; their values stay."""
         return check_grids(x, self.form, name=name, like=self.shape)
 
-    def front(self) -> list[Layer]:
+    def front(self) -> list[Layer | Fork]:
         """Normalisation."""
         return [Normalize(self.mean, self.variance)]
 
@@ -72,11 +72,7 @@ class GridInput(Input):
 
     def augment(self, batch: Any, kinds: tuple[str, ...], seed: Any) -> Any:
         """Change a batch at random; see `kmorph.problem.inputs.changes`."""
-        return change_grids(batch, kinds, seed, *self.scale())
-
-    def scale(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each channel, float32."""
-        return np.array(self.mean, np.float32), np.sqrt(np.array(self.variance, np.float32))
+        return change_grids(batch, kinds, seed, np.array(self.mean, np.float32))
 
     def to_json(self) -> dict[str, Any]:
         """Shape, mean and variance."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kmorph.data.grids import SIGNALS, check_grids
-from kmorph.data.series import are_unequal, check_series, padded
+from kmorph.data.series import are_unequal, check_series, repeated
 from kmorph.errors import DataError
+from kmorph.graph import Fork, GroupNorm, Layer
 from kmorph.problem.inputs.changes import change_grids
 from kmorph.problem.inputs.grid import MEASURED, GridInput, measure
 from kmorph.problem.inputs.symmetry import helps_neighbours, keeps_target
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 LEAST_TO_CHANGE = 8  # positions of a signal that is changed at random
 WASTE = 8  # most that padding may multiply the size of signals by
+# Signals differ in scale if a tenth of them vary this many times as much as another tenth, or if their means
+# vary by this share of how much they vary themselves.
+SCALES_APART, MEANS_APART = 2.0, 0.5
+TINY = 1e-12  # added to the variance of a signal, beside 1 for all of them together
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,9 @@ class SignalInput(GridInput):
     ----------
     unequal : bool, default=False
         Whether there is such a channel.
+    instance_norm : bool, default=False
+        Whether networks also see each signal normalised by its own mean and variance: where some signals are
+        a thousand times as large as others, the shape of the small ones is not to be seen otherwise.
     """
 
     kind = "signal"
@@ -41,6 +49,7 @@ class SignalInput(GridInput):
     start_names = ("fcn", "cnn", "resnet")
 
     unequal: bool = False
+    instance_norm: bool = False
 
     @classmethod
     def check(cls, x: Any, name: str = "x") -> np.ndarray:
@@ -56,16 +65,18 @@ class SignalInput(GridInput):
         DataError
             See `GridInput.learn`.
         """
+        apart = _differ_in_scale(x[:: max(1, len(x) // MEASURED)])
         if x.dtype != object:
-            return super().learn(x)
+            return replace(super().learn(x), instance_norm=apart)
         lengths = np.sort([len(one) for one in x])
         allowed = lengths[lengths * len(x) <= WASTE * lengths.sum()]
         some = np.concatenate(list(x[:: max(1, len(x) // MEASURED)])).astype(np.float32)
         mean, variance = measure(some)
-        return cls((int(allowed[-1]), len(mean) + 1), (*mean, 0.0), (*variance, 1.0), unequal=True)
+        shape = (int(allowed[-1]), len(mean) + 1)
+        return cls(shape, (*mean, 0.0), (*variance, 1.0), unequal=True, instance_norm=apart)
 
     def encode(self, x: Any, name: str = "x") -> np.ndarray:
-        """Signals of the length learned from; see `kmorph.data.series.padded`.
+        """Signals of the length learned from; see `kmorph.data.series.repeated`.
 
         Raises
         ------
@@ -82,10 +93,17 @@ class SignalInput(GridInput):
             return super().encode(x, name)
         if not are_unequal(x) and not (isinstance(x, np.ndarray) and x.dtype == object):
             x = check_grids(x, SIGNALS, name=name)
-        return padded(check_series(x, name=name, channels=channels - 1), length, self.scale()[0][:-1])
+        return repeated(check_series(x, name=name, channels=channels - 1), length)
+
+    def front(self) -> list[Layer | Fork]:
+        """Normalisation, and beside it that of each signal by itself where they differ in scale."""
+        if not self.instance_norm:
+            return super().front()
+        alone = GroupNorm(self.shape[-1], epsilon=TINY, scale=False, center=False)
+        return [*super().front(), ((), (alone,))]
 
     def augmentations(self, x: np.ndarray, codes: np.ndarray, target: Target) -> tuple[str, ...]:
-        """Noise, scaling, shifts and crops of time, each if simple models do as well with it."""
+        """Noise, scaling, shifts and crops of time, each if simple models say that it helps."""
         if len(x[0]) < LEAST_TO_CHANGE:
             return ()
         kinds = ("noise", "scale", "shift", "crop")
@@ -101,21 +119,33 @@ class SignalInput(GridInput):
 
         moves = tuple(kind for kind in kinds if kind in ("shift", "crop"))
         batch = change_grids(batch, moves, seed)
+        values, present = batch[..., :-1], batch[..., -1:]
         others = tuple(kind for kind in kinds if kind not in moves)
-        changed = change_grids(batch, others, seed, *self.scale())
-        present = batch[..., -1:]
-        changed = ops.where(present > 0, changed, batch)
-        return ops.concatenate([changed[..., :-1], present], axis=-1)
+        values = change_grids(values, others, seed, np.array(self.mean[:-1], np.float32))
+        return ops.concatenate([values, present], axis=-1)
 
     def to_json(self) -> dict[str, Any]:
-        """Shape, mean, variance, and whether lengths differ."""
-        return {**super().to_json(), "unequal": self.unequal}
+        """Shape, mean, variance, whether lengths differ, and whether scales do."""
+        return {**super().to_json(), "unequal": self.unequal, "instance_norm": self.instance_norm}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SignalInput:
         """Rebuild from what `to_json` gave."""
         found = super().from_json(values)
-        unequal = values["unequal"]
+        unequal, instance_norm = values["unequal"], values["instance_norm"]
         if not isinstance(unequal, bool) or (unequal and found.shape[-1] < 2):
             raise ValueError("unequal must be true or false, and true needs a channel more")
-        return replace(found, unequal=unequal)
+        if not isinstance(instance_norm, bool):
+            raise ValueError("instance_norm must be true or false")
+        return replace(found, unequal=unequal, instance_norm=instance_norm)
+
+
+def _differ_in_scale(signals: np.ndarray) -> bool:
+    """Return whether signals, each of shape (length, channels), have different scales or levels."""
+    moments = np.array(
+        [[one.mean(axis=0, dtype=np.float64), one.std(axis=0, dtype=np.float64)] for one in signals]
+    )
+    means, deviations = moments[:, 0], moments[:, 1]
+    low, high = np.quantile(deviations, [0.1, 0.9], axis=0)
+    typical = np.maximum(np.median(deviations, axis=0), 1e-12 * np.abs(means).max(axis=0))
+    return bool(np.any(high > SCALES_APART * low) or np.any(means.std(axis=0) > MEANS_APART * typical))

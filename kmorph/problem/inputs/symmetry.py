@@ -70,10 +70,11 @@ def keeps_target(kind: str, x: np.ndarray, codes: np.ndarray, target: Target) ->
 
 
 def helps_neighbours(kind: str, x: np.ndarray, codes: np.ndarray) -> bool:
-    """Return whether nearest neighbours classify as well with changed copies among the known examples.
+    """Return whether nearest neighbours classify better with changed copies among the known examples.
 
-    Each example is asked for without itself and its copies. That asks less than `keeps_target`: a signal that
-    is shifted lies far from its like for a neighbour, though it may mean the same to a network.
+    Each example is asked for without itself and its copies. `keeps_target` would not do for signals: one that
+    is shifted lies far from its like for a neighbour, though it may mean the same to a network. Nor would it
+    be enough that neighbours do as well: networks got worse by changes that left those indifferent.
 
     Parameters
     ----------
@@ -94,8 +95,7 @@ def helps_neighbours(kind: str, x: np.ndarray, codes: np.ndarray) -> bool:
         float(np.mean(truth[np.argmin(distances[:, :known], axis=1) % n] == truth))
         for known in (n, len(library))
     ]
-    error = max(np.sqrt(right[0] * (1 - right[0]) / n), 1 / n)
-    return right[1] >= right[0] - error
+    return right[1] > right[0]
 
 
 def _coarse(x: np.ndarray) -> np.ndarray:
@@ -168,7 +168,7 @@ def _changed(kind: str, examples: np.ndarray, rng: np.random.Generator) -> np.nd
     if kind == "scale":
         return examples * (1 + SCALES * rng.standard_normal((n, *ones, examples.shape[-1])))
     if kind == "noise":
-        deviation = examples.std(axis=tuple(range(examples.ndim - 1)))
+        deviation = examples.std(axis=tuple(range(1, examples.ndim - 1)), keepdims=True)
         return examples + NOISE * deviation * rng.standard_normal(examples.shape)
     changed = examples.copy()
     for example in changed:

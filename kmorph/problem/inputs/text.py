@@ -11,7 +11,7 @@ import numpy as np
 
 from kmorph.data.texts import SPLITS, check_texts, pairs_of, tokens_of
 from kmorph.errors import DataError
-from kmorph.graph import Embedding, Layer
+from kmorph.graph import Embedding, Fork, Layer
 from kmorph.graph.keras_bridge import functional
 from kmorph.problem.inputs.base import Input
 
@@ -113,7 +113,7 @@ class TextInput(Input):
                 row[begin : begin + len(found)] = found
         return encoded
 
-    def front(self) -> list[Layer]:
+    def front(self) -> list[Layer | Fork]:
         """A vector for each entry."""
         return [Embedding(self.entries, UNITS)]
 

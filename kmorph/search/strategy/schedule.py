@@ -19,6 +19,9 @@ DECAY_SHARES = ((120.0, 0.45), (300.0, 0.6))
 GROWTH_EPOCHS = 1500.0
 # In searches of so many seconds at most, they grow from so many: a minute on small data costs little.
 SHORT, SHORT_GROWTH_EPOCHS = 90.0, 150.0
+# Validation examples that tell a child from its parent. A search by the clock that has fewer would choose by
+# chance among its children, and trains one network well instead.
+LEAST_TO_COMPARE = 200
 LONGEST_DECAY = 12 * 3600.0  # seconds; more is better spent on searching
 SLICES = 12  # candidates in the stable phase
 MANY_SLICES = 3600.0  # seconds of time limit from which there are more, by its square root
@@ -54,6 +57,8 @@ class Schedule:
         Candidates trained at once. One lineage keeps one of them busy: what the others do may be discarded.
     clock : callable, default=time.time
         The time in seconds.
+    n_val : int, optional
+        Validation examples; None: as many as it takes to compare candidates.
     """
 
     time_limit: float | None = None
@@ -61,6 +66,7 @@ class Schedule:
     begun: float | None = None
     workers: int = 1
     clock: Callable[[], float] = time.time
+    n_val: int | None = None
 
     def __post_init__(self) -> None:
         self._begun = self.clock() if self.begun is None else self.begun
@@ -112,8 +118,14 @@ class Schedule:
 
     @property
     def may_grow(self) -> bool:
-        """True if there is time for growing at all, by the length of an epoch that was expected first."""
-        return self.time_limit is None or self.time_limit >= self._least_to_grow
+        """True if candidates can be compared, and there is time for growing.
+
+        The latter goes by the length of an epoch that was expected first.
+        """
+        if self.time_limit is None:
+            return True
+        comparable = self.n_val is None or self.n_val >= LEAST_TO_COMPARE
+        return comparable and self.time_limit >= self._least_to_grow
 
     def expect(self, epoch: float) -> None:
         """Set the time that a pass over the training data takes.

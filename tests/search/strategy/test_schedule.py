@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from kmorph.search.strategy.schedule import EPOCHS_OF_SLICE, LONGEST_DECAY, Schedule
+from kmorph.search.strategy.schedule import EPOCHS_OF_SLICE, LEAST_TO_COMPARE, LONGEST_DECAY, Schedule
 
 
 def test_slices_and_settling_fit_into_the_limit():
@@ -91,6 +91,15 @@ def test_short_limits_afford_fewer_starts():
     slow = Schedule(time_limit=240)
     slow.expect(22.0)
     assert slow.affordable_starts(3) == 1  # nothing grows: another would be lost
+
+
+def test_what_cannot_be_compared_is_not_grown():
+    """With few validation examples one network has the time; without a clock users ask for models."""
+    for n_val, grows in ((LEAST_TO_COMPARE - 1, False), (LEAST_TO_COMPARE, True), (None, True)):
+        schedule = Schedule(time_limit=300, begun=time.time(), n_val=n_val)
+        schedule.expect(0.01)
+        assert schedule.may_grow is grows and (schedule.affordable_starts(3) > 1) is grows
+    assert Schedule(max_models=5, n_val=3).may_grow
 
 
 @pytest.mark.parametrize(("limit", "passes", "grows"), [(60, 197, True), (60, 140, False), (300, 870, False)])
