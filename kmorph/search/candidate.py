@@ -30,6 +30,8 @@ class Candidate:
     seed : int
     members : tuple of ModelRecord, default=()
         Models whose outputs an ensemble averages.
+    fresh : bool, default=False
+        Whether training starts from new weights, whatever the parent has learned.
     """
 
     parent: ModelRecord | None
@@ -40,6 +42,7 @@ class Candidate:
     plan: Plan
     seed: int
     members: tuple[ModelRecord, ...] = ()
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

@@ -120,9 +120,8 @@ class _Loop:
         self.discarded_before = self.models.discarded_seconds()  # in earlier runs, with time of their own
         self.rng = np.random.default_rng([settings.seed, len(self.models)])
         most = None if settings.max_models is None else max(settings.max_models, 0)
-        self.schedule = Schedule(
-            time_limit, most, begun, search.workers, search.clock, settings.n_val or None
-        )
+        examples = settings.n_val or None, settings.most_epochs
+        self.schedule = Schedule(time_limit, most, begun, search.workers, search.clock, *examples)
         cold, start = not search.pool.is_ready, settings.starts[0][1]
         power = measure_power(search.pool, start, settings.n_train, time_limit, settings.packed_problem)
         self.planner = Planner(
@@ -182,7 +181,7 @@ class _Loop:
     def _send_candidates(self) -> bool:
         """Keep every worker busy. Return False when nothing is left to train."""
         while len(self.jobs) < self.search.workers and not self._is_over() and not self._must_wait():
-            candidate = self._next_start() or self._settling() or self._next_child()
+            candidate = self._next_start() or self._settling() or self._next_child() or self._early_settling()
             if candidate is None:
                 break
             self.dispatcher.send(candidate, self._needed())
@@ -220,11 +219,15 @@ class _Loop:
         seed = self._new_seed()
         return Candidate(None, (), graph, f"start: {name}", *self.planner.first_or_stable(graph, seed))
 
-    def _settling(self) -> Candidate | None:
+    def _settling(self, early: bool = False) -> Candidate | None:
         """A lineage again, at a falling learning rate, when it is time for that."""
         if not self.models or any(candidate.phase != "stable" for candidate in self.jobs.under_way):
             return None
-        return self.settling.next_candidate(self._new_seed, self.folder)
+        return self.settling.next_candidate(self._new_seed, self.folder, early)
+
+    def _early_settling(self) -> Candidate | None:
+        """The same before its time, where no child is left to be tried."""
+        return None if self.jobs else self._settling(early=True)
 
     def _next_child(self) -> Candidate | None:
         """The child that the surrogate proposes."""
@@ -347,7 +350,7 @@ class _Loop:
 
     def _observe(self, result: Result) -> None:
         """Let the clock learn how long candidates take."""
-        speed, cap = max(result.examples_per_second, 1e-9), self.settings.max_epochs
+        speed, cap = max(result.examples_per_second, 1e-9), self.settings.epochs
         self.schedule.expect(self.settings.n_train / speed)
         longest = None if cap is None else cap * self.settings.n_train / speed
         self.schedule.observe(result.seconds - result.images / speed, longest)

@@ -148,7 +148,8 @@ class Recorder:
             state=state,
             reason=result.stopped,
             phase=candidate.phase,
-            lineage_examples=result.images + sum(record.lineage_examples for record in before),
+            lineage_examples=result.images
+            + sum(record.lineage_examples for record in before if not candidate.fresh),
             lineage_seconds=result.seconds + sum(record.lineage_seconds for record in before),
             examples_per_second=result.examples_per_second,
             fingerprint=candidate.graph.fingerprint,

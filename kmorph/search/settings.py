@@ -37,6 +37,8 @@ class Settings:
     kinds : tuple of Morph classes or None
         How networks may grow; None: every way.
     max_models, max_epochs, patience : int or None
+    most_epochs : int, optional
+        Epochs after which the examples are learned by heart; `max_epochs` goes before it.
     max_disk : int, optional
         Bytes that the folder of the search may take.
     min_loss_decrease : float
@@ -64,6 +66,7 @@ class Settings:
     max_models: int | None = None
     max_disk: int | None = None
     max_epochs: int | None = None
+    most_epochs: int | None = None
     patience: int | None = None
     min_loss_decrease: float = 0.0
     merge_validation: bool = False
@@ -71,6 +74,20 @@ class Settings:
     seed: int = 0
     strategy: str | bytes | None = None
     n_val: int = 0
+
+    @property
+    def epochs(self) -> int | None:
+        """Most epochs of one training: the user's, or those that the examples stand."""
+        return self.max_epochs or self.most_epochs
+
+    @property
+    def settles_anew(self) -> bool:
+        """True if a last training begins with new weights.
+
+        So it does where examples are learned by heart in a few epochs, which the search needed for comparing;
+        unless the user brought weights.
+        """
+        return self.most_epochs is not None and not any(graph.has_weights for _, graph in self.starts)
 
     @cached_property
     def posed(self) -> Problem:

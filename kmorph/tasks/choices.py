@@ -62,7 +62,12 @@ def settings_of(
 
     trainer, n = arguments.searcher_args.trainer_args, len(data.x)
     hyperparameters, space = options.choose_hyperparameters(
-        given.hyperparameters, trainer, n, arguments.optimizer, problem.target.weight_decay
+        given.hyperparameters,
+        trainer,
+        n,
+        arguments.optimizer,
+        problem.target.weight_decay,
+        problem.input.hyperparameters(n),
     )
     return Settings(
         starts=starts,
@@ -78,6 +83,7 @@ def settings_of(
         max_models=arguments.max_models,
         max_disk=arguments.max_disk,
         max_epochs=trainer.max_iter_num,
+        most_epochs=problem.input.most_epochs(n),
         patience=trainer.max_no_improvement_num,
         min_loss_decrease=trainer.min_loss_dec,
         # Validation data of the user's own stays apart; and a loss, unlike an accuracy, need not improve

@@ -307,6 +307,7 @@ class Estimator(Predictor):
                     retrain=retrain,
                     learning_rate_given=trainer.lr is not None,
                     max_epochs=trainer.max_iter_num,
+                    most_epochs=problem.input.most_epochs(len(data.x)),
                     patience=trainer.max_no_improvement_num,
                     min_loss_decrease=trainer.min_loss_dec,
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -269,6 +269,7 @@ def choose_hyperparameters(
     n: int = 0,
     optimizer: OwnOptimizer | None = None,
     weight_decay: float = Hyperparameters.weight_decay,
+    suited: Mapping[str, Any] | None = None,
 ) -> tuple[Hyperparameters, Space]:
     """The hyperparameters of training, and which of them the search may vary.
 
@@ -284,6 +285,8 @@ def choose_hyperparameters(
         The user's, whose learning rate is the default one, and which has a weight decay of its own.
     weight_decay : float, default=5e-4
         The default one.
+    suited : dict, optional
+        Defaults that suit the examples.
 
     Returns
     -------
@@ -311,13 +314,14 @@ def choose_hyperparameters(
             dimensions[name] = _choice(name, list(value))
         elif value is not None:
             fixed[name] = _check_hyperparameter(name, value)
-    space = Space(dimensions)
+    space, suited = Space(dimensions), {} if suited is None or "batch_size" in fixed else suited
     batch = fixed.get("batch_size", LARGE_BATCH if n >= MANY else defaults.batch_size)
     low, high = SCALED
     rate = defaults.learning_rate * min(max(batch, low), high) / defaults.batch_size
     if optimizer is not None:
         rate = optimizer.learning_rate
-    chosen = {"batch_size": batch, "learning_rate": rate, "weight_decay": weight_decay, **fixed}
+        suited = {name: value for name, value in suited.items() if name != "learning_rate"}
+    chosen = {"batch_size": batch, "learning_rate": rate, "weight_decay": weight_decay, **suited, **fixed}
     return space.nearest(dataclasses.replace(defaults, **chosen)), space
 
 

@@ -119,6 +119,33 @@ def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digi
     assert more.recorded and all(record.parent_id != mean.model_id for record in more.recorded)
 
 
+def nothing_to_propose(situation, rng):
+    return None
+
+
+def test_where_no_child_is_left_it_settles_before_its_time(tmp_path, digits, workers):
+    listener = search(
+        tmp_path, digits, workers, settings(merge_validation=True), AMPLE, proposer=nothing_to_propose
+    )
+    assert [record.phase for record in listener.recorded] == ["stable", "decay"]
+
+
+def test_what_is_soon_learned_by_heart_settles_from_new_weights(tmp_path, digits, workers):
+    chosen = settings(max_epochs=None, most_epochs=4, ensemble="auto", merge_validation=True)
+    listener = search(tmp_path, digits, workers, chosen, AMPLE, proposer=nothing_to_propose)
+    start, *settled, mean = listener.recorded
+    assert round(start.epochs) == 2 and mean.phase == "ensemble" and len(settled) == 3
+    for record in settled:
+        assert "from new weights" in record.change and record.parent_id == 0
+        assert round(record.epochs) == 4 and record.lineage_examples == record.examples_seen
+    graphs = [load_searcher(tmp_path).load_model_by_id(record.model_id) for record in settled]
+    assert len({graph.weights[len(graph.layers) - 1, "kernel"][0, 0] for graph in graphs}) == 3
+
+    warm = settings(max_epochs=None, most_epochs=4, starts=(("mine", graphs[0]),))
+    assert not warm.settles_anew and settings(most_epochs=4).settles_anew
+    assert settings(most_epochs=4).epochs == 1  # what the user says goes before it
+
+
 def test_with_validation_examples_kept_apart_the_mean_is_measured(tmp_path, digits, workers):
     chosen = settings(starts=TWO_STARTS, ensemble=True, max_epochs=None)
     listener = search(

@@ -90,6 +90,16 @@ def test_hyperparameters():
     assert json.dumps([chosen.to_dict(), [vars(dimension) for dimension in space.dimensions.values()]])
 
 
+def test_defaults_that_suit_the_examples():
+    suited = {"batch_size": 512, "learning_rate": 0.05}
+    chosen, _ = choose_hyperparameters(None, TrainerArgs(), 30_000, suited=suited)
+    assert (chosen.batch_size, chosen.learning_rate) == (512, 0.05)
+    chosen, _ = choose_hyperparameters({"learning_rate": 0.2}, TrainerArgs(), 30_000, suited=suited)
+    assert (chosen.batch_size, chosen.learning_rate) == (512, 0.2)
+    chosen, _ = choose_hyperparameters({"batch_size": 32}, TrainerArgs(), 30_000, suited=suited)
+    assert chosen == choose_hyperparameters({"batch_size": 32}, TrainerArgs(), 30_000)[0]
+
+
 def test_sizes_of_starts():
     ((name, graph),) = choose_starts([("mlp", {"width": np.int64(4)})], (), (2, 2, 1), 3, [], SearcherArgs())
     assert name == "mlp (width=4)" and graph.output_shape == (3,)

@@ -98,6 +98,14 @@ class Input(Registered, family=True):
         """
         return self.start_names
 
+    def hyperparameters(self, n: int) -> dict[str, Any]:
+        """Defaults of hyperparameters for `n` training examples, where the usual ones do not suit."""
+        return {}
+
+    def most_epochs(self, n: int) -> int | None:
+        """Epochs after which `n` examples are learned by heart; None where changes prevent that."""
+        return None
+
     def augmentations(self, x: np.ndarray, codes: np.ndarray, target: Target) -> tuple[str, ...]:
         """Names of the random changes of training examples that keep their target; see `augment`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, log2, sqrt
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,13 @@ LONGEST = 800  # words of a text that are read, and as many pairs …
 LONGEST_SHARE = 0.95  # … or as many as so many texts have at most …
 MOST_BYTES = 256 << 20  # … or as fit this, all texts together
 UNSPACED = 12  # characters of a word: where they have more on average, words are not set apart by spaces
+# Training sees a text this many times over, for each square root of the number of texts, …
+EPOCHS = 600
+# … in so many batches an epoch, if these are neither small nor large. The vectors of words move by steps of
+# one length: more batches or epochs teach rare words by heart (measured, see docs/benchmarks.md).
+BATCHES = 20
+SMALLEST, LARGEST = 32, 2048
+RATE = 0.1  # learning rate, whatever the batch
 UNITS = 64  # of the vectors that starts have for each entry
 UNKNOWN = 1  # entry of all that is not in the vocabulary; 0 stands behind the end of a text
 
@@ -116,6 +123,15 @@ class TextInput(Input):
     def front(self) -> list[Layer | Fork]:
         """A vector for each entry."""
         return [Embedding(self.entries, UNITS)]
+
+    def hyperparameters(self, n: int) -> dict[str, Any]:
+        """A batch in proportion to the number of texts."""
+        batch = 2 ** round(log2(max(n / BATCHES, 1)))
+        return {"batch_size": int(min(max(batch, SMALLEST), LARGEST)), "learning_rate": RATE}
+
+    def most_epochs(self, n: int) -> int | None:
+        """Few, and fewer the more texts there are."""
+        return max(2, round(EPOCHS / sqrt(n)))
 
     def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Random entries."""

@@ -76,7 +76,7 @@ class Planner:
         would leave some, the first model has it all and settles at once.
         """
         limit = self.schedule.time_limit
-        capped = self.settings.max_epochs is not None
+        capped = self.settings.epochs is not None
         if limit is not None and limit < GROWTH_FROM and not self.records and not capped:
             return "decay", self.plan("decay", graph, seed, self.schedule.time_left(), hyperparameters), seed
         seconds = self.schedule.slice_seconds()
@@ -121,9 +121,11 @@ class Planner:
         `hyperparameters` count where the search may vary them; the time left is for `waiting` candidates.
         """
         settings, left = self.settings, self.schedule.time_left()
-        epochs = settings.max_epochs
-        if left is None and epochs is None:
+        epochs = settings.epochs
+        if epochs is None and left is None:
             epochs = EPOCHS_WITHOUT_LIMIT
+        elif phase == "stable" and settings.max_epochs is None and epochs is not None:
+            epochs = max(1, epochs // 2)  # enough to compare candidates; the rest is left to their children
         if not self.records and seconds is not None and left is not None:
             training, until = FIRST_COLD if self.cold else FIRST_WARM
             seconds, left = max(seconds, training), max(left, until)
@@ -194,6 +196,7 @@ def final_plan(
     retrain: bool = False,
     learning_rate_given: bool = False,
     max_epochs: int | None = None,
+    most_epochs: int | None = None,
     patience: int | None = None,
     min_loss_decrease: float = 0.0,
 ) -> Plan:
@@ -221,6 +224,8 @@ def final_plan(
     max_epochs, patience : int, optional
         Most epochs (default 200; 30 without validation), and epochs without improvement before training ends
         (default 30).
+    most_epochs : int, optional
+        Epochs after which the examples are learned by heart; they bound the default.
     min_loss_decrease : float, default=0.0
         What counts as an improvement.
     """
@@ -228,7 +233,7 @@ def final_plan(
     if not retrain and not learning_rate_given:
         warm = WARM_LEARNING_RATE * hyperparameters.learning_rate
         hyperparameters = replace(hyperparameters, learning_rate=warm)
-    epochs = max_epochs or (FINAL_PATIENCE if merge else FINAL_EPOCHS)
+    epochs = max_epochs or min(FINAL_PATIENCE if merge else FINAL_EPOCHS, most_epochs or FINAL_EPOCHS)
     return Plan(
         phase="final",
         seconds_left=seconds,

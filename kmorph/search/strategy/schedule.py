@@ -19,6 +19,8 @@ DECAY_SHARES = ((120.0, 0.45), (300.0, 0.6))
 GROWTH_EPOCHS = 1500.0
 # In searches of so many seconds at most, they grow from so many: a minute on small data costs little.
 SHORT, SHORT_GROWTH_EPOCHS = 90.0, 150.0
+# Trainings to its end that the whole time is worth, from which networks grow where few epochs are enough.
+GROWTH_TRAININGS = 12
 # Validation examples that tell a child from its parent. A search by the clock that has fewer would choose by
 # chance among its children, and trains one network well instead.
 LEAST_TO_COMPARE = 200
@@ -59,6 +61,8 @@ class Schedule:
         The time in seconds.
     n_val : int, optional
         Validation examples; None: as many as it takes to compare candidates.
+    most_epochs : int, optional
+        Epochs after which examples are learned by heart; None: more of them always pay.
     """
 
     time_limit: float | None = None
@@ -67,6 +71,7 @@ class Schedule:
     workers: int = 1
     clock: Callable[[], float] = time.time
     n_val: int | None = None
+    most_epochs: int | None = None
 
     def __post_init__(self) -> None:
         self._begun = self.clock() if self.begun is None else self.begun
@@ -137,7 +142,10 @@ class Schedule:
         """
         if not self._epoch:
             short = self.time_limit is not None and self.time_limit <= SHORT
-            self._least_to_grow = max(GROWTH_FROM, (SHORT_GROWTH_EPOCHS if short else GROWTH_EPOCHS) * epoch)
+            epochs = SHORT_GROWTH_EPOCHS if short else GROWTH_EPOCHS
+            if self.most_epochs is not None:
+                epochs = min(epochs, GROWTH_TRAININGS * self.most_epochs)
+            self._least_to_grow = max(GROWTH_FROM, epochs * epoch)
         self._epoch = epoch
 
     def observe(self, overhead: float, longest_training: float | None = None) -> None:

@@ -68,9 +68,14 @@ class Settling:
         """Models that are still to be settled, or to be averaged."""
         return [*(self._waiting or ()), *self._settled]
 
-    def next_candidate(self, new_seed: Callable[[], int], folder: RunFolder) -> Candidate | None:
-        """The next lineage to settle, or the mean of those that were; None if it is not the time for that."""
-        if self.schedule.time_to_settle(len(self.models)):
+    def next_candidate(
+        self, new_seed: Callable[[], int], folder: RunFolder, early: bool = False
+    ) -> Candidate | None:
+        """The next lineage to settle, or the mean of those that were.
+
+        None if it is not the time for that, unless it is to be `early`.
+        """
+        if early or self._waiting is not None or self.schedule.time_to_settle(len(self.models)):
             if self._waiting is None:
                 self._waiting = self._worth_settling(folder)
                 self._mean_is_due = len(self._waiting) > 1 and not self.planner.merges
@@ -88,8 +93,10 @@ class Settling:
         graph, seed = self.models.structures[parent.model_id], new_seed()
         plan = self.planner.settling(graph, seed, parent.hyperparameters, waiting + 1, self._mean_is_due)
         graph = self._kept.get(parent.model_id, graph)
-        change = "settle: learning rate to zero" + ", validation data too" * plan.merge_validation
-        return Candidate(parent, (), graph, change, "decay", plan, seed)
+        fresh = self.settings.settles_anew and not graph.has_weights
+        change = "settle: learning rate to zero" + ", from new weights" * fresh
+        change += ", validation data too" * plan.merge_validation
+        return Candidate(parent, (), graph, change, "decay", plan, seed, fresh=fresh)
 
     def settle_again(self, candidate: Candidate, checkpoint: Path | None) -> None:
         """Requeue a final training whose worker died, from its checkpoint if there is one.
@@ -142,6 +149,8 @@ class Settling:
             most = min(most, self.schedule.max_models - len(self.models) - 1)
         if not self.settings.ensemble or most < 2 or not self.settings.posed.loss.is_per_example:
             return [best]
+        if self.settings.settles_anew:  # networks that begin anew differ, whatever they descend from
+            return [best] * max(n for n in range(1, most + 1) if n == 1 or self._fits([best] * n))
         files = {record.model_id: folder.outputs_file(record.model_id) for record in growable}
         outputs = {i: np.load(file, allow_pickle=False) for i, file in files.items() if file.exists()}
         try:

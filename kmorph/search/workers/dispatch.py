@@ -68,7 +68,8 @@ class Dispatcher:
                 source = candidate.graph.save(scratch.with_suffix(".start.safetensors"))
         else:
             source = self.folder.model_file(parent.model_id)
-        plan = replace(candidate.plan, images_before=parent.lineage_examples if parent else 0)
+        before = parent.lineage_examples if parent and not candidate.fresh else 0
+        plan = replace(candidate.plan, images_before=before)
         if parent is not None and plan.phase == "stable" and self._may_race(candidate, parent):
             rival = self.folder.outputs_file(parent.model_id)
             plan = replace(plan, rival=str(rival) if rival.exists() else None)
@@ -80,6 +81,7 @@ class Dispatcher:
             output_file=str(scratch.with_suffix(".safetensors")),
             events_file=str(scratch.with_suffix(".jsonl")),
             stop_file=str(self.folder.stop_file),
+            fresh=candidate.fresh,
             strategy=self.settings.strategy,
             problem=self.settings.packed_problem,
             layers=pack_layers(),
