@@ -34,6 +34,13 @@ clf = ImageClassifier(path=sys.argv[1], resume=True, verbose=False, seed=0, call
 clf.fit(x, y, **json.loads(sys.argv[3]))
 print(json.dumps({"event": "ended"}), flush=True)
 """
+# The same with other kinds of examples: pixels as words, and as signals of unequal length.
+TEXTS = SCRIPT.replace("ImageClassifier", "TextClassifier").replace(
+    "x = x.reshape(-1, 8, 8)", "x = [' '.join(f'p{i}v{int(v) // 4}' for i, v in enumerate(row)) for row in x]"
+)
+SIGNALS = SCRIPT.replace("ImageClassifier", "ImageClassifier1D").replace(
+    "x = x.reshape(-1, 8, 8)", "x = [row[: 64 - 8 * (i % 3)] for i, row in enumerate(x)]"
+)
 # Short trainings of a small network: many models, files and records for a killer to hit.
 QUICK = {"searcher_args": {"trainer_args": {"max_iter_num": 2}}, "starts": [("cnn", {"width": 8})]}
 

@@ -49,9 +49,12 @@ class Predictor(Fitted):
         """Probabilities, or numbers in the user's units."""
         return self._scores_and_labels(x)[0]
 
-    def _scores_and_labels(self, x: Any) -> tuple[np.ndarray, Any]:
-        """The same, piece by piece, and the labels that a loader yields; None if it yields none."""
-        input, target, model = self._input(), self._target(), self._predicting()
+    def _scores_and_labels(self, x: Any, model: keras.Model | None = None) -> tuple[np.ndarray, Any]:
+        """The same, piece by piece, and the labels that a loader yields; None if it yields none.
+
+        By the best model, or another one.
+        """
+        input, target, model = self._input(), self._target(), model or self._predicting()
         scores, labels = [], []
         for examples, theirs in pieces(x):
             scores.append(target.scores(self._outputs(model, input.encode(examples))))
@@ -76,9 +79,7 @@ class Predictor(Fitted):
         if y is None and not is_loader(x):
             raise DataError("y is None; give labels, or x as a loader that yields pairs (x, y)")
         scores, found = self._scores_and_labels(x)
-        y = found if y is None else y
-        if y is None:
-            raise DataError("x is a loader without labels: give y, or let it yield pairs (x, y)")
+        y = _labels(y, found)
         return self._target().measure(y, scores, metric, check_sample_weight(sample_weight, len(scores)))
 
     def leaderboard(self, x: Any = None, y: Any = None) -> list[dict[str, Any]]:
@@ -86,8 +87,9 @@ class Predictor(Fitted):
 
         Parameters
         ----------
-        x, y : array-like, optional
-            Data on which every model is measured as by `evaluate`; that then decides the order.
+        x, y : array-like, or a loader as `x`, optional
+            Data on which every model is measured as by `evaluate`; that then decides the order. A loader is
+            read for each model.
 
         Returns
         -------
@@ -96,15 +98,16 @@ class Predictor(Fitted):
             ``phase``, ``seconds`` and, if data was given, ``accuracy`` or ``mse``. ``pandas.DataFrame`` takes
             it as it is.
         """
-        if (x is None) != (y is None):
+        if (x is None) != (y is None) and not is_loader(x):
             raise DataError("x and y belong together: give both, or neither")
         searcher = self._searcher()
         rows = [{name: entry[name] for name in LISTED} for entry in searcher.history]
         target = self._target()
         metric = target.metrics[target.evaluation_metric]
         if x is not None:
-            x = self._input().encode(x)
-            target.encode(y, n=len(x))  # refused before any model is loaded
+            encoded = None if is_loader(x) else self._input().encode(x)
+            if encoded is not None:
+                target.encode(y, n=len(encoded))  # refused before any model is loaded
             load_backend()
             views = self._views()
             for row in rows:
@@ -114,8 +117,11 @@ class Predictor(Fitted):
                 except SearchError:  # its weights are gone
                     row[metric.name] = float("nan")
                     continue
-                scores = target.scores(self._outputs(model, x))
-                row[metric.name] = target.measure(y, scores, metric.name)
+                if encoded is None:
+                    scores, found = self._scores_and_labels(x, model)
+                else:
+                    scores, found = target.scores(self._outputs(model, encoded)), None
+                row[metric.name] = target.measure(_labels(y, found), scores, metric.name)
         best = searcher.get_best_model_id()
         rows.sort(
             key=lambda row: (
@@ -185,3 +191,11 @@ class Predictor(Fitted):
     def export_keras_model(self, file: UserPath) -> Path:
         """Write the best model as a ``.keras`` file: raw examples in, probabilities or numbers out."""
         return self.export(file, "keras")
+
+
+def _labels(given: Any, found: Any) -> Any:
+    """Labels that the user gave, or else those that a loader yielded."""
+    labels = found if given is None else given
+    if labels is None:
+        raise DataError("x is a loader without labels: give y, or let it yield pairs (x, y)")
+    return labels

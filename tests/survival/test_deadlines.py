@@ -22,13 +22,17 @@ pytestmark = pytest.mark.wall
 SCRIPT = """
 import json, sys, time
 from sklearn.datasets import load_digits
-from kmorph import ImageClassifier
+import kmorph
 
 x, y = load_digits(return_X_y=True)
-x = x.reshape(-1, 8, 8)
+kind = sys.argv[1]
+if kind == "TextClassifier":
+    x = [" ".join(f"p{i}v{int(v) // 4}" for i, v in enumerate(row)) for row in x]
+else:
+    x = list(x) if kind == "ImageClassifier1D" else x.reshape(-1, 8, 8)
 taken = []
-for limit in map(float, sys.argv[1:]):
-    clf = ImageClassifier(verbose=False)
+for limit in map(float, sys.argv[2:]):
+    clf = getattr(kmorph, kind)(verbose=False)
     begun = time.time()
     clf.fit(x, y, time_limit=limit)
     taken.append(time.time() - begun)
@@ -41,19 +45,19 @@ print(clf.evaluate(x, y))
 """
 
 
-def taken(folder, *limits):
+def taken(folder, kind, *limits):
     """Seconds that each fit took, and the accuracy after the last."""
-    command = [sys.executable, "-c", SCRIPT, *map(str, limits)]
+    command = [sys.executable, "-c", SCRIPT, kind, *map(str, limits)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     *_, times, accuracy = done.stdout.splitlines()
     return json.loads(times), float(accuracy)
 
 
-def check_limits(folder, *limits):
+def check_limits(folder, *limits, kind="ImageClassifier"):
     """The first in a fresh process, the others in the same one; a last `final_fit` has five seconds."""
     over = []
     for _ in range(2):  # a machine shared with others may lose some seconds, but not twice
-        times, accuracy = taken(folder, *limits)
+        times, accuracy = taken(folder, kind, *limits)
         assert accuracy > 0.9
         allowed = [limits[0] + 15, *[limit + max(3, 0.05 * limit) for limit in (*limits[1:], 5)]]
         over.append(max(np.subtract(times, allowed)))
@@ -64,6 +68,11 @@ def check_limits(folder, *limits):
 
 def test_limits_are_kept_cold_and_warm(tmp_path):
     check_limits(tmp_path, 5, 5, 0.5, 10)
+
+
+@pytest.mark.parametrize("kind", ["TextClassifier", "ImageClassifier1D"])
+def test_limits_are_kept_for_other_examples(tmp_path, kind):
+    check_limits(tmp_path, 5, 5, kind=kind)
 
 
 @pytest.mark.slow

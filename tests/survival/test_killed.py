@@ -9,7 +9,7 @@ import time
 
 import psutil
 import pytest
-from search_runs import QUICK, SCRIPT, Run, as_on_a_terminal, check, gone
+from search_runs import QUICK, SCRIPT, SIGNALS, TEXTS, Run, as_on_a_terminal, check, gone
 
 from kmorph.errors import SearchError
 
@@ -86,8 +86,13 @@ def test_killed_at_a_hundred_instants(tmp_path):
 
 
 @posix
-def test_a_killed_worker_costs_one_candidate(tmp_path):
-    run = Run(tmp_path / "run", {**QUICK, "max_models": 4})
+@pytest.mark.parametrize(
+    ("script", "start"),
+    [(SCRIPT, "cnn"), (TEXTS, "bag"), (SIGNALS, "fcn")],
+    ids=["images", "texts", "signals"],
+)
+def test_a_killed_worker_costs_one_candidate(tmp_path, script, start):
+    run = Run(tmp_path / "run", {**QUICK, "starts": [(start, {"width": 8})], "max_models": 4}, script=script)
     run.wait_for_models(2)
     worker = max(run.workers(), key=lambda process: process.memory_info().rss)
     worker.kill()

@@ -142,7 +142,10 @@ def test_out_of_memory_of_a_gpu_fails_the_candidate_alone(tmp_path, monkeypatch)
     assert growing.limits[-1].max_parameters == int(SHRINK * failure["n_parameters"])
 
 
-GROWTH = 1.08  # largest memory after 300 models, as a multiple of that after 50
+GROWTH = 1.08  # largest memory of workers after 300 models, as a multiple of that after 50
+# What the main process may hold more then, in bytes: 17 MB of it are the surrogate's matrices for 300
+# observations, the rest records and structures, 30 kB a model.
+HELD = 32e6
 
 
 @pytest.mark.slow
@@ -172,5 +175,5 @@ def test_three_hundred_models_leave_nothing_behind(tmp_path, monkeypatch):
     # What a process holds goes up and down by the size of a model: the means of 20.
     early, late = (np.mean(noted[part], axis=0) for part in (slice(40, 60), slice(-20, None)))
     print(f"main, workers, files, threads: {early} after 50, {late} after 300, growth {late / early - 1}")
-    assert (late[:2] < GROWTH * early[:2]).all()
+    assert late[0] < early[0] + HELD and late[1] < GROWTH * early[1]
     assert (late[2:] < early[2:] + 3).all()

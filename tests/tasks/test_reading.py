@@ -41,6 +41,9 @@ def test_a_loader_is_searched_as_arrays_are(tmp_path):
     )
     assert loaded.evaluate(test) == loaded.evaluate(X[1300:], Y[1300:]) == loaded.score(test)
     assert loaded.transform(test).shape[0] == len(X) - 1300
+    assert loaded.leaderboard(test) == loaded.leaderboard(X[1300:], Y[1300:])
+    with pytest.raises(DataError, match="without labels"):
+        loaded.leaderboard(loader(1300, len(X), labels=False))
     loaded.final_fit(loader(0, 1300), x_test=test, trainer_args={"max_iter_num": 1})
     assert len(loaded.history) == 1
 
