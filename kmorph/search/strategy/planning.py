@@ -23,7 +23,7 @@ FIRST_COLD = (2.0, 12.5)
 EPOCHS_WITHOUT_LIMIT = 20  # of one candidate, where neither a clock nor the user says otherwise
 # Epochs still to come, from which changing the training images pays; erasing parts of them needs more.
 EPOCHS_TO_AUGMENT = 3
-EPOCHS_TO_ERASE = 150
+EPOCHS_TO_ERASE = 15
 # Share of a last training at whose end images are not changed any more, so that the network gets used to such
 # as it will see (He et al., "Data augmentation revisited", arXiv:1909.09148).
 PLAIN_END = 0.3

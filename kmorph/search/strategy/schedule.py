@@ -220,7 +220,9 @@ class Schedule:
         left -= evaluation * EVALUATION * self._overhead
         return max(1.0, left / waiting - self._overhead)
 
-    def affordable_members(self, examples_per_second: float, n_train: int) -> int:
+    def affordable_members(
+        self, examples_per_second: float, n_train: int, epochs: float = EPOCHS_TO_SETTLE
+    ) -> int:
         """Number of models that can be settled in the time left, each long enough.
 
         Parameters
@@ -229,11 +231,13 @@ class Schedule:
             Of the best model.
         n_train : int
             Training examples.
+        epochs : float, default=15
+            What is long enough.
         """
         left = self.time_left()
         if left is None or examples_per_second <= 0:
             return 1
-        least = EPOCHS_TO_SETTLE * n_train / examples_per_second + self._overhead
+        least = epochs * n_train / examples_per_second + self._overhead
         return int(min(MEMBERS, max(1, left // least)))
 
     def affordable_starts(self, offered: int) -> int:

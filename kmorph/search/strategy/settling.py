@@ -17,7 +17,7 @@ from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.ensemble import choose_members, join
 from kmorph.search.strategy.planning import Planner
-from kmorph.search.strategy.schedule import Schedule
+from kmorph.search.strategy.schedule import EPOCHS_TO_SETTLE, Schedule
 
 logger = logging.getLogger("kmorph.search")
 
@@ -144,17 +144,24 @@ class Settling:
             return []
         growable = self.models.growable()
         least = 2 if self.settings.ensemble is True else 1
-        most = max(least, self.schedule.affordable_members(best.examples_per_second, self.settings.n_train))
+        anew = self.settings.settles_anew
+        enough = float(self.settings.epochs or EPOCHS_TO_SETTLE) if anew else EPOCHS_TO_SETTLE
+        most = self.schedule.affordable_members(best.examples_per_second, self.settings.n_train, enough)
+        most = max(least, most)
         if self.schedule.max_models is not None:
             most = min(most, self.schedule.max_models - len(self.models) - 1)
         if not self.settings.ensemble or most < 2 or not self.settings.posed.loss.is_per_example:
             return [best]
-        if self.settings.settles_anew:  # networks that begin anew differ, whatever they descend from
-            return [best] * max(n for n in range(1, most + 1) if n == 1 or self._fits([best] * n))
         files = {record.model_id: folder.outputs_file(record.model_id) for record in growable}
         outputs = {i: np.load(file, allow_pickle=False) for i, file in files.items() if file.exists()}
         try:
-            return choose_members(growable, outputs, self._losses, self._fits, most, least)
+            if not anew:
+                return choose_members(growable, outputs, self._losses, self._fits, most, least)
+            chosen = choose_members(growable, outputs, self._losses, self._fits, most, most)
+            # Networks that begin anew differ by their seeds: the best fills up what is left.
+            while len(chosen) < most and self._fits([*chosen, best]):
+                chosen.append(best)
+            return chosen
         except Exception as error:  # a loss of the user's, or the worker that computes it
             logger.warning("only the best model is settled, others could not be compared: %r", error)
             return [best]
