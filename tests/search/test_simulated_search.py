@@ -36,7 +36,7 @@ CNN = starts.cnn((4, 4, 1), 3, width=4)
 
 
 def settings(**changes) -> Settings:
-    return Settings(**{"starts": (("mlp", MLP),), "n_train": 1000, "n_val": 2, **changes})
+    return Settings(**{"starts": (("mlp", MLP),), "n_train": 1000, "n_val": 200, **changes})
 
 
 def phases(found: Simulated) -> list[str]:

@@ -28,7 +28,7 @@ def test_a_cap_on_epochs_is_kept_under_a_clock(tmp_path):
     clf = ImageClassifier(
         path=tmp_path, max_models=3, searcher_args={"trainer_args": {"max_iter_num": 2}}, verbose=False
     )
-    clf.fit(X[:400], Y[:400], time_limit=10_000)
+    clf.fit(X[:800], Y[:800], time_limit=10_000)
     assert len(clf.history) >= 3
     assert all(entry["epochs"] <= 2.5 for entry in clf.history)
     assert all(entry["loss"] is None or np.isfinite(entry["loss"]) for entry in clf.history)
