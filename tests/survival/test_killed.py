@@ -127,7 +127,7 @@ def test_signals_end_it_with_what_was_trained(tmp_path, name, pace):
 def test_a_second_interrupt_ends_it_at_once(tmp_path, pace):
     run = Run(tmp_path / "run", LONG)
     run.wait_for_models(1)
-    time.sleep(1.0)  # the next candidate is under way: with nothing to wait for, the first ends it at once
+    time.sleep(0.3)  # the next candidate is under way: with nothing to wait for, the first ends it at once
     (worker,) = [process for process in run.workers() if process.memory_info().rss > 2e8]
     worker.suspend()  # it would not answer the first
     run.process.send_signal(signal.SIGINT)
