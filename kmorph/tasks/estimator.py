@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from kmorph.data.checks import check_sample_weight
 from kmorph.data.loaders import is_loader
 from kmorph.errors import DataError
@@ -207,6 +209,11 @@ class Estimator(Predictor):
                         folder, history, folder.scratch, settings, progress, pool, arguments.workers
                     )
                     search.run(limit, begun)
+
+    def fit_transform(self, x: Any, y: Any = None, **options: Any) -> np.ndarray:
+        """Fit, and return the features of the same examples, shape (n, features); see `fit`, `transform`."""
+        self.fit(x, y, **options)
+        return self.transform(x[0] if isinstance(x, tuple) and y is None else x)
 
     def final_fit(
         self,

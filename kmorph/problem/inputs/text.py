@@ -86,7 +86,9 @@ class TextInput(Input):
             If all texts are equal.
         """
         if all(text == x[0] for text in x):
-            raise DataError(f"all {len(x)} texts are equal: there is nothing to learn. Give different ones.")
+            raise DataError(
+                "all texts to learn from are equal: there is nothing to learn. Give different ones."
+            )
         split = _split_of(x[:: ceil(len(x) / JUDGED_FROM)])
         some = x[:: ceil(len(x) / LEARNED_FROM)]
         counts: Counter[str] = Counter()
