@@ -67,10 +67,10 @@ def _one(x: Any, name: str) -> np.ndarray:
 
 
 def repeated(series: np.ndarray, length: int) -> np.ndarray:
-    """Signals in one array, each repeated until it has the length; with one more channel.
+    """Repeat each signal up to `length`, and add a validity channel.
 
-    That is 1 where a signal has values of its own, 0 behind its end. Means over positions, such as those of
-    global pooling, do not depend on how long a signal is, as they would if its end were padded with zeros.
+    The channel is 1 over the signal itself and 0 over its repetitions. Unlike padding, repetition keeps means
+    over positions, as in global pooling, independent of the length of a signal.
 
     Parameters
     ----------

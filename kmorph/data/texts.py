@@ -41,14 +41,14 @@ def check_texts(x: Any, name: str = "x") -> np.ndarray:
     """
     if isinstance(x, str | bytes):
         raise DataError(f"{name} is one text; expected a list of texts, such as [{x[:20]!r}]")
-    if x is None or not hasattr(x, "__len__") or isinstance(x, dict):
+    if x is None or not hasattr(x, "__len__") or isinstance(x, dict | set | frozenset):
         raise DataError(f"{name} is {type(x).__name__}; expected a list of texts")
-    array = np.empty(len(x), object)
-    rows = np.asarray(x, object) if isinstance(x, np.ndarray) else x
+    rows = np.asarray(x, object) if hasattr(x, "__array__") else x  # also of pandas
     if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == 1:
         rows = rows[:, 0]
     if isinstance(rows, np.ndarray) and rows.ndim != 1:
         raise DataError(f"{name} has shape {rows.shape}; expected texts of shape (n,)")
+    array = np.empty(len(rows), object)
     if not len(array):
         raise DataError(f"{name} holds nothing. Give at least one text.")
     for i, text in enumerate(rows):

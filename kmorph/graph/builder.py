@@ -12,6 +12,7 @@ from kmorph.graph.graph import Graph
 from kmorph.graph.layers import Concat, Layer, Shape, Weights
 
 Fork = tuple[Sequence[Layer], ...]
+"""Chains of layers that read the same node and whose outputs are concatenated; see `chain`."""
 
 
 class GraphBuilder:
@@ -154,7 +155,7 @@ class GraphBuilder:
 def chain(builder: GraphBuilder, node: int, layers: Iterable[Layer | Fork]) -> int:
     """Add layers one after the other, the first reading `node`; returns the last node written.
 
-    A tuple of chains stands for a fork: all of them read one node, and what they write is concatenated.
+    A tuple of chains is a fork: each chain reads the current node, and their outputs are concatenated.
     """
     for layer in layers:
         if isinstance(layer, tuple):

@@ -31,7 +31,7 @@ class Candidate:
     members : tuple of ModelRecord, default=()
         Models whose outputs an ensemble averages.
     fresh : bool, default=False
-        Whether training starts from new weights, whatever the parent has learned.
+        Whether training starts from new weights instead of the parent's.
     """
 
     parent: ModelRecord | None

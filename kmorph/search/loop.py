@@ -120,8 +120,9 @@ class _Loop:
         self.discarded_before = self.models.discarded_seconds()  # in earlier runs, with time of their own
         self.rng = np.random.default_rng([settings.seed, len(self.models)])
         most = None if settings.max_models is None else max(settings.max_models, 0)
-        examples = settings.n_val or None, settings.most_epochs
-        self.schedule = Schedule(time_limit, most, begun, search.workers, search.clock, *examples)
+        self.schedule = Schedule(
+            time_limit, most, begun, search.workers, search.clock, settings.n_val, settings.most_epochs
+        )
         cold, start = not search.pool.is_ready, settings.starts[0][1]
         power = measure_power(search.pool, start, settings.n_train, time_limit, settings.packed_problem)
         self.planner = Planner(
@@ -226,7 +227,7 @@ class _Loop:
         return self.settling.next_candidate(self._new_seed, self.folder, early)
 
     def _early_settling(self) -> Candidate | None:
-        """The same before its time, where no child is left to be tried."""
+        """Settle before the scheduled time because every possible child has been tried."""
         return None if self.jobs else self._settling(early=True)
 
     def _next_child(self) -> Candidate | None:

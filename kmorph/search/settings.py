@@ -38,7 +38,7 @@ class Settings:
         How networks may grow; None: every way.
     max_models, max_epochs, patience : int or None
     most_epochs : int, optional
-        Epochs after which the examples are learned by heart; `max_epochs` goes before it.
+        Number of epochs after which training overfits; `max_epochs` takes precedence.
     max_disk : int, optional
         Bytes that the folder of the search may take.
     min_loss_decrease : float
@@ -77,15 +77,15 @@ class Settings:
 
     @property
     def epochs(self) -> int | None:
-        """Most epochs of one training: the user's, or those that the examples stand."""
+        """Maximum number of epochs per training: `max_epochs`, or else `most_epochs`."""
         return self.max_epochs or self.most_epochs
 
     @property
     def settles_anew(self) -> bool:
-        """True if a last training begins with new weights.
+        """True if settling starts from new weights.
 
-        So it does where examples are learned by heart in a few epochs, which the search needed for comparing;
-        unless the user brought weights.
+        Where a few epochs overfit, a lineage has used them up by the time it settles. Starts that come with
+        the user's weights keep them.
         """
         return self.most_epochs is not None and not any(graph.has_weights for _, graph in self.starts)
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
+from sklearn.base import TransformerMixin
 
 from kmorph.data.checks import check_sample_weight
 from kmorph.data.loaders import is_loader
@@ -38,7 +38,7 @@ from kmorph.tasks.resuming import FIRST_PROBLEM, announce, ask_again, open_histo
 from kmorph.training.distribute import pack_strategy
 
 
-class Estimator(Predictor):
+class Estimator(TransformerMixin, Predictor):
     """Base of the estimators; see `ImageClassifier` for the arguments.
 
     A task of one's own is a subclass with an `input` and a `target`:
@@ -209,11 +209,6 @@ class Estimator(Predictor):
                         folder, history, folder.scratch, settings, progress, pool, arguments.workers
                     )
                     search.run(limit, begun)
-
-    def fit_transform(self, x: Any, y: Any = None, **options: Any) -> np.ndarray:
-        """Fit, and return the features of the same examples, shape (n, features); see `fit`, `transform`."""
-        self.fit(x, y, **options)
-        return self.transform(x[0] if isinstance(x, tuple) and y is None else x)
 
     def final_fit(
         self,

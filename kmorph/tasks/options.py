@@ -286,7 +286,7 @@ def choose_hyperparameters(
     weight_decay : float, default=5e-4
         The default one.
     suited : dict, optional
-        Defaults that suit the examples.
+        Defaults of the input by name, such as ``{"batch_size": 512}``; a batch size of the user's voids them.
 
     Returns
     -------

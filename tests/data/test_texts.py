@@ -102,6 +102,8 @@ def test_long_texts_are_cut_and_memory_is_bounded():
         (["a", float("nan")], r"x\[1\] is nan.*missing"),
         (np.zeros((3, 2)), r"shape \(3, 2\)"),
         ({"a": "b"}, "dict"),
+        ({"a", "b"}, "set"),
+        (np.array("a"), r"shape \(\)"),
         (["a", ["b"]], r"x\[1\]"),
     ],
 )
@@ -115,6 +117,9 @@ def test_what_is_taken_for_texts():
         assert check_texts(x).tolist() == ["a", "b"]
     pandas = pytest.importorskip("pandas")
     assert check_texts(pandas.Series(["a", "b"], index=[5, 7])).tolist() == ["a", "b"]
+    assert check_texts(pandas.DataFrame({"t": ["a", "b"]}, index=[5, 7])).tolist() == ["a", "b"]
+    with pytest.raises(DataError, match=r"shape \(2, 2\)"):
+        check_texts(pandas.DataFrame({"t": ["a", "b"], "u": ["c", "d"]}))
 
 
 def test_damaged_inputs_are_refused():

@@ -50,7 +50,7 @@ def test_a_loader_is_searched_as_arrays_are(tmp_path):
 
 def test_pairs_and_validation_from_loaders(tmp_path):
     clf = ImageClassifier(path=tmp_path / "run", **QUICK)
-    features = clf.fit_transform((X[:600], Y[:600]), validation_data=loader(600, 900))
+    features = clf.fit_transform(X[:600], Y[:600], validation_data=loader(600, 900))
     np.testing.assert_array_equal(features, clf.transform(X[:600]))
     assert clf.history[0]["metric_value"] is not None
 

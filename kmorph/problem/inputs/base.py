@@ -99,11 +99,11 @@ class Input(Registered, family=True):
         return self.start_names
 
     def hyperparameters(self, n: int) -> dict[str, Any]:
-        """Defaults of hyperparameters for `n` training examples, where the usual ones do not suit."""
+        """Default hyperparameters for `n` training examples that replace the general defaults, by name."""
         return {}
 
     def most_epochs(self, n: int) -> int | None:
-        """Epochs after which `n` examples are learned by heart; None where changes prevent that."""
+        """Number of epochs after which training on `n` examples overfits; None if there is no such limit."""
         return None
 
     def augmentations(self, x: np.ndarray, codes: np.ndarray, target: Target) -> tuple[str, ...]:

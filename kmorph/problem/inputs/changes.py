@@ -61,7 +61,7 @@ def change_grids(batch: Any, kinds: tuple[str, ...], seed: Any, mean: Any = 0.0)
             )
             batch = mean + (batch - mean) * factor
         if "noise" in kinds:
-            # Of each by itself: some may be a thousand times as large as others.
+            # Per example: signals may differ in scale by orders of magnitude.
             deviation = ops.std(batch, axis=tuple(range(1, len(batch.shape) - 1)), keepdims=True)
             batch += NOISE * deviation * normal(shape, seed + 23)
     return batch

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from kmorph.problem.targets.base import Target
 
 LEAST_TO_CHANGE = 8  # positions of a signal that is changed at random
-WASTE = 8  # most that padding may multiply the size of signals by
-# Signals differ in scale if a tenth of them vary this many times as much as another tenth, or if their means
-# vary by this share of how much they vary themselves.
+WASTE = 8  # most that repeating may multiply the size of signals by
+# Signals differ in scale if the 90th percentile of their standard deviations exceeds the 10th by the first
+# factor, or if their means spread by the second one times their median standard deviation.
 SCALES_APART, MEANS_APART = 2.0, 0.5
-TINY = 1e-12  # added to the variance of a signal, beside 1 for all of them together
+TINY = 1e-12  # epsilon of instance normalisation; all signals together have variance 1 there
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class SignalInput(GridInput):
     unequal : bool, default=False
         Whether there is such a channel.
     instance_norm : bool, default=False
-        Whether networks also see each signal normalised by its own mean and variance: where some signals are
-        a thousand times as large as others, the shape of the small ones is not to be seen otherwise.
+        Whether networks also see each signal normalised by its own mean and variance. Where some signals are
+        a thousand times as large as others, global normalisation hides the shape of the small ones.
     """
 
     kind = "signal"
@@ -65,13 +65,13 @@ class SignalInput(GridInput):
         DataError
             See `GridInput.learn`.
         """
-        apart = _differ_in_scale(x[:: max(1, len(x) // MEASURED)])
+        some = x[:: max(1, len(x) // MEASURED)]
+        apart = _differ_in_scale(some)
         if x.dtype != object:
             return replace(super().learn(x), instance_norm=apart)
         lengths = np.sort([len(one) for one in x])
         allowed = lengths[lengths * len(x) <= WASTE * lengths.sum()]
-        some = np.concatenate(list(x[:: max(1, len(x) // MEASURED)])).astype(np.float32)
-        mean, variance = measure(some)
+        mean, variance = measure(np.concatenate(list(some)).astype(np.float32))
         shape = (int(allowed[-1]), len(mean) + 1)
         return cls(shape, (*mean, 0.0), (*variance, 1.0), unequal=True, instance_norm=apart)
 
@@ -96,7 +96,7 @@ class SignalInput(GridInput):
         return repeated(check_series(x, name=name, channels=channels - 1), length)
 
     def front(self) -> list[Layer | Fork]:
-        """Normalisation, and beside it that of each signal by itself where they differ in scale."""
+        """Global normalisation, concatenated with instance normalisation where signals differ in scale."""
         if not self.instance_norm:
             return super().front()
         alone = GroupNorm(self.shape[-1], epsilon=TINY, scale=False, center=False)

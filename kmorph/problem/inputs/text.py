@@ -25,13 +25,12 @@ LONGEST = 800  # words of a text that are read, and as many pairs …
 LONGEST_SHARE = 0.95  # … or as many as so many texts have at most …
 MOST_BYTES = 256 << 20  # … or as fit this, all texts together
 UNSPACED = 12  # characters of a word: where they have more on average, words are not set apart by spaces
-# Training sees a text this many times over, for each square root of the number of texts, …
+# Embedding rows move by steps of one length, so more epochs or batches overfit rare words (measurements in
+# docs/benchmarks.md). Train on n texts for EPOCHS / sqrt(n) epochs of about BATCHES batches.
 EPOCHS = 600
-# … in so many batches an epoch, if these are neither small nor large. The vectors of words move by steps of
-# one length: more batches or epochs teach rare words by heart (measured, see docs/benchmarks.md).
 BATCHES = 20
-SMALLEST, LARGEST = 32, 2048
-RATE = 0.1  # learning rate, whatever the batch
+SMALLEST, LARGEST = 32, 2048  # batch sizes
+RATE = 0.1  # learning rate, for every batch size
 UNITS = 64  # of the vectors that starts have for each entry
 UNKNOWN = 1  # entry of all that is not in the vocabulary; 0 stands behind the end of a text
 
@@ -127,12 +126,12 @@ class TextInput(Input):
         return [Embedding(self.entries, UNITS)]
 
     def hyperparameters(self, n: int) -> dict[str, Any]:
-        """A batch in proportion to the number of texts."""
+        """A batch size proportional to the number of texts, and one learning rate for all of them."""
         batch = 2 ** round(log2(max(n / BATCHES, 1)))
         return {"batch_size": int(min(max(batch, SMALLEST), LARGEST)), "learning_rate": RATE}
 
     def most_epochs(self, n: int) -> int | None:
-        """Few, and fewer the more texts there are."""
+        """`EPOCHS` / sqrt(n), at least 2."""
         return max(2, round(EPOCHS / sqrt(n)))
 
     def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -125,7 +125,7 @@ class Planner:
         if epochs is None and left is None:
             epochs = EPOCHS_WITHOUT_LIMIT
         elif phase == "stable" and settings.max_epochs is None and epochs is not None:
-            epochs = max(1, epochs // 2)  # enough to compare candidates; the rest is left to their children
+            epochs = max(1, epochs // 2)  # enough to rank candidates, and children train on
         if not self.records and seconds is not None and left is not None:
             training, until = FIRST_COLD if self.cold else FIRST_WARM
             seconds, left = max(seconds, training), max(left, until)
@@ -225,7 +225,7 @@ def final_plan(
         Most epochs (default 200; 30 without validation), and epochs without improvement before training ends
         (default 30).
     most_epochs : int, optional
-        Epochs after which the examples are learned by heart; they bound the default.
+        Number of epochs after which training overfits; caps the default.
     min_loss_decrease : float, default=0.0
         What counts as an improvement.
     """

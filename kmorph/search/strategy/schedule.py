@@ -19,10 +19,11 @@ DECAY_SHARES = ((120.0, 0.45), (300.0, 0.6))
 GROWTH_EPOCHS = 1500.0
 # In searches of so many seconds at most, they grow from so many: a minute on small data costs little.
 SHORT, SHORT_GROWTH_EPOCHS = 90.0, 150.0
-# Trainings to its end that the whole time is worth, from which networks grow where few epochs are enough.
+# Where training is capped at a few epochs (`most_epochs`), networks grow if the time limit allows this many
+# such trainings.
 GROWTH_TRAININGS = 12
-# Validation examples that tell a child from its parent. A search by the clock that has fewer would choose by
-# chance among its children, and trains one network well instead.
+# Fewest validation examples that can rank a child against its parent. With fewer, a search under a time limit
+# would pick children by chance, so it trains a single network instead.
 LEAST_TO_COMPARE = 200
 LONGEST_DECAY = 12 * 3600.0  # seconds; more is better spent on searching
 SLICES = 12  # candidates in the stable phase
@@ -59,10 +60,10 @@ class Schedule:
         Candidates trained at once. One lineage keeps one of them busy: what the others do may be discarded.
     clock : callable, default=time.time
         The time in seconds.
-    n_val : int, optional
-        Validation examples; None: as many as it takes to compare candidates.
+    n_val : int, default=0
+        Number of validation examples; 0: unknown, taken to be enough to compare candidates.
     most_epochs : int, optional
-        Epochs after which examples are learned by heart; None: more of them always pay.
+        Number of epochs after which training overfits; None: no such number is known.
     """
 
     time_limit: float | None = None
@@ -70,7 +71,7 @@ class Schedule:
     begun: float | None = None
     workers: int = 1
     clock: Callable[[], float] = time.time
-    n_val: int | None = None
+    n_val: int = 0
     most_epochs: int | None = None
 
     def __post_init__(self) -> None:
@@ -123,14 +124,13 @@ class Schedule:
 
     @property
     def may_grow(self) -> bool:
-        """True if candidates can be compared, and there is time for growing.
+        """True if the validation data can rank candidates and the time limit leaves room for growing.
 
-        The latter goes by the length of an epoch that was expected first.
+        The first estimate of the length of an epoch decides, so the answer stays the same.
         """
         if self.time_limit is None:
             return True
-        comparable = self.n_val is None or self.n_val >= LEAST_TO_COMPARE
-        return comparable and self.time_limit >= self._least_to_grow
+        return not 0 < self.n_val < LEAST_TO_COMPARE and self.time_limit >= self._least_to_grow
 
     def expect(self, epoch: float) -> None:
         """Set the time that a pass over the training data takes.
@@ -232,7 +232,7 @@ class Schedule:
         n_train : int
             Training examples.
         epochs : float, default=15
-            What is long enough.
+            Fewest epochs that each model must get.
         """
         left = self.time_left()
         if left is None or examples_per_second <= 0:

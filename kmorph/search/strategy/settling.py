@@ -56,6 +56,7 @@ class Settling:
         self._waiting: list[ModelRecord] | None = None
         self._settled: list[ModelRecord] = []
         self._mean_is_due = False
+        self._requeued: set[int] = set()  # seeds of candidates
         self._kept: dict[int, Graph] = {}  # checkpoints of settled models whose worker died
 
     @property
@@ -71,9 +72,20 @@ class Settling:
     def next_candidate(
         self, new_seed: Callable[[], int], folder: RunFolder, early: bool = False
     ) -> Candidate | None:
-        """The next lineage to settle, or the mean of those that were.
+        """The next lineage to settle, or the mean of those that have been.
 
-        None if it is not the time for that, unless it is to be `early`.
+        Parameters
+        ----------
+        new_seed : callable
+            Gives the seed of the candidate.
+        folder : RunFolder
+        early : bool, default=False
+            Whether settling begins although the schedule does not call for it yet.
+
+        Returns
+        -------
+        Candidate or None
+            None if it is too early, or nothing is left to settle.
         """
         if early or self._waiting is not None or self.schedule.time_to_settle(len(self.models)):
             if self._waiting is None:
@@ -92,7 +104,8 @@ class Settling:
             return None
         graph, seed = self.models.structures[parent.model_id], new_seed()
         plan = self.planner.settling(graph, seed, parent.hyperparameters, waiting + 1, self._mean_is_due)
-        graph = self._kept.get(parent.model_id, graph)
+        # Popped: other copies of the same network that settle from new weights must not begin from it.
+        graph = self._kept.pop(parent.model_id, graph)
         fresh = self.settings.settles_anew and not graph.has_weights
         change = "settle: learning rate to zero" + ", from new weights" * fresh
         change += ", validation data too" * plan.merge_validation
@@ -107,9 +120,12 @@ class Settling:
         checkpoint : Path or None
             Graph file with the weights it had; None: it begins from its parent's again.
         """
-        if self._waiting is None or candidate.parent is None or candidate.parent in self._waiting:
+        if self._waiting is None or candidate.parent is None or candidate.seed in self._requeued:
             return
+        self._requeued.add(candidate.seed)  # not by its parent: copies of one network may wait
         self._waiting.insert(0, candidate.parent)
+        if checkpoint is None and candidate.graph.has_weights:  # it began from an earlier checkpoint
+            self._kept[candidate.parent.model_id] = candidate.graph
         if checkpoint is not None:
             logger.warning("the settling of model %s goes on from its checkpoint", candidate.parent.model_id)
             self._kept[candidate.parent.model_id] = Graph.load(checkpoint)
@@ -158,7 +174,7 @@ class Settling:
             if not anew:
                 return choose_members(growable, outputs, self._losses, self._fits, most, least)
             chosen = choose_members(growable, outputs, self._losses, self._fits, most, most)
-            # Networks that begin anew differ by their seeds: the best fills up what is left.
+            # Fresh weights make copies of one network differ, so the best one fills the remaining places.
             while len(chosen) < most and self._fits([*chosen, best]):
                 chosen.append(best)
             return chosen

@@ -95,7 +95,7 @@ def test_short_limits_afford_fewer_starts():
 
 def test_what_cannot_be_compared_is_not_grown():
     """With few validation examples one network has the time; without a clock users ask for models."""
-    for n_val, grows in ((LEAST_TO_COMPARE - 1, False), (LEAST_TO_COMPARE, True), (None, True)):
+    for n_val, grows in ((LEAST_TO_COMPARE - 1, False), (LEAST_TO_COMPARE, True), (0, True)):
         schedule = Schedule(time_limit=300, begun=time.time(), n_val=n_val)
         schedule.expect(0.01)
         assert schedule.may_grow is grows and (schedule.affordable_starts(3) > 1) is grows

@@ -138,6 +138,23 @@ def test_a_settling_whose_worker_died_is_done_again_from_its_checkpoint(folder):
     assert not without.next().graph.has_weights
 
 
+def test_of_copies_that_settle_from_new_weights_the_one_that_died_is_done_again(folder):
+    ending = Ending(folder, time_limit=600.0, most_epochs=3, ensemble="auto")
+    ending.add(0.5, logits=good_at([0, 1]))
+    ending.clock.now += 400
+    first = ending.next()
+    assert first.fresh and not ending.settling.is_over  # copies wait
+    checkpoint = GRAPH.initialize(9).save(folder.scratch / "0001.safetensors")
+    ending.settling.settle_again(first, checkpoint)
+    again, *copies = ending.next(), ending.next(), ending.next()
+    assert again.graph.has_weights and not again.fresh
+    assert all(copy.fresh and not copy.graph.has_weights for copy in copies)
+    assert ending.next() is None and len({c.seed for c in (first, again, *copies)}) == 4
+    # A second death before any progress: its first checkpoint still counts.
+    ending.settling.settle_again(again, None)
+    assert ending.next().graph.has_weights
+
+
 def test_several_that_complement_each_other_are_settled_and_averaged(folder):
     ending = Ending(folder, time_limit=4000.0, ensemble=True)
     ending.add(0.5, logits=good_at([0, 1]))
