@@ -47,6 +47,9 @@ class Settings:
     ensemble : bool or "auto", default=False
         Whether the last model is the mean of several, at least two; "auto": if their mean is better on the
         validation examples before they settle, and each can be trained long enough.
+    smooths : bool, default=False
+        Whether the last training smooths labels by as much as the network is overconfident on the validation
+        examples before.
     seed : int
     n_train, n_val : int
         Numbers of training and of validation examples.
@@ -71,6 +74,7 @@ class Settings:
     min_loss_decrease: float = 0.0
     merge_validation: bool = False
     ensemble: bool | str = False
+    smooths: bool = False
     seed: int = 0
     strategy: str | bytes | None = None
     n_val: int = 0

@@ -90,6 +90,7 @@ def settings_of(
         # by settling, so that it has to be measured.
         merge_validation=own_split and problem.objective.survives_merging,
         ensemble=arguments.ensemble,
+        smooths=problem.loss.smooths and "label_smoothing" not in (given.hyperparameters or {}),
         seed=seed,
         strategy=pack_strategy(given.strategy),
     )

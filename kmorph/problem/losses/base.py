@@ -23,12 +23,15 @@ class Loss(ABC):
         As it is stored in a search's folder.
     is_per_example : bool
         False if it gives one value a batch: then nothing can be compared example by example.
+    smooths : bool
+        True if the hyperparameter ``label_smoothing`` means something.
     mark : str
         Tells losses of the user's own apart that have the same name.
     """
 
     name: str
     is_per_example = True
+    smooths = False
     mark: str = ""
 
     @abstractmethod

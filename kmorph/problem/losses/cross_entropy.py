@@ -16,6 +16,7 @@ class CrossEntropy(Loss):
     """Cross-entropy of class numbers with the softmax of the outputs."""
 
     name = "cross_entropy"
+    smooths = True
 
     def tensors(self, codes: Any, outputs: Any, target: Target, smoothing: float = 0.0) -> Any:
         """Losses of a batch; see `Loss.tensors`."""

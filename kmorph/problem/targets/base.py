@@ -43,8 +43,6 @@ class Target(Registered, family=True):
     """The function, ``"softmax"`` or ``"sigmoid"``, that a user's own network may end in: it is taken off."""
     weight_decay: ClassVar[float] = 5e-4
     """Default of the hyperparameter ``weight_decay``."""
-    smooths: ClassVar[bool] = False
-    """True if the hyperparameter ``label_smoothing`` means something."""
 
     @property
     @abstractmethod

@@ -30,7 +30,6 @@ class Classes(Target):
     """
 
     kind = "classes"
-    smooths = True
     ending = "softmax"
 
     codec: LabelCodec

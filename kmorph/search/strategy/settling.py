@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.ensemble import choose_members, join
 from kmorph.search.strategy.planning import Planner
 from kmorph.search.strategy.schedule import EPOCHS_TO_SETTLE, Schedule
+from kmorph.training.plan import Plan
 
 logger = logging.getLogger("kmorph.search")
 
+MOST_SMOOTHING = 0.3  # of labels
 SETTLE_EVERY = 6  # models between two settled ones when there is no time limit
 
 
@@ -104,6 +107,7 @@ class Settling:
             return None
         graph, seed = self.models.structures[parent.model_id], new_seed()
         plan = self.planner.settling(graph, seed, parent.hyperparameters, waiting + 1, self._mean_is_due)
+        plan = self._smoothed(plan, parent, folder)
         # Popped: other copies of the same network that settle from new weights must not begin from it.
         graph = self._kept.pop(parent.model_id, graph)
         fresh = self.settings.settles_anew and not graph.has_weights
@@ -150,6 +154,17 @@ class Settling:
         change = f"ensemble: the mean of models {names}"
         return Candidate(members[0], (), graph, change, "ensemble", plan, plan.seed, tuple(members))
 
+    def _smoothed(self, plan: Plan, parent: ModelRecord, folder: RunFolder) -> Plan:
+        """The plan with labels smoothed by as much as the parent is overconfident.
+
+        Lineages that settle from new weights are trained for so few epochs that they do not become so.
+        """
+        file, accuracy = folder.outputs_file(parent.model_id), parent.metrics.get("accuracy")
+        if not self.settings.smooths or self.settings.settles_anew or accuracy is None or not file.exists():
+            return plan
+        smoothing = smoothing_for(np.load(file, allow_pickle=False), accuracy)
+        return replace(plan, hyperparameters=replace(plan.hyperparameters, label_smoothing=smoothing))
+
     def _is_due(self) -> bool:
         since = [record.phase for record in self.models.records.values()][-SETTLE_EVERY:]
         return len(since) == SETTLE_EVERY and "decay" not in since
@@ -188,3 +203,33 @@ class Settling:
         return sum(record.n_parameters for record in members) <= (limits.max_parameters or inf) and sum(
             record.flops for record in members
         ) <= (limits.max_flops or inf)
+
+
+def smoothing_for(outputs: np.ndarray, accuracy: float) -> float:
+    """Label smoothing whose targets lower the confidence by how much it exceeds the accuracy.
+
+    One standard error of the accuracy is taken off: where nearly all is right, smoothing by chance would cost
+    more log loss than it saves.
+
+    Parameters
+    ----------
+    outputs : ndarray, shape (n, classes)
+        Logits for examples that were not trained on.
+    accuracy : float
+        On the same examples.
+
+    Returns
+    -------
+    float
+        From 0 to `MOST_SMOOTHING`.
+
+    References
+    ----------
+    The gap of confidence and accuracy: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    """
+    n, classes = outputs.shape
+    logits = outputs.astype(np.float64)
+    confidence = (1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)).mean()
+    excess = confidence - accuracy - np.sqrt(accuracy * (1 - accuracy) / n)
+    # Smoothing by s makes targets of 1 - s + s / classes.
+    return float(np.clip(excess * classes / (classes - 1), 0.0, MOST_SMOOTHING))

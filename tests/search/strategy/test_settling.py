@@ -18,8 +18,9 @@ from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.planning import Planner
 from kmorph.search.strategy.schedule import EVALUATION, Schedule
-from kmorph.search.strategy.settling import SETTLE_EVERY, Settling
+from kmorph.search.strategy.settling import MOST_SMOOTHING, SETTLE_EVERY, Settling, smoothing_for
 from kmorph.training.examples import Data
+from kmorph.training.plan import Hyperparameters
 
 GRAPH = starts.mlp((4,), 3, width=4)
 N_VAL = 60
@@ -99,6 +100,41 @@ def test_a_limit_on_models_leaves_the_last_for_settling(folder):
     assert ending.next() is None
     ending.add(0.9)
     assert ending.next().parent.model_id == 1 and ending.settling.is_over
+
+
+def right_in(n, confidence):
+    """Logits for 3 classes, all with this confidence, right for the first `n` examples."""
+    y = np.arange(N_VAL) % 3
+    chosen = np.where(np.arange(N_VAL) < n, y, (y + 1) % 3)
+    chances = np.where(np.arange(3) == chosen[:, None], confidence, (1 - confidence) / 2)
+    return np.log(chances).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "smoothing"),
+    [
+        # Right in 0.8 ± 0.052; targets of 1 - 0.15 + 0.15 / 3 = 0.9 are lower by 0.1.
+        (0.9 + (0.8 * 0.2 / 60) ** 0.5, 48, 0.15),
+        (0.84, 48, 0.0),  # that may be chance
+        (0.7, 48, 0.0),  # too modest
+        (0.999, 12, MOST_SMOOTHING),
+    ],
+)
+def test_labels_are_smoothed_by_as_much_as_the_network_was_overconfident(
+    folder, confidence, right, smoothing
+):
+    assert smoothing_for(right_in(right, confidence), right / N_VAL) == pytest.approx(smoothing, abs=1e-6)
+    ending = Ending(folder, time_limit=600.0, smooths=True)
+    ending.add(0.5, logits=right_in(right, confidence), metrics={"accuracy": right / N_VAL})
+    ending.clock.now += 400
+    assert ending.next().plan.hyperparameters.label_smoothing == pytest.approx(smoothing, abs=1e-6)
+
+
+def test_a_given_smoothing_stays(folder):
+    ending = Ending(folder, time_limit=600.0, hyperparameters=Hyperparameters(label_smoothing=0.05))
+    ending.add(0.5, logits=right_in(30, 0.99), metrics={"accuracy": 0.5})
+    ending.clock.now += 400
+    assert ending.next().plan.hyperparameters.label_smoothing == 0.05
 
 
 def test_without_a_limit_a_model_is_settled_now_and_then(folder):
