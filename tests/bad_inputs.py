@@ -21,6 +21,7 @@ import numpy as np
 import kmorph
 from kmorph import ImageClassifier, datasets, starts
 from kmorph.data import LabelCodec, check_images, check_sample_weight
+from kmorph.problem import Numbers
 from kmorph.problem.split import stratified_split
 from kmorph.search.workers.pool import InlineExecutor
 from kmorph.surrogate import EditDistanceKernel, WeisfeilerLehmanKernel, distances, edit_distance
@@ -113,9 +114,13 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("images: NaN", _images(_with(np.nan)), ("NaN", "image 3", "nan_to_num")),
     BadInput("images: infinity", _images(_with(np.inf)), ("infinity", "image 3")),
     BadInput("images: minus infinity", _images(_with(-np.inf)), ("infinity", "image 3")),
-    BadInput("images: beyond float32", _images(_with(1e300)), ("range of float32", "image 3")),
-    BadInput("images: objects", _images(np.array([None, {}])), ("object", "expected numbers")),
-    BadInput("images: different sizes", _images([np.zeros((2, 2)), np.zeros((3, 3))]), ("resized",)),
+    BadInput("images: beyond float32", _images(_with(1e300)), ("1e+300", "float32", "image 3", "Rescale")),
+    BadInput("images: objects", _images(np.array([None, {}])), ("x[0] is None", "array of numbers")),
+    BadInput(
+        "images: different sizes",
+        _images([np.zeros((2, 2)), np.zeros((3, 3))]),
+        ("x[0] has shape (2, 2)", "x[1] has (3, 3)", "Resize, crop or pad"),
+    ),
     BadInput("images: dictionary", _images({"a": 1}), ("dict", "expected numbers")),
     BadInput("images: file names", _images(["a.png", "b.png"]), ("file names", "expected numbers")),
     BadInput("images: complex", _images(np.zeros((2, 4, 4), complex)), ("complex", "np.abs")),
@@ -148,7 +153,20 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("labels: probabilities", _labels([[0.2, 0.8], [0.6, 0.4]]), ("argmax",)),
     BadInput("labels: two columns", _labels([[3, 4], [5, 6]]), ("(2, 2)", "one column")),
     BadInput("labels: two text columns", _labels([["a", "b"], ["c", "d"]]), ("(2, 2)", "one column")),
-    BadInput("labels: rows of different length", _labels([[1, 0], [1]]), ("expected",)),
+    *(
+        BadInput(f"labels: {y}", _labels(y), (f"y holds {y[at]} (at position {at})", "MultiLabelBinarizer"))
+        for y, at in (
+            ([[1], [1, 2]], 0),
+            ([[1, 0], [1]], 0),
+            ([["a"], []], 0),
+            ([{1}, {1, 2}], 0),
+            ([(1,), (1, 2)], 0),
+            (["a", ["b"]], 1),
+            (np.array([[1], [1, 2]], object), 0),
+        )
+    ),
+    BadInput("labels: two of three an example", _labels([["a", "b"], ["c", "a"]]), ("MultiLabelBinarizer",)),
+    BadInput("labels: numbers in lists", lambda: Numbers.learn([[1], [1, 2]]), ("as many numbers",)),
     BadInput("encode: unseen text", _encode(["a", "b"], ["c"]), ("'c'", "never seen", "'a', 'b'")),
     BadInput("encode: unseen number", _encode([0, 1], [1, 5]), ("5", "never seen")),
     BadInput("encode: text for numbers", _encode([0, 1], ["0"]), ("'0'", "never seen")),
@@ -203,6 +221,7 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("augment: a word", _fit(augment="yes"), ("augment", "'yes'")),
     BadInput("objective: unknown", _fit(objective="aucc"), ("objective", "'aucc'", "accuracy")),
     BadInput("loss: a number", _fit(loss=3), ("loss must be", "3")),
+    BadInput("loss: unknown", _fit(x=None, loss="hubber"), ("loss='hubber'", "did you mean 'huber'")),
     BadInput("optimizer: a number", _fit(optimizer=3), ("optimizer must be", "3")),
     BadInput("ensemble", _fit(ensemble="always"), ("ensemble", "'always'")),
     BadInput("strategy: multi_worker", _fit(strategy="multi_worker"), ("multi_worker", "not supported yet")),
@@ -267,7 +286,12 @@ BAD_INPUTS: list[BadInput] = [
     ),
     BadInput("predict: one image", _fitted(lambda clf: clf.predict(_X[0])), ("add an axis",)),
     BadInput("predict: NaN", _fitted(lambda clf: clf.predict(_with(np.nan))), ("NaN", "image 3")),
+    BadInput("predict: empty list", _fitted(lambda clf: clf.predict([])), ("holds nothing", "one image")),
     BadInput("transform: None", _fitted(lambda clf: clf.transform(None)), ("x is None",)),
+    BadInput(
+        "get_feature_names_out: not fitted", _unfitted(lambda clf: clf.get_feature_names_out()), ("fit(",)
+    ),
+    BadInput("evaluate: no labels", _fitted(lambda clf: clf.evaluate(_X)), ("y is None", "pair (x, y)")),
     BadInput("evaluate: unseen label", _fitted(lambda clf: clf.evaluate(_X[:2], [0, 7])), ("never seen",)),
     BadInput(
         "evaluate: fewer labels", _fitted(lambda clf: clf.evaluate(_X, [0])), ("1 labels", "20 examples")

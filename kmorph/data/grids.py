@@ -40,6 +40,12 @@ class GridForm:
         axes = ", ".join(("n", *self.axes))
         return f"numbers of shape ({axes}) or ({axes}, channels)"
 
+    @property
+    def expected_one(self) -> str:
+        """The shapes of one example that are accepted, in words."""
+        shapes = filter(None, (self.axes, (*self.axes, "channels")))
+        return " or ".join(f"({', '.join(axes)}{',' * (len(axes) == 1)})" for axes in shapes)
+
 
 SIGNALS = GridForm("signal", ("length",))
 IMAGES = GridForm("image", ("height", "width"))
@@ -86,10 +92,7 @@ def check_grids(
     if array.ndim == form.rank + 1:
         array = array[..., np.newaxis]
     if 0 in array.shape:
-        raise DataError(
-            f"{name} has shape {array.shape}, which holds nothing. Give at least one {form.noun} of one "
-            f"{'pixel' if form is IMAGES else 'position'}."
-        )
+        raise _holds_nothing(array, form, name)
     if like is None and form is IMAGES:
         _warn_if_channels_first(array, name)
     if array.dtype == np.uint8:
@@ -106,9 +109,13 @@ def _as_number_array(x: Any, form: GridForm, name: str) -> np.ndarray:
         array = as_array(x)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(
-            f"{name} cannot be made into one array ({error}); expected {form.expected}. "
-            f"{form.noun.capitalize()}s of different sizes must be resized or padded to one size first."
+            _odd_example(x, form, name)
+            or f"{name} cannot be made into one array ({error}); expected {form.expected}."
         ) from error
+    if array.ndim and not len(array):
+        raise _holds_nothing(array, form, name)
+    if array.dtype == object and (message := _odd_example(x, form, name)):
+        raise DataError(message)
     if array.dtype.kind not in "biuf":
         hint = f"Give {form.noun}s of one size as one array of numbers."
         if array.dtype.kind in "US":
@@ -119,6 +126,43 @@ def _as_number_array(x: Any, form: GridForm, name: str) -> np.ndarray:
             f"{name} has dtype {array.dtype} ({type(x).__name__}); expected {form.expected}. {hint}"
         )
     return array
+
+
+def _holds_nothing(array: np.ndarray, form: GridForm, name: str) -> DataError:
+    return DataError(
+        f"{name} has shape {array.shape}, which holds nothing; expected {form.expected}. Give at least one "
+        f"{form.noun} of one {'pixel' if form is IMAGES else 'position'}."
+    )
+
+
+def _odd_example(x: Any, form: GridForm, name: str) -> str:
+    """Say which of several examples is none, or has another shape than the first; empty if all are alike."""
+    if not isinstance(x, list | tuple | np.ndarray):
+        return ""
+    first: tuple[int, ...] = ()
+    for i, one in enumerate(x):
+        try:
+            shape = as_array(one).shape
+        except (ValueError, TypeError, RuntimeError) as error:
+            return f"{name}[{i}] is no array ({error}); expected {form.noun}s {form.expected_one}."
+        if not shape:
+            return no_example(one, form, f"{name}[{i}]")
+        first = first or shape
+        if shape != first:
+            return (
+                f"{name}[0] has shape {first}, {name}[{i}] has {shape}; expected {form.noun}s of one size. "
+                "Resize, crop or pad all of them to the same shape first."
+            )
+    return ""
+
+
+def no_example(one: Any, form: GridForm, where: str) -> str:
+    """Say that something without axes stands where an example is expected."""
+    kind = "None" if one is None else f"of type {type(one).__name__}"
+    return (
+        f"{where} is {kind}; expected {form.noun}s, each an array of numbers of shape {form.expected_one}. "
+        "Replace it, or leave it out together with its label."
+    )
 
 
 def _check_rank(array: np.ndarray, form: GridForm, name: str) -> None:
@@ -198,7 +242,10 @@ def _raise_not_finite(array: np.ndarray, form: GridForm, name: str, index: int) 
     elif np.isinf(example).any():
         found = "infinity"
     else:
-        found = "values beyond the range of float32"
+        raise DataError(
+            f"{name} holds numbers as large as {np.abs(example).max():.0e}, beyond the range of float32, "
+            f"first in {form.noun} {index}. Rescale them, for example as `{name} / np.abs({name}).max()`."
+        )
     raise DataError(
         f"{name} holds {found}, first in {form.noun} {index}; expected finite numbers. "
         f"Remove such {form.noun}s or replace the values, for example with `np.nan_to_num({name})`."

@@ -15,6 +15,10 @@ Label = str | int | float | bool
 Form = Literal["column", "matrix", "one_hot"]
 
 _EXPECTED = "one label for each example, of shape (n,) or (n, 1), or one-hot rows of shape (n, classes)"
+_SEVERAL = (
+    "For several labels per example give rows of zeros and ones, e.g. by "
+    "`sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)`."
+)
 _FORMS = ("column", "matrix", "one_hot")
 
 
@@ -256,7 +260,8 @@ def as_label_array(y: Any, n: int | None) -> np.ndarray:
         array = _check_whole(array)
     if array.dtype.kind in "UO" and array.ndim == 2 and array.shape[1] > 1:
         raise DataError(
-            f"y has shape {array.shape}; expected {_EXPECTED}. Choose the one column to be predicted."
+            f"y has shape {array.shape}; expected {_EXPECTED}. Choose the one column to be predicted. "
+            f"{_SEVERAL}"
         )
     return array
 
@@ -265,6 +270,12 @@ def _from_objects(array: np.ndarray, may_be_text: bool) -> np.ndarray:
     """Find the one type that all labels have, and use numpy's dtype for it where that is exact."""
     values = [_python_label(item, index) for index, item in enumerate(array.reshape(-1))]
     for index, value in enumerate(values):
+        if isinstance(value, list | tuple | set | frozenset | np.ndarray):
+            text = repr(value)
+            raise DataError(
+                f"y holds {text if len(text) <= 40 else f'{text[:40]}…'} (at position {index}), of type "
+                f"{type(value).__name__}; expected {_EXPECTED}. {_SEVERAL}"
+            )
         is_nan = isinstance(value, float) and value != value
         if value is None or is_nan or type(value).__name__ in ("NAType", "NaTType"):
             raise DataError(
@@ -362,7 +373,7 @@ def _not_one_hot(array: np.ndarray) -> DataError:
         )
     return DataError(
         f"y has shape {array.shape} with values other than 0 and 1; expected {_EXPECTED}. "
-        "Choose the one column to be predicted."
+        f"Choose the one column to be predicted. {_SEVERAL}"
     )
 
 

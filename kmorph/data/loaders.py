@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kmorph.data.texts import decoded
 from kmorph.errors import DataError
 from kmorph.numeric import as_array
 
@@ -169,7 +170,10 @@ def _as_batch(part: Any, batched: bool) -> Any:
 
 
 def _texts(given: Any) -> list[str]:
-    return [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in given]
+    return [
+        decoded(one, f"text {i} of what the loader yields") if isinstance(one, bytes) else one
+        for i, one in enumerate(given)
+    ]
 
 
 READERS: tuple[tuple[str, str, Callable[[Any], Iterator[Batch]]], ...] = (

@@ -6,19 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from kmorph.data.grids import SIGNALS, check_grids
+from kmorph.data.grids import SIGNALS, check_grids, no_example
 from kmorph.errors import DataError
 from kmorph.numeric import as_array
 
 
 def are_unequal(x: Any) -> bool:
-    """Return whether these are signals in a list, or in an array of objects, that differ in length."""
+    """Return whether these are signals in a list, or in an array of objects, that differ in length.
+
+    What has no length differs from what has one.
+    """
     if not isinstance(x, list | tuple) and not (isinstance(x, np.ndarray) and x.dtype == object):
         return False
+    return len({_length(one) for one in x}) > 1
+
+
+def _length(one: Any) -> int | None:
     try:
-        return len({len(one) for one in x}) > 1
+        return len(one)
     except TypeError:
-        return False
+        return None
 
 
 def check_series(x: Any, *, name: str = "x", channels: int | None = None) -> np.ndarray:
@@ -40,8 +47,11 @@ def check_series(x: Any, *, name: str = "x", channels: int | None = None) -> np.
     Raises
     ------
     DataError
-        If one of them is empty, of wrong rank or type, not finite, or has another number of channels.
+        If there are none, or one of them is empty, of wrong rank or type, not finite, or has another number
+        of channels.
     """
+    if not len(x):
+        raise DataError(f"{name} holds nothing. Give at least one signal.")
     found = np.empty(len(x), object)
     for i, one in enumerate(x):
         where = f"{name}[{i}]"
@@ -61,7 +71,9 @@ def _one(x: Any, name: str) -> np.ndarray:
         array = as_array(x)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{name} is no array ({error}); expected (length,) or (length, channels)") from error
-    if array.ndim not in (1, 2):
+    if not array.ndim:
+        raise DataError(no_example(x, SIGNALS, name))
+    if array.ndim > 2:
         raise DataError(f"{name} has shape {array.shape}; expected (length,) or (length, channels)")
     return check_grids(array[None], SIGNALS, name=name)[0]
 

@@ -168,8 +168,14 @@ class _Examples:
                 f"the loader yields unsigned bytes first, {batch.dtype} after {self.n:,} examples"
             )
         assert self._file is not None
-        with np.errstate(over="ignore"):
-            data = np.ascontiguousarray(batch, self._dtype)
+        try:
+            with np.errstate(over="raise"):
+                data = np.ascontiguousarray(batch, self._dtype)
+        except FloatingPointError:
+            raise DataError(
+                f"the loader yields numbers as large as {np.abs(batch).max():.0e} after {self.n:,} examples, "
+                "beyond the range of float32: rescale them"
+            ) from None
         self._file.write(data.data)
         self.nbytes += data.nbytes
 

@@ -37,7 +37,7 @@ def check_texts(x: Any, name: str = "x") -> np.ndarray:
     Raises
     ------
     DataError
-        If it is one text, holds something else than texts, or nothing.
+        If it is one text, holds something else than texts, bytes that are no UTF-8, or nothing.
     """
     if isinstance(x, str | bytes):
         raise DataError(f"{name} is one text; expected a list of texts, such as [{x[:20]!r}]")
@@ -53,7 +53,7 @@ def check_texts(x: Any, name: str = "x") -> np.ndarray:
         raise DataError(f"{name} holds nothing. Give at least one text.")
     for i, text in enumerate(rows):
         if isinstance(text, bytes):
-            text = text.decode("utf-8", "replace")
+            text = decoded(text, f"{name}[{i}]")
         if not isinstance(text, str):
             missing = text is None or (isinstance(text, float) and text != text)
             hint = (
@@ -64,6 +64,23 @@ def check_texts(x: Any, name: str = "x") -> np.ndarray:
             raise DataError(f"{name}[{i}] is {_short(text)}, no text ({type(text).__name__}). {hint}")
         array[i] = text
     return array
+
+
+def decoded(text: bytes, where: str) -> str:
+    """Read bytes as UTF-8.
+
+    Raises
+    ------
+    DataError
+        If they are in another encoding, which only their owner knows.
+    """
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where} is {_short(text)}, bytes that are no UTF-8 text ({error.reason} at {error.start}): "
+            "decode it first, e.g. text.decode('latin-1')"
+        ) from None
 
 
 def tokens_of(text: str, split: str) -> list[str]:

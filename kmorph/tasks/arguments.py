@@ -15,6 +15,7 @@ from kmorph.problem.metrics import Metric
 from kmorph.problem.optimizers import OwnOptimizer
 from kmorph.problem.own_metrics import find_metric
 from kmorph.tasks import options
+from kmorph.tasks.loss_names import check_loss_name
 from kmorph.training.backend import require_backend
 from kmorph.training.distribute import pack_strategy
 
@@ -99,6 +100,7 @@ def check_arguments(given: Given, time_limit: Any) -> Arguments:
         name: options.check_count(name, getattr(given, name))
         for name in ("max_models", "max_parameters", "max_flops", "max_disk")
     }
+    check_loss_name(given.loss)
     own_limit = options.check_number("time_limit", given.time_limit, above=True)
     limit = options.check_number("time_limit", time_limit, above=True)
     checked = Arguments(
@@ -167,14 +169,14 @@ def pose_problem(
     else:
         metric = find_metric(given.objective, target)
     weights = _class_weights(given.class_weight, target, codes)
-    smooths = target.smooths and arguments.loss is None
-    if "label_smoothing" in (given.hyperparameters or {}) and not smooths:
+    loss = target.loss if arguments.loss is None else arguments.loss
+    problem = Problem(input, target, loss, metric, arguments.optimizer, weights)
+    if "label_smoothing" in (given.hyperparameters or {}) and not problem.loss.smooths:
         raise DataError(
             "hyperparameters['label_smoothing'] belongs to the cross-entropy of classes"
             + (": give it to your loss, if that knows it" if arguments.loss is not None else "")
         )
-    loss = target.loss if arguments.loss is None else arguments.loss
-    return Problem(input, target, loss, metric, arguments.optimizer, weights)
+    return problem
 
 
 def _stored_metric(stored: Objective, target: Target) -> Metric:

@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from sklearn.base import TransformerMixin
-
 from kmorph.data.checks import check_sample_weight
 from kmorph.data.loaders import is_loader
 from kmorph.errors import DataError
@@ -38,7 +36,7 @@ from kmorph.tasks.resuming import FIRST_PROBLEM, announce, ask_again, open_histo
 from kmorph.training.distribute import pack_strategy
 
 
-class Estimator(TransformerMixin, Predictor):
+class Estimator(Predictor):
     """Base of the estimators; see `ImageClassifier` for the arguments.
 
     A task of one's own is a subclass with an `input` and a `target`:

@@ -185,7 +185,9 @@ class Module:
         return self._fitted()._scores(x)
 
     def evaluate(self, x: Any, y: Any = None) -> float:
-        """Accuracy for labels, mean squared error for numbers; `y` may be what a loader yields."""
+        """Accuracy for labels, mean squared error for numbers; without `y`, `x` is a pair or a loader."""
+        if y is None and isinstance(x, tuple | list):
+            x, y = _pair("x", x)
         return self._fitted().evaluate(x, y)
 
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import TransformerMixin
 
 from kmorph.data.checks import check_sample_weight
 from kmorph.data.loaders import is_loader
@@ -16,7 +17,7 @@ from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import functional, layer_name
 from kmorph.tasks.fitted import Fitted
 from kmorph.tasks.options import check_count
-from kmorph.tasks.reading import joined, pieces
+from kmorph.tasks.reading import joined, parted, pieces
 from kmorph.training.backend import load_backend
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 LISTED = ("model_id", "parent_id", "change", "n_parameters", "metric_value", "loss", "phase", "seconds")
 
 
-class Predictor(Fitted):
+class Predictor(TransformerMixin, Fitted):
     """The part of an estimator that works on new examples."""
 
     def predict(self, x: Any) -> np.ndarray:
@@ -62,7 +63,12 @@ class Predictor(Fitted):
         return joined(scores), joined_parts(labels, "labels")
 
     def evaluate(self, x: Any, y: Any = None) -> float:
-        """Accuracy for classifiers, mean squared error for regressors; `y` may be what a loader yields.
+        """Accuracy for classifiers, mean squared error for regressors.
+
+        Parameters
+        ----------
+        x, y : array-like
+            Examples and labels; None: `x` is a loader, or a pair (x, y).
 
         Raises
         ------
@@ -76,8 +82,11 @@ class Predictor(Fitted):
         return self._measure(x, y, sample_weight, self._target().score_metric)
 
     def _measure(self, x: Any, y: Any, sample_weight: Any, metric: str) -> float:
+        x, y = parted(x, y)
         if y is None and not is_loader(x):
-            raise DataError("y is None; give labels, or x as a loader that yields pairs (x, y)")
+            raise DataError(
+                "y is None; give labels, or x as a pair (x, y) or a loader that yields such pairs"
+            )
         scores, found = self._scores_and_labels(x)
         y = _labels(y, found)
         return self._target().measure(y, scores, metric, check_sample_weight(sample_weight, len(scores)))
@@ -87,7 +96,7 @@ class Predictor(Fitted):
 
         Parameters
         ----------
-        x, y : array-like, or a loader as `x`, optional
+        x, y : array-like, or a loader or a pair (x, y) as `x`, optional
             Data on which every model is measured as by `evaluate`; that then decides the order. A loader is
             read for each model.
 
@@ -98,6 +107,7 @@ class Predictor(Fitted):
             ``phase``, ``seconds`` and, if data was given, ``accuracy`` or ``mse``. ``pandas.DataFrame`` takes
             it as it is.
         """
+        x, y = parted(x, y)
         if (x is None) != (y is None) and not is_loader(x):
             raise DataError("x and y belong together: give both, or neither")
         searcher = self._searcher()
@@ -163,6 +173,22 @@ class Predictor(Fitted):
         """Features of examples: what the last layer reads, shape (n, features)."""
         extractor, input = self._features(*self._best(), None), self._input()
         return joined([self._outputs(extractor, input.encode(examples)) for examples, _ in pieces(x)])
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns of `transform`, as scikit-learn gives them: ``imageclassifier0``, …
+
+        Parameters
+        ----------
+        input_features : ignored
+        """
+        graph = self.best_graph
+        *positions, features = graph.node_shapes[graph.inputs[-1][0]]
+        if positions:
+            raise DataError(
+                f"the last layer reads features of shape {(*positions, features)}, which have no names: "
+                'leave set_output at "default"'
+            )
+        return np.array([f"{type(self).__name__.lower()}{i}" for i in range(features)], object)
 
     def export(self, target: UserPath, format: str = "keras") -> Path:
         """Write the best model in a form that needs no kmorph.

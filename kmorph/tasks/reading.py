@@ -111,6 +111,11 @@ class _Line:
             sys.stderr.write("\r")
 
 
+def parted(x: Any, y: Any) -> tuple[Any, Any]:
+    """Examples and labels, where a pair of both may stand in place of the examples."""
+    return x if y is None and isinstance(x, tuple) and len(x) == 2 else (x, y)
+
+
 def pieces(x: Any) -> Iterator[tuple[Any, Any]]:
     """Examples and labels to work on one after the other: the batches of a loader, or all at once."""
     if is_loader(x):
@@ -127,4 +132,4 @@ def joined(parts: list[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-__all__ = ["Reading", "joined", "pieces"]
+__all__ = ["Reading", "joined", "parted", "pieces"]

@@ -128,6 +128,8 @@ CASES = [
     (lambda: iter(()), "yields nothing"),
     (lambda: 3, "returned int"),
     (lambda: iter([(X[:3], Y[:2])]), "3 examples with 2 labels"),
+    (lambda: iter([(np.ones((2, 3)), Y[:2]), (np.full((2, 3), 1e300), Y[:2])]), "1e[+]300 after 2.*float32"),
+    (lambda: iter([([b"a", b"caf\xe9"], Y[:2])]), "text 1 .*caf.*decode it first"),
     (lambda: iter([{"image": X[:3]}]), "dicts"),
     (lambda: iter([(X[:3], Y[:3]), (X[:3] * 0.5, Y[:3])]), "unsigned bytes first"),
 ]

@@ -28,6 +28,7 @@ def test_what_counts_as_unequal():
     assert not are_unequal([[1, 2], [3, 4]])
     assert not are_unequal(np.zeros((3, 4)))
     assert not are_unequal([1, 2, 3]) and not are_unequal(None)
+    assert are_unequal([np.zeros(3), None]) and not are_unequal([])
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,10 @@ def test_what_counts_as_unequal():
         ([np.zeros(4), np.array([0.0, np.nan])], r"x\[1\] holds NaN"),
         ([np.zeros(4), np.zeros(0)], r"x\[1\] has shape .* holds nothing"),
         ([np.zeros(4), np.array(["a", "b"])], r"x\[1\] has dtype"),
+        ([np.zeros(4), None], r"x\[1\] is None; expected signals.*\(length,\) or \(length, channels\)"),
+        ([np.zeros(4), 3.0, np.zeros(4)], r"x\[1\] is of type float; expected signals"),
+        ([np.zeros(4), {}], r"x\[1\] is of type dict"),
+        ([], "holds nothing"),
     ],
 )
 def test_the_signal_that_cannot_be_used_is_named(x, words):

@@ -105,6 +105,8 @@ def test_long_texts_are_cut_and_memory_is_bounded():
         ({"a", "b"}, "set"),
         (np.array("a"), r"shape \(\)"),
         (["a", ["b"]], r"x\[1\]"),
+        (["a", b"caf\xe9"], r"x\[1\] is b'caf\\xe9'.*UTF-8.*text.decode\('latin-1'\)"),
+        (np.array([b"\xff", b"b"]), r"x\[0\] is .*text.decode"),
     ],
 )
 def test_what_is_no_texts(x, words):

@@ -1,5 +1,7 @@
 """Inputs of signals, volumes and plain arrays: what they learn, encode, change and store."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -19,6 +21,14 @@ GIVEN = {
     VolumeInput: [RNG.normal(size=(6, 4, 5, 3)), RNG.integers(0, 9, (6, 4, 5, 3, 2)), np.ones((4, 1, 5, 3))],
     ArrayInput: [RNG.normal(3.0, 1.0, (6, 4)), RNG.normal(size=(6, 3, 4, 2)), np.ones((5, 2, 2, 2, 2, 2))],
 }
+
+
+def objects(*examples):
+    array = np.empty(len(examples), object)
+    array[:] = examples
+    return array
+
+
 CASES = [(kind, i) for kind, given in GIVEN.items() for i in range(len(given))]
 
 
@@ -73,11 +83,58 @@ def test_one_very_long_signal_does_not_blow_up_all_others():
         (ArrayInput, [["a"]], "dtype"),
         (ArrayInput, None, "None"),
         (SignalInput, [[1.0], ["a", "b"]], r"x\[1\] has dtype"),
+        (SignalInput, [np.zeros((4, 2)), np.zeros((4, 3))], r"\(4, 2\), x\[1\] has \(4, 3\).*Resize, crop"),
+        (VolumeInput, [np.zeros((2, 3, 4)), np.zeros((2, 3, 5))], r"\(2, 3, 4\), x\[1\] has \(2, 3, 5\)"),
+        (VolumeInput, objects(np.zeros((2, 3, 4)), np.zeros((2, 3, 5))), r"Resize, crop or pad all"),
+        (ArrayInput, [np.zeros(3), np.zeros(4)], r"\(3,\), x\[1\] has \(4,\)"),
     ],
 )
 def test_what_cannot_be_used(kind, x, words):
     with pytest.raises(DataError, match=words):
         kind.check(x)
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_an_example_that_is_none_is_named(kind):
+    example = np.zeros((4, 4, 4)[: {SignalInput: 1, ImageInput: 2, VolumeInput: 3}.get(kind, 1)])
+    for other in (None, 3.0, {}):
+        for x in ([example, other, example], objects(example, other)):
+            with pytest.raises(DataError, match=r"x\[1\] is .*; expected .*leave it out"):
+                kind.check(x)
+    with pytest.raises(DataError, match=r"x\[0\] is None"):
+        kind.check([None, None])
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_nothing_is_no_input(kind):
+    for given in GIVEN[kind]:
+        made = kind.learn(kind.check(given))
+        for x in ([], np.zeros(0), np.zeros((0, *np.shape(given[0]))), np.empty(0, object)):
+            for call in (kind.check, made.encode):
+                with pytest.raises(DataError, match="holds nothing"):
+                    call(x)
+
+
+@pytest.mark.parametrize("kind", [SignalInput, VolumeInput, ImageInput, ArrayInput])
+def test_a_few_examples_of_a_far_larger_scale_are_named(kind):
+    x = RNG.normal(size=(40, 5, 4, 3)[: {SignalInput: 2, ImageInput: 3, ArrayInput: 2}.get(kind, 4)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kind.check(x)
+        kind.check(x * np.where(np.arange(40) % 3, 1, 1e5).reshape(-1, *[1] * (x.ndim - 1)))  # many are
+        kind.check(np.zeros(x.shape))
+    for i, factor in ((7, 1e9), (0, -1e5)):
+        large = x.copy()
+        large[i] *= factor
+        with pytest.warns(UserWarning, match=rf"x\[{i}\] has values as large as .*other {kind.noun}"):
+            kind.check(large)
+
+
+def test_the_signal_of_a_far_larger_scale_among_unequal_ones_is_named():
+    x = [RNG.normal(size=8 + i % 5) for i in range(300)]
+    x[11], x[200] = x[11] * 1e9, x[200] * 1e7
+    with pytest.warns(UserWarning, match=r"x\[11\] has values.*and 1 more"):
+        SignalInput.check(x)
 
 
 @pytest.mark.parametrize("kind", [SignalInput, VolumeInput])

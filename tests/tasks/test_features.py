@@ -27,6 +27,22 @@ def test_an_estimator_in_a_pipeline_gives_features(tmp_path):
     assert pipeline.fit(X[:1300], Y[:1300]).score(X[1300:], Y[1300:]) > 0.85
 
 
+def test_features_have_names(tmp_path):
+    clf = ImageClassifier(path=tmp_path / "run", **QUICK).fit(X[:300], Y[:300])
+    features = clf.transform(X[:5])
+    names = clf.get_feature_names_out()
+    assert names.tolist() == [f"imageclassifier{i}" for i in range(features.shape[1])]
+    assert clf.evaluate((X[300:400], Y[300:400])) == clf.score(X[300:400], Y[300:400])
+    assert clf.leaderboard((X[300:400], Y[300:400]))[0]["accuracy"] == clf.evaluate(X[300:400], Y[300:400])
+    pytest.importorskip("pandas")
+    pipeline = make_pipeline(clf, StandardScaler()).set_output(transform="pandas")
+    table = pipeline.fit(X[:300], Y[:300]).transform(X[:5])
+    assert table.shape[0] == 5 and table.columns[0] == "imageclassifier0"
+    table = clf.transform(X[:5])
+    np.testing.assert_array_equal(table.columns, clf.get_feature_names_out())
+    assert clf.set_output(transform="default").transform(X[:5]).shape == table.shape
+
+
 @pytest.mark.parametrize("trainable", [False, True])
 def test_features_under_a_layer_of_ones_own(trainable, tmp_path):
     clf = ImageClassifier(path=tmp_path / "run", **QUICK).fit(X[:1300], Y[:1300])

@@ -12,6 +12,7 @@ from kmorph.errors import DataError
 from kmorph.losses import classification_loss, regression_loss
 from kmorph.metrics import MSE, Accuracy
 from kmorph.problem import Classes, LabelSets, Numbers, YesNo
+from kmorph.tasks.loss_names import FAMILIAR, check_loss_name
 from kmorph.tasks.modules import _compares_numbers, target_of
 
 X, Y = load_digits(return_X_y=True)
@@ -80,6 +81,10 @@ def test_numbers(tmp_path):
     predicted = mlp.predict(x[350:])
     error = mlp.evaluate(x[350:], y[350:])
     assert MSE.compute(predicted, y[350:]) == pytest.approx(error) and error < y.var()
+    for pair in ((x[350:], y[350:]), [x[350:], y[350:]]):
+        assert mlp.evaluate(pair) == error
+    with pytest.raises(DataError, match="x must be a pair"):
+        mlp.evaluate((x, y, y))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +127,23 @@ def test_what_does_not_go_together(tmp_path):
     with pytest.raises(DataError, match="no search yet"):
         MlpModule(classification_loss, Accuracy).predict(X)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("module", [MlpModule, CnnModule])
+def test_an_unknown_loss_is_refused_before_data_is_read(module, tmp_path):
+    def batches():
+        raise AssertionError("read")
+
+    with pytest.raises(DataError, match="'means_squared_error'.*did you mean 'mean_squared_error'"):
+        module("means_squared_error", MSE, path=tmp_path / "run").fit(1, (64,), batches)
+    assert not list(tmp_path.iterdir())
+
+
+def test_familiar_losses_are_of_keras():
+    for name in FAMILIAR:
+        keras.losses.get(name)
+    for name in ("MeanSquaredError", None, classification_loss):
+        check_loss_name(name)
 
 
 def test_a_loss_whose_result_has_the_wrong_shape(tmp_path):

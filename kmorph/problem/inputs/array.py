@@ -10,7 +10,7 @@ import numpy as np
 from kmorph.data.grids import GridForm, check_grids
 from kmorph.errors import DataError
 from kmorph.numeric import as_array
-from kmorph.problem.inputs.grid import GridInput
+from kmorph.problem.inputs.grid import GridInput, warn_of_outliers
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,19 @@ class ArrayInput(GridInput):
     def check(cls, x: Any, name: str = "x") -> np.ndarray:
         """Check that these are finite numbers, and more than one axis."""
         try:
-            axes = as_array(x).ndim
+            array = as_array(x)
+            # Objects and nothing at all are refused below, with advice, and so is what is no array.
+            axes = array.ndim if array.size and array.dtype != object else max(2, array.ndim)
         except (ValueError, TypeError, RuntimeError):
-            axes = 2  # refused below, with advice
-        if axes < 2 and x is not None:
+            axes = 2
+        if axes < 2:
             raise DataError(
                 f"{name} has {axes} axes; expected shape (n, features), or more axes. For one feature, "
                 f"`np.reshape({name}, (-1, 1))`."
             )
-        return check_grids(x, _form(axes - 2), name=name)
+        checked = check_grids(x, _form(axes - 2), name=name)
+        warn_of_outliers(checked, cls.noun, name)
+        return checked
 
     def encode(self, x: Any, name: str = "x") -> np.ndarray:
         """Check examples against the shape of those learned from; their values stay."""

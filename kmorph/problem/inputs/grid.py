@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -19,6 +20,8 @@ AnyGrid = TypeVar("AnyGrid", bound="GridInput")
 
 MEASURED = 10_000  # examples from which mean and variance are measured
 PIECE = 1 << 22  # values that are looked at at once
+OUTLYING = 1e4  # times the median of the examples' largest values, from which an example is an outlier, …
+FEW = 0.01  # … if no larger share of the examples is, or a single one
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,10 @@ class GridInput(Input):
 
     @classmethod
     def check(cls, x: Any, name: str = "x") -> Any:
-        """Check examples; see `kmorph.data.grids.check_grids`."""
-        return check_grids(x, cls.form, name=name)
+        """Check examples; see `kmorph.data.grids.check_grids`. A warning names what is far too large."""
+        checked = check_grids(x, cls.form, name=name)
+        warn_of_outliers(checked, cls.noun, name)
+        return checked
 
     @classmethod
     def learn(cls: type[AnyGrid], x: Any) -> AnyGrid:
@@ -95,6 +100,42 @@ class GridInput(Input):
         if not np.isfinite([*mean, *variance]).all() or min(variance) <= 0:
             raise ValueError("mean and variance must be finite, and variances above 0")
         return cls(shape, mean, variance)
+
+
+def warn_of_outliers(x: np.ndarray, noun: str, name: str = "x") -> None:
+    """Warn of a few examples that are so large that all others look alike once they are normalised.
+
+    Where many examples are, scales differ by their nature.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, ...), or of object, shape (n,)
+        Checked examples.
+    noun : str
+        What messages call them.
+    name : str, default="x"
+    """
+    if x.dtype == np.uint8:
+        return
+    if x.dtype == object:
+        largest = np.array([max(float(one.max()), -float(one.min())) for one in x])
+    else:
+        axes, step = tuple(range(1, x.ndim)), max(1, PIECE // max(1, x[:1].size))
+        pieces = (x[i : i + step] for i in range(0, len(x), step))
+        largest = np.concatenate([np.maximum(one.max(axis=axes), -one.min(axis=axes)) for one in pieces])
+    typical = float(np.median(largest))
+    outlying = np.flatnonzero(largest > OUTLYING * typical)
+    if not typical or not 0 < len(outlying) <= max(1, FEW * len(x)):
+        return
+    first, more = outlying[0], len(outlying) - 1
+    warnings.warn(
+        f"{name}[{first}] has values as large as {largest[first]:.0e}"
+        + f", and {more} more do," * (more > 0)
+        + f" where {typical:.0e} is usual: normalised together, all other {noun} look alike. Check the unit, "
+        "or leave it out together with its label.",
+        UserWarning,
+        stacklevel=5,  # who called `fit`
+    )
 
 
 def measure(some: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

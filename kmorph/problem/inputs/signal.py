@@ -12,7 +12,7 @@ from kmorph.data.series import are_unequal, check_series, repeated
 from kmorph.errors import DataError
 from kmorph.graph import Fork, GroupNorm, Layer
 from kmorph.problem.inputs.changes import change_grids
-from kmorph.problem.inputs.grid import MEASURED, GridInput, measure
+from kmorph.problem.inputs.grid import MEASURED, GridInput, measure, warn_of_outliers
 from kmorph.problem.inputs.symmetry import helps_neighbours, keeps_target
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class SignalInput(GridInput):
     @classmethod
     def check(cls, x: Any, name: str = "x") -> np.ndarray:
         """Check signals; those of unequal length become an array of arrays."""
-        return check_series(x, name=name) if are_unequal(x) else check_grids(x, SIGNALS, name=name)
+        checked = check_series(x, name=name) if are_unequal(x) else check_grids(x, SIGNALS, name=name)
+        warn_of_outliers(checked, cls.noun, name)
+        return checked
 
     @classmethod
     def learn(cls, x: np.ndarray) -> SignalInput:
@@ -86,6 +88,7 @@ class SignalInput(GridInput):
         length, channels = self.shape
         if not self.unequal:
             if are_unequal(x):
+                check_series(x, name=name)
                 raise DataError(
                     f"{name} has signals of different lengths; the model was fitted on signals of length "
                     f"{length}: cut or pad them to it, or fit on a list of signals that differ in length"

@@ -197,7 +197,10 @@ def _as_numbers(y: Any, n: int | None) -> np.ndarray:
     try:
         array = as_array(y)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise DataError(f"y cannot be made into one array ({error}); expected {_EXPECTED}.") from error
+        raise DataError(
+            f"y cannot be made into one array ({error}); expected {_EXPECTED}. Give every "
+            "example as many numbers."
+        ) from error
     if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
