@@ -24,7 +24,7 @@ from kmorph.morphs import to_json
 from kmorph.problem.losses import OwnLoss
 from kmorph.search.candidate import Candidate, Job, Result
 from kmorph.search.events import Listener, SearchFinished, SearchStarted
-from kmorph.search.recording import Recorder, advice, warn_if_none_is_done
+from kmorph.search.recording import Recorder, advice, warn_if_none_is_done, warn_if_too_large
 from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
@@ -166,6 +166,7 @@ class _Loop:
             self.jobs.abandon()
         best = self.models.best(self.settings.objective)
         warn_if_none_is_done(best, self.models, self.settings, stacklevel=6)
+        warn_if_too_large(best, self.settings, stacklevel=6)
         listener(SearchFinished(best))
 
     def _keep_what_was_trained(self) -> None:

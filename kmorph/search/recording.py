@@ -177,6 +177,23 @@ def warn_if_none_is_done(
     warnings.warn(words, stacklevel=stacklevel)
 
 
+def warn_if_too_large(best: ModelRecord | None, settings: Settings, stacklevel: int) -> None:
+    """Warn if the best model of a search exceeds the limits: starts may, and shrinking takes time."""
+    limits = settings.limits
+    for name, unit, limit in (
+        ("max_parameters", "parameters", limits.max_parameters),
+        ("max_flops", "multiply-adds", limits.max_flops),
+    ):
+        size = 0 if best is None else best.n_parameters if unit == "parameters" else best.flops
+        if best is not None and limit is not None and size > limit:
+            warnings.warn(
+                f"{name}={limit:,}, but the best model has {size:,} {unit}: starts may be larger, and the "
+                "search could not shrink them in its time. Give narrower starts, such as "
+                "starts=[('cnn', {'width': 8})], or more time",
+                stacklevel=stacklevel,
+            )
+
+
 def advice(settings: Settings) -> str:
     """Advice on training the user's own networks; empty if no start is one."""
     if not any(graph.has_weights for _, graph in settings.starts):

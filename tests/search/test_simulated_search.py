@@ -213,6 +213,11 @@ def test_if_nothing_ever_comes_back_the_first_start_is_the_model(tmp_path):
     assert only.state == "untrained" and only.parent_id is None
 
 
+def test_a_best_model_beyond_the_limits_is_told(tmp_path):
+    with pytest.warns(UserWarning, match=r"max_parameters=10, but the best model has \d+ parameters"):
+        simulate(tmp_path, settings(limits=Limits(max_parameters=10), kinds=(), max_models=2, max_epochs=1))
+
+
 def test_a_worker_that_dies_while_settling_is_given_the_model_again(tmp_path):
     died = []
 

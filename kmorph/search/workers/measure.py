@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -153,9 +154,11 @@ def _probe_loss(problem: Problem, loss: OwnLoss, codes: np.ndarray) -> dict[str,
             shape = tuple(ops.convert_to_tensor(function(truth, scores)).shape)
             has_gradient = _has_gradient(problem, *tensors)
         except Exception as error:
+            numbers = not target.is_numeric and len(truth.shape) == 1
+            hint = ". Give y as one-hot rows if it compares rows, as `np.eye(k)[y]`" * numbers
             return {
                 "error": f"{where}: called with y_true of shape {tuple(truth.shape)} and y_pred of shape "
-                f"{tuple(scores.shape)} it raises {type(error).__name__}: {error}"
+                f"{tuple(scores.shape)} it raises {type(error).__name__}: {_plain(error)}{hint}"
             }
         if shape[:1] not in ((), (n,)) or n in shape[1:]:
             return {
@@ -172,6 +175,11 @@ def _probe_loss(problem: Problem, loss: OwnLoss, codes: np.ndarray) -> dict[str,
             "without rounding; to count errors, use objective="
         }
     return found
+
+
+def _plain(error: Exception) -> str:
+    """The words of an error without TensorFlow's names of operations."""
+    return re.sub(r"\{\{.*?\}\}|\s*\[Op:.*|\s*name:\s*$", "", str(error)).strip().split("\n")[0]
 
 
 def _has_gradient(problem: Problem, codes: Any, outputs: Any) -> bool:
