@@ -201,7 +201,7 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("fit: no time", _fit(fit={"time_limit": 0}), ("time_limit", "above 0")),
     BadInput("fit: time is NaN", _fit(fit={"time_limit": float("nan")}), ("time_limit",)),
     BadInput("fit: time in words", _fit(fit={"time_limit": "60"}), ("time_limit", "'60'")),
-    BadInput("fit: validation not a pair", _fit(fit={"validation_data": _X}), ("pair",)),
+    BadInput("fit: validation not a pair", _fit(fit={"validation_data": _X}), ("must be a pair",)),
     BadInput(
         "fit: validation of other shape", _fit(fit={"validation_data": (_X[:, :7], _Y)}), ("validation x",)
     ),

@@ -68,7 +68,7 @@ class Reading:
 
     def validation(self, data: Any) -> Any:
         """Validation data as pairs or triples of arrays."""
-        if data is None or (isinstance(data, tuple | list) and not any(map(is_loader, data[:1]))):
+        if not is_loader(data[0] if isinstance(data, tuple | list) and data else data):
             return data
         x, y = data if isinstance(data, tuple | list) else (data, None)
         x, y, weights = self.examples(x, y, name="validation x")

@@ -232,3 +232,10 @@ def test_signals_of_many_scales_are_seen_by_themselves_too():
     np.testing.assert_allclose(
         seen[..., :2], (many - made.mean) / np.sqrt(made.variance), rtol=1e-3, atol=1e-5
     )
+
+
+def test_tables_are_trained_for_few_epochs_and_small_ones_in_small_steps():
+    table, grids = ArrayInput.learn(np.eye(4, 3)), ArrayInput.learn(RNG.normal(size=(4, 3, 2)))
+    rates = [table.hyperparameters(n)["learning_rate"] for n in (100, 3_000, 50_000)]
+    assert rates == pytest.approx([0.01, 0.03, 0.1]) and table.most_epochs(100) == 50
+    assert grids.hyperparameters(100) == {} and grids.most_epochs(100) is None

@@ -12,6 +12,10 @@ from kmorph.errors import DataError
 from kmorph.numeric import as_array
 from kmorph.problem.inputs.grid import GridInput, warn_of_outliers
 
+# Of tables, as measured in docs/benchmarks.md: more epochs or larger steps raise the log loss.
+EPOCHS = 50
+RATE_OF_ROW, LOWEST_RATE, HIGHEST_RATE = 1e-5, 0.01, 0.1
+
 
 @dataclass(frozen=True)
 class ArrayInput(GridInput):
@@ -46,6 +50,16 @@ class ArrayInput(GridInput):
     def starts(self, *args: Any) -> tuple[str, ...]:
         """A multi-layer perceptron."""
         return self.start_names
+
+    def hyperparameters(self, n: int) -> dict[str, Any]:
+        """For tables, a learning rate in proportion to the number of rows: few are soon learned by heart."""
+        if len(self.shape) > 1:
+            return {}
+        return {"learning_rate": min(max(RATE_OF_ROW * n, LOWEST_RATE), HIGHEST_RATE)}
+
+    def most_epochs(self, n: int) -> int | None:
+        """For tables, `EPOCHS`."""
+        return EPOCHS if len(self.shape) == 1 else None
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ArrayInput:
