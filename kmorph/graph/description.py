@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kmorph.errors import GraphError
-from kmorph.graph.graph import MOST_LAYERS, Graph
+from kmorph.graph.checks import MOST_LAYERS
+from kmorph.graph.graph import Graph
 from kmorph.graph.layers import layer_from_json, modules_to_import
 
 FORMAT_VERSION = 1

@@ -12,18 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kmorph.errors import GraphError
-from kmorph.graph.fields import as_python
+from kmorph.graph.checks import checked_input_shape, checked_weights, infer_shapes, whole_numbers
 from kmorph.graph.layers import Layer, Shape
-from kmorph.graph.layers.base import MAX_SIZE
-from kmorph.numeric import plain_floats
 
 if TYPE_CHECKING:
     import keras
+    import torch
 
     from kmorph.files import UserPath
-
-MOST_LAYERS = 10_000
-MOST_NUMBERS = 2**40  # in one node; a larger one is a mistake or an attack
 
 
 class Graph:
@@ -63,65 +59,11 @@ class Graph:
         inputs: Iterable[Sequence[int]],
         weights: Mapping[tuple[int, str], np.ndarray] | None = None,
     ) -> None:
-        self.input_shape: Shape = _checked_input_shape(input_shape)
+        self.input_shape: Shape = checked_input_shape(input_shape)
         self.layers: tuple[Layer, ...] = tuple(layers)
-        self.inputs: tuple[tuple[int, ...], ...] = tuple([_numbers(nodes) for nodes in inputs])
-        self.node_shapes: tuple[Shape, ...] = self._infer_shapes()
-        self._weights = None if weights is None else self._checked_weights(weights)
-
-    def _infer_shapes(self) -> tuple[Shape, ...]:
-        if len(self.layers) != len(self.inputs):
-            raise GraphError(f"{len(self.layers)} layers but inputs for {len(self.inputs)}")
-        if not 0 < len(self.layers) <= MOST_LAYERS:
-            raise GraphError(f"a graph has 1 to {MOST_LAYERS} layers, got {len(self.layers)}")
-        shapes = [self.input_shape]
-        read: set[int] = set()
-        for i, (layer, nodes) in enumerate(zip(self.layers, self.inputs, strict=True)):
-            least, most = layer.arity
-            if not least <= len(nodes) <= most:
-                raise GraphError(f"layer {i} ({layer.describe()}) cannot read {len(nodes)} nodes")
-            for node in nodes:
-                if type(node) is not int or not 0 <= node <= i:
-                    raise GraphError(
-                        f"layer {i} ({layer.describe()}) reads node {node!r}, which no earlier layer writes: "
-                        "the graph has a cycle or is not in topological order"
-                    )
-            read.update(nodes)
-            try:
-                shape = layer.output_shape(*[shapes[node] for node in nodes])
-            except GraphError as error:
-                raise GraphError(f"layer {i}, reading node(s) {list(nodes)}: {error}") from None
-            if prod(shape) > MOST_NUMBERS or (shape and max(shape) > MAX_SIZE):
-                raise GraphError(f"layer {i} ({layer.describe()}) writes a node too large: {shape}")
-            shapes.append(shape)
-        unread = [node for node in range(len(self.layers)) if node not in read]
-        if unread:
-            raise GraphError(f"node {unread[0]} is neither read by a layer nor the output")
-        return tuple(shapes)
-
-    def _checked_weights(
-        self, weights: Mapping[tuple[int, str], np.ndarray]
-    ) -> dict[tuple[int, str], np.ndarray]:
-        checked = {}
-        for i in range(len(self.layers)):
-            for name, parameter in self.parameters(i).items():
-                if (i, name) not in weights:
-                    raise GraphError(f"layer {i} ({self.layers[i].describe()}) lacks its weight {name!r}")
-                array = plain_floats(np.asarray(weights[i, name]))
-                if array.shape != parameter.shape:
-                    raise GraphError(
-                        f"layer {i} ({self.layers[i].describe()}): weight {name!r} has shape {array.shape}, "
-                        f"expected {parameter.shape}"
-                    )
-                if array.dtype.kind != "f":
-                    raise GraphError(f"layer {i}: weight {name!r} must hold floats, got {array.dtype}")
-                view = array.view()
-                view.flags.writeable = False
-                checked[i, name] = view
-        if len(checked) != len(weights):
-            extra = next(key for key in weights if key not in checked)
-            raise GraphError(f"weight {extra!r} belongs to no layer of the graph")
-        return checked
+        self.inputs: tuple[tuple[int, ...], ...] = tuple([whole_numbers(nodes) for nodes in inputs])
+        self.node_shapes: tuple[Shape, ...] = infer_shapes(self.input_shape, self.layers, self.inputs)
+        self._weights = None if weights is None else checked_weights(self, weights)
 
     # What the graph looks like.
 
@@ -232,7 +174,7 @@ class Graph:
         GraphError
             If a weight is missing, of the wrong shape, or belongs to no layer.
         """
-        return self._with(self._checked_weights(weights))
+        return self._with(checked_weights(self, weights))
 
     def initialize(self, seed: int | np.random.Generator | None = None) -> Graph:
         """The same structure with fresh random weights; equal seeds give equal weights."""
@@ -330,6 +272,42 @@ class Graph:
 
         return to_keras(self, weights=weights)
 
+    def to_torch(self, weights: bool = True) -> torch.nn.Module:
+        """Compile into a PyTorch module of standard layers; needs the extra ``torch``.
+
+        It takes the same batches as the Keras model, ``(n, *input_shape)`` with channels last, raw, of any
+        dtype; images with channels first need ``images.permute(0, 2, 3, 1)``. Inside, channels are first. Its
+        layers are called ``conv_1``, ``dense_7``, … as in the Keras model, and printing it shows them and how
+        they are connected. ``torch.save(module, file)`` keeps it whole, and it can be loaded where kmorph is
+        not installed.
+
+        Trained on by PyTorch, dropout and batch normalisation do the same as in Keras, but for running
+        variances: PyTorch divides by n − 1, Keras by n.
+
+        Parameters
+        ----------
+        weights : bool, default=True
+            Whether the module gets the graph's weights, if there are any. It is then in evaluation mode, as
+            pretrained models are. Without weights it has PyTorch's fresh ones and is in training mode, as any
+            new module.
+
+        Raises
+        ------
+        ExportError
+            If PyTorch is not installed, or has nothing that means the same as a layer, which is named.
+        """
+        from kmorph.graph.torch_bridge import to_torch
+
+        return to_torch(self, weights=weights)
+
+    def produce_model(self) -> torch.nn.Module:
+        """`to_torch` by its name in Auto-Keras 0.x."""
+        return self.to_torch()
+
+    def produce_keras_model(self) -> keras.Model:
+        """`to_keras` by its name in Auto-Keras 0.x."""
+        return self.to_keras()
+
     @staticmethod
     def from_keras(model: keras.Model) -> Graph:
         """Read a Keras model with one input and one output, weights included.
@@ -373,18 +351,6 @@ class Graph:
         from kmorph.graph.draw import draw_graph
 
         return draw_graph(self, file)
-
-
-def _numbers(values: Sequence[int]) -> tuple[int, ...]:
-    """Sizes or ids with Python's whole numbers in place of NumPy's."""
-    return tuple([value if type(value) is int else as_python(value, int) for value in values])
-
-
-def _checked_input_shape(shape: Sequence[int]) -> Shape:
-    shape = _numbers(shape)
-    if not 1 <= len(shape) <= 8 or any(type(size) is not int or not 0 < size <= MAX_SIZE for size in shape):
-        raise GraphError(f"input_shape must be 1 to 8 positive whole numbers, got {shape}")
-    return shape
 
 
 def _digest(text: str) -> str:
