@@ -8,6 +8,7 @@ from pathlib import Path
 from kmorph.errors import ExportError
 from kmorph.export.keras_file import write_keras
 from kmorph.export.saved_model import write_saved_model
+from kmorph.export.torch_file import write_torch
 from kmorph.export.views import Views
 from kmorph.export.wrap import wrap, wrap_classifier
 from kmorph.files import UserPath
@@ -17,9 +18,19 @@ from kmorph.problem import Input, Target
 FORMATS: dict[str, Callable[[Graph, Sequence[str] | Target, UserPath, Views | None, Input | None], Path]] = {
     "keras": write_keras,
     "saved_model": write_saved_model,
+    "torch": write_torch,
 }
 
-__all__ = ["FORMATS", "Views", "export", "wrap", "wrap_classifier", "write_keras", "write_saved_model"]
+__all__ = [
+    "FORMATS",
+    "Views",
+    "export",
+    "wrap",
+    "wrap_classifier",
+    "write_keras",
+    "write_saved_model",
+    "write_torch",
+]
 
 
 def export(

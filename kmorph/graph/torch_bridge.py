@@ -58,15 +58,31 @@ def to_torch(graph: Graph, weights: bool = True) -> torch.nn.Module:
     torch = require_torch()
     weights = weights and graph.has_weights
     written = torch_class(graph if weights else graph.without_weights(), "Network")
-    names: dict[str, Any] = {"torch": torch, "nn": torch.nn}
-    exec(compile(written.source, "<kmorph network>", "exec"), names)
-    network = names["Network"]().float()
-    state = network.state_dict()
-    state.update({name: torch.tensor(np.array(array)) for name, array in written.state.items()})
-    network.load_state_dict(state)
+    network = module_of(written.source, "Network", written.state)
     # Unlike the class, which no other process can import, what `trace` gives can be copied and pickled.
     traced = torch.fx.GraphModule(network, torch.fx.Tracer().trace(network), class_name="Network")
     return traced.train(not weights)
+
+
+def module_of(source: str, name: str, state: dict[str, np.ndarray]) -> torch.nn.Module:
+    """An instance of a class in float32, with these parameters and buffers; others are as the class has them.
+
+    Parameters
+    ----------
+    source : str
+        Of the class and those that it uses; see `TorchClass`.
+    name : str
+        Of the class.
+    state : dict of arrays
+    """
+    import torch
+
+    names: dict[str, Any] = {"torch": torch, "nn": torch.nn}
+    exec(compile(source, "<kmorph network>", "exec"), names)
+    module = names[name]().float()
+    arrays = {key: torch.tensor(np.array(array)) for key, array in state.items()}
+    module.load_state_dict({**module.state_dict(), **arrays})
+    return module
 
 
 def torch_class(graph: Graph, name: str, raw: bool = True) -> TorchClass:

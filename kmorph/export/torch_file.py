@@ -1,0 +1,217 @@
+"""PyTorch: a class as source with its weights, and the same model by ``torch.export``."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kmorph._version import __version__
+from kmorph.errors import ExportError
+from kmorph.export.text_core import TEXT_FILES, write_text_core
+from kmorph.export.torch_source import TorchModel, torch_model
+from kmorph.export.views import Views
+from kmorph.export.wrap import checked_target, wrap
+from kmorph.files import UserPath, user_path
+from kmorph.graph import Embedding, Graph
+from kmorph.graph.torch_bridge import module_of, require_torch
+from kmorph.problem import Input, Target, TextInput
+
+FILES = ("model.py", "model.safetensors", "model.pt2", "model.json")
+TOLERANCE = 1e-4  # by which scores may differ from kmorph's own, relative to the largest
+EXAMPLES = 5  # on which both are compared; not as many as the model is traced with
+TRACED = 2  # a batch of 1 would be taken for a constant
+
+
+def write_torch(
+    graph: Graph,
+    classes: Sequence[str] | Target,
+    target: UserPath,
+    views: Views | None = None,
+    input: Input | None = None,
+) -> Path:
+    """Write a network as a folder that PyTorch opens where neither kmorph nor Keras is installed.
+
+    - ``model.py``: readable classes of standard layers, and ``load()``, which gives the model with weights;
+    - ``model.safetensors``: weights and constants;
+    - ``model.pt2``: the same model by ``torch.export``, for any number of examples, float32;
+    - ``model.json``: shapes, and the labels in the order of the scores, which ``model.labels`` has too.
+
+    The model takes what the estimator takes, raw and channels last, ``(n, *input_shape)``, bytes or floats;
+    images with channels first need ``images.permute(0, 2, 3, 1)``. Normalisation is inside, and so is the
+    mean over views. It returns scores, or numbers in the user's units. ``model.network`` gives the logits, to
+    train on with.
+
+    PyTorch has no texts. For these the model takes numbers of entries, and two more files make them:
+    ``vocabulary.json``, and ``encode_texts.py``, which needs NumPy alone.
+
+    The folder is written beside its place, opened there by PyTorch as users open it, compared with the Keras
+    model on random examples, and then moved. An earlier export in its place is replaced; a folder with other
+    files in it is left alone.
+
+    Parameters
+    ----------
+    graph : Graph
+        With weights; its output node is logits, or standardised numbers.
+    classes : sequence of str, or Target
+        Name of each class, in the order of the logits; or what turns outputs into scores.
+    target : path
+        Folder to write; the folder above is made if need be.
+    views : Views, optional
+        Over which outputs are averaged.
+    input : Input, optional
+        Reads examples as users have them, where these are no arrays.
+
+    Returns
+    -------
+    Path
+        The folder written.
+
+    Raises
+    ------
+    ExportError
+        If PyTorch is not installed, has no counterpart for a layer (which is named), the target is a file or
+        holds something else or cannot be written, the graph cannot be exported, or PyTorch computes
+        something else.
+    """
+    folder = user_path(target, ExportError)
+    try:
+        _check_place(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    predicted = checked_target(graph, classes)
+    if input is not None and not isinstance(input, TextInput) and type(input).reading is not Input.reading:
+        raise ExportError(
+            f"what {type(input).__name__} does with examples cannot be written in PyTorch: write a .keras "
+            "file or a SavedModel"
+        )
+    x = _examples(graph, input if views is None else views.input)
+    expected = _scores(graph, predicted, views, x)
+    torch = require_torch()
+    with torch.device("cpu"):
+        model = torch_model(graph, predicted, views, input)
+        contents = _contents(model, graph, predicted)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
+                written = Path(place) / "new"
+                written.mkdir()
+                for name, content in contents.items():
+                    (written / name).write_bytes(content)
+                if isinstance(input, TextInput):
+                    write_text_core(written, input)
+                _compare(written, x, expected)
+                _replace(written, folder)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+    return folder
+
+
+def _unwritable(folder: Path, error: OSError) -> ExportError:
+    return ExportError(f"cannot write to {folder}: {error.strerror or error}; choose another place")
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse files, and folders that are no earlier export."""
+    if folder.is_dir():
+        others = sorted({child.name for child in folder.iterdir()} - {*FILES, *TEXT_FILES, "__pycache__"})
+        if others:
+            raise ExportError(
+                f"cannot write to {folder}: it holds other files, such as {others[0]!r}; name a new folder"
+            )
+    elif folder.exists():
+        raise ExportError(f"cannot write to {folder}: it is a file; name a folder")
+
+
+def _examples(graph: Graph, input: Input | None) -> np.ndarray:
+    """Random examples, float32."""
+    rng = np.random.default_rng(0)
+    if input is not None:
+        return input.noise(EXAMPLES, rng).astype(np.float32)
+    shape = (EXAMPLES, *graph.input_shape)
+    first = graph.layers[0]
+    if isinstance(first, Embedding):
+        return rng.integers(0, first.entries, shape).astype(np.float32)
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def _scores(graph: Graph, target: Target, views: Views | None, x: np.ndarray) -> np.ndarray:
+    """What kmorph itself computes. On the processor: accelerators may round products to fewer digits."""
+    import keras
+
+    with keras.device("cpu"):
+        model = wrap(graph, target, views)
+        return keras.ops.convert_to_numpy(model(keras.ops.convert_to_tensor(x), training=False))
+
+
+def _contents(model: TorchModel, graph: Graph, target: Target) -> dict[str, bytes]:
+    """The files by their names."""
+    import torch
+    from safetensors.torch import save
+
+    module = module_of(model.source, "Model", model.state).eval()
+    about: dict[str, Any] = {
+        "producer": f"kmorph {__version__}",
+        "input": {"shape": ["n", *graph.input_shape], "channels": "last", "dtype_of_pt2": "float32"},
+        "output": {"name": "values" if target.is_numeric else "scores", "shape": ["n", len(target.names)]},
+    }
+    if not target.is_numeric:
+        about["labels"] = target.names
+    description = json.dumps(about, indent=1)
+    traced = torch.export.export(
+        module, (torch.zeros(TRACED, *graph.input_shape),), dynamic_shapes=({0: torch.export.Dim("n")},)
+    )
+    buffer = io.BytesIO()  # PyTorch reports a full disk as no OSError
+    torch.export.save(traced, buffer, extra_files={"model.json": description})
+    return {
+        "model.py": model.file.encode(),
+        "model.safetensors": save(module.state_dict(), metadata={"format": "pt"}),
+        "model.pt2": buffer.getvalue(),
+        "model.json": description.encode(),
+    }
+
+
+def _compare(folder: Path, x: np.ndarray, expected: np.ndarray) -> None:
+    """Open the files as users do, and compare what they compute.
+
+    Raises
+    ------
+    ExportError
+        If it is something else than `expected`.
+    """
+    import torch
+
+    file = folder / "model.py"
+    names: dict[str, Any] = {"__name__": "model", "__file__": str(file)}
+    exec(compile(file.read_text("utf-8"), str(file), "exec"), names)
+    models = {"model.py": names["load"](), "model.pt2": torch.export.load(folder / "model.pt2").module()}
+    scale = np.nanmax(np.abs(expected), initial=0.0)
+    for name, model in models.items():
+        with torch.no_grad():
+            found = model(torch.from_numpy(x)).numpy()
+        if not np.allclose(found, expected, rtol=0, atol=TOLERANCE * scale, equal_nan=True):
+            raise ExportError(
+                f"in PyTorch ({name}) the network computes something else: scores differ by up to "
+                f"{np.nanmax(np.abs(found - expected)):.1e}, where the largest is {scale:.1e}. Write another "
+                "format, and report it"
+            )
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Move a folder to its place; what is there goes into the temporary folder, to be removed with it."""
+    if not folder.exists():
+        os.rename(new, folder)
+        return
+    earlier = new.with_name("earlier")
+    os.rename(folder, earlier)
+    try:
+        os.rename(new, folder)
+    except OSError:
+        os.rename(earlier, folder)
+        raise
