@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -259,6 +260,13 @@ def test_a_full_disk_leaves_what_was_there(small, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match="No space left.*choose another place"):
         write_torch(with_random_weights(small, seed=1), NAMES, folder)
     assert os.listdir(tmp_path) == ["model"] and (folder / "model.safetensors").read_bytes() == before
+
+
+def test_without_pytorch(small, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ExportError, match=r"pip install 'kmorph\[torch\]'"):
+        write_torch(small, NAMES, tmp_path / "deep" / "model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_differs_is_not_written(tmp_path, monkeypatch):
