@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kmorph.errors import ExportError
+from kmorph.export.compare import DEVICE, check_equal, outputs_of, samples
+from kmorph.export.signatures import Served, Signature
 from kmorph.export.views import Views
-from kmorph.export.wrap import checked_target, wrap
+from kmorph.export.warmup import warmup_request, write_warmup
+from kmorph.export.wrap import checked_target
 from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
-from kmorph.problem import Input, LabelSets, Target
-from kmorph.problem.targets.label_sets import THRESHOLD
+from kmorph.problem import Input, Target
 from kmorph.training.backend import backend_name
 
 MOST_TRIES = 100
@@ -29,22 +33,37 @@ def write_saved_model(
 ) -> Path:
     """Write a network as ``target/<version>/``, the layout that TF Serving watches.
 
-    The version is one above the highest that is there, 1 in a new folder. It is written under another name
-    and then renamed, so that a server never sees half a model. Two signatures take a float32 tensor
-    ``images`` of shape ``(n, *input_shape)``, raw: unsigned bytes are cast by the caller (JSON has one kind
-    of number anyway).
+    The version is one above the highest that is there, 1 in a new folder. It is written under another name,
+    loaded, compared with the network and then renamed, so that a server never sees half a model. Requests in
+    ``assets.extra`` warm a server up before it takes the version into service.
 
-    ``serving_default`` gives
+    Its signatures, each with one input and the first axis over examples:
 
-    - ``scores``: float32 ``(n, classes)``, the class probabilities in the order of `classes`;
-    - ``labels``: string ``(n,)``, the name of each example's most probable class: what ``predict`` gives.
-      Where examples may have several labels, of shape ``(n, classes)``, with an empty text for each they have
-      not.
+    ``serving_default``
+        Takes a float32 tensor of shape ``(n, *input_shape)``, raw: unsigned bytes are cast by the caller
+        (JSON has one kind of number anyway). It is called ``images``, or ``inputs`` where examples have not
+        three axes, or ``texts``, strings of shape ``(n, 1)``. Gives ``scores``, float32 ``(n, classes)``, the
+        class probabilities in the order of `classes`, and ``labels``, string ``(n,)``, the name of each
+        example's most probable class: what ``predict`` gives. Where examples may have several labels, these
+        are of shape ``(n, classes)``, with an empty text for each label that an example has not. Regressors
+        give ``values``, float32 ``(n, outputs)``.
+    ``bytes``
+        The same of encoded pictures, string ``(n,)``, for networks of images whose values are pictures'
+        values; see `kmorph.export.pictures`.
+    ``features``
+        ``features`` of the examples that ``serving_default`` takes: what the last layer reads, as
+        ``transform`` gives it.
+    ``classify``
+        For TF Serving's Classify API: serialised ``tf.train.Example`` messages as ``inputs``, string
+        ``(n,)``, each with one feature that is called as the input of ``serving_default`` is, a list of
+        floats (row by row) or one text. Gives ``scores`` and ``classes``, string of the same shape, the name
+        that belongs to each score.
+    ``regress``
+        The same for the Regress API, of regressors with one output, which that API wants: ``outputs``,
+        float32 ``(n, 1)``.
 
-    ``classify`` has the outputs of TF Serving's Classify API: ``scores``, and ``classes`` of the same shape
-    with the name that belongs to each score. Regressors give ``values``, float32 ``(n, outputs)``, and have
-    ``regress`` with the same as ``outputs``, as the Regress API has it. In Python the loaded object can also
-    be called with a batch of unsigned bytes or floats, ``loaded.predict(images)``.
+    In Python the loaded object can also be called with a batch of unsigned bytes or floats,
+    ``loaded.predict(images)``.
 
     Parameters
     ----------
@@ -68,7 +87,8 @@ def write_saved_model(
     ------
     ExportError
         If the target is a file or cannot be written, the graph cannot be exported, Keras' backend is
-        another than TensorFlow, or a class name cannot be written as UTF-8.
+        another than TensorFlow, a class name cannot be written as UTF-8, or what was written gives other
+        numbers than the network.
     """
     if backend_name() != "tensorflow":
         raise ExportError(
@@ -94,67 +114,74 @@ def write_saved_model(
                 f"the class name {name!r} cannot be written as UTF-8, as SavedModels hold text: it has a "
                 "surrogate, half of a character. Name the class otherwise, or write a .keras file"
             ) from error
-    archive = _archive(graph, predicted, views, input)
+    served = Served(graph, predicted, views, input)
+    examples = samples(graph, input)
+    if served.pictures is not None:
+        examples = served.pictures.rounded(examples)
+    expected = outputs_of(graph, predicted, views, input, examples)
+    import tensorflow as tf
+
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=target) as folder:
             temporary = Path(folder) / "model"
-            archive.write_out(str(temporary), verbose=False)
+            _write(served, temporary, examples)
+            _compare(served, temporary, examples, *expected)
             return _moved(temporary, target)
     except OSError as error:
         raise ExportError(
             f"cannot write to {target}: {error.strerror or error}; choose another place"
         ) from error
+    except tf.errors.OpError as error:  # TensorFlow's own of a full disk, among others
+        raise ExportError(f"cannot write to {target}: {error.message}; choose another place") from error
 
 
-def _archive(graph: Graph, target: Target, views: Views | None, input: Input | None) -> Any:
-    """A Keras export archive with the two signatures, not yet written."""
+def _write(served: Served, folder: Path, examples: Any) -> None:
+    """Write the model with its signatures, and the requests that warm it up."""
     import keras
     import tensorflow as tf
 
-    model = wrap(graph, target, views, input)
-    texts = tf.constant(target.names)
-    reads_text = model.inputs[0].dtype == "string"
-    shape, dtype = (
-        (tuple(model.inputs[0].shape[1:]), tf.string) if reads_text else (graph.input_shape, tf.float32)
-    )
-    name = "texts" if reads_text else "images" if len(graph.input_shape) == 3 else "inputs"
-
-    def scores_of(examples: Any) -> Any:
-        return model(examples if reads_text else tf.cast(examples, tf.float32), training=False)
-
-    def classify(examples: Any) -> dict[str, Any]:
-        scores = scores_of(examples)
-        return {"scores": scores, "classes": tf.broadcast_to(texts, tf.shape(scores))}
-
-    def predict(examples: Any) -> dict[str, Any]:
-        scores = scores_of(examples)
-        if isinstance(target, LabelSets):
-            labels = tf.where(scores >= THRESHOLD, tf.broadcast_to(texts, tf.shape(scores)), "")
-        else:
-            labels = tf.gather(texts, tf.argmax(scores, axis=-1))
-        return {"scores": scores, "labels": labels}
-
-    def values(examples: Any) -> dict[str, Any]:
-        return {"values": scores_of(examples)}
-
-    def regress(examples: Any) -> dict[str, Any]:
-        return {"outputs": scores_of(examples)}
-
-    def batch_of(dtype: Any) -> Any:
-        return tf.TensorSpec((None, *shape), dtype, name=name)
-
     archive = keras.export.ExportArchive()
-    archive.track(model)
-    main, other = (values, ("regress", regress)) if target.is_numeric else (predict, ("classify", classify))
-    endpoints: dict[str, Callable[..., Any]] = {"serving_default": main, other[0]: other[1]}
-    for endpoint, function in endpoints.items():
-        archive.add_endpoint(endpoint, function, input_signature=[batch_of(dtype)])
-    either = tf.function(main)
-    for given in (tf.string,) if reads_text else (tf.float32, tf.uint8):
-        either.get_concrete_function(batch_of(given))
+    archive.track(served.model)
+    signatures = served.signatures()
+    for signature in signatures:
+        archive.add_endpoint(signature.name, signature.function, input_signature=[signature.spec])
+    either = tf.function(served.predict)
+    for dtype in {served.dtype, tf.string if served.dtype == tf.string else tf.uint8}:
+        either.get_concrete_function(served.batch(dtype))
     archive.add_endpoint("predict", either)
-    return archive
+    archive.write_out(str(folder), verbose=False)
+    _name_methods(folder, signatures)
+    write_warmup(folder, (_warmup(signature, examples[:1]) for signature in signatures))
+
+
+def _name_methods(folder: Path, signatures: Sequence[Signature]) -> None:
+    """Mark the signatures of the Classify and Regress APIs as such; saved, all are of the Predict API."""
+    import tensorflow as tf
+
+    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
+    for signature in signatures:
+        updater.replace_method_name(signature.name, signature.method_name)
+    updater.save()
+
+
+def _warmup(signature: Signature, example: Any) -> bytes:
+    return warmup_request(signature.api, signature.name, signature.spec.name, signature.request(example))
+
+
+def _compare(
+    served: Served, folder: Path, examples: Any, scores: np.ndarray, features: np.ndarray | None
+) -> None:
+    """Load what was written, and compare what each signature gives with the network's outputs."""
+    import tensorflow as tf
+
+    with tf.device(DEVICE):
+        loaded = tf.saved_model.load(str(folder))
+        for signature in served.signatures():
+            batch = tf.constant(signature.request(examples))
+            found = loaded.signatures[signature.name](**{signature.spec.name: batch})
+            expected = features if signature.name == "features" else scores
+            check_equal(expected, found[signature.numbers], f"the signature {signature.name!r}")
 
 
 def _moved(folder: Path, target: Path) -> Path:

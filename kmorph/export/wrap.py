@@ -9,7 +9,7 @@ from kmorph.data.labels import LabelCodec
 from kmorph.errors import DataError, ExportError
 from kmorph.export.views import Views
 from kmorph.graph import Activation, Graph, GraphBuilder
-from kmorph.graph.keras_bridge import functional
+from kmorph.graph.keras_bridge import functional, layer_name
 from kmorph.problem import Classes, Input, Target
 from kmorph.problem.targets.base import NamedLayer
 
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 OUTPUTS = ("softmax", "sigmoid", "linear")
 
 
-def wrap(graph: Graph, target: Target, views: Views | None = None, input: Input | None = None) -> keras.Model:
+def wrap(
+    graph: Graph,
+    target: Target,
+    views: Views | None = None,
+    input: Input | None = None,
+    features: bool = False,
+) -> keras.Model:
     """A Keras model from raw input to scores, made of stock layers.
 
     Parameters
@@ -32,17 +38,24 @@ def wrap(graph: Graph, target: Target, views: Views | None = None, input: Input 
         Over which the network's outputs are averaged before these.
     input : Input, optional
         Its `reading` has the first layers, where examples are no arrays of numbers.
+    features : bool, default=False
+        Add a second output, what the last layer reads, if the graph `has_features`. It is no mean over views.
 
     Raises
     ------
     ExportError
         If the graph has no weights, or its output is of another shape.
     """
-    model = _scoring(graph, target, views)
+    model = _scoring(graph, target, views, features)
     return model if input is None else input.reading(model)
 
 
-def _scoring(graph: Graph, target: Target, views: Views | None) -> keras.Model:
+def has_features(graph: Graph) -> bool:
+    """Return whether the last layer reads features, not the examples themselves."""
+    return graph.inputs[-1][0] > 0
+
+
+def _scoring(graph: Graph, target: Target, views: Views | None, features: bool) -> keras.Model:
     """The same from encoded examples."""
     _check(graph)
     if graph.output_shape != (target.width,):
@@ -51,13 +64,20 @@ def _scoring(graph: Graph, target: Target, views: Views | None) -> keras.Model:
     for layer, weights in back_layers(graph, target):
         builder.add(layer, weights=weights)
     if views is None:
-        return builder.build().to_keras()
-    model = views.over(graph.to_keras())
-    if builder.last == 0:
+        model = network = builder.build().to_keras()
+    else:
+        network = graph.to_keras()
+        model = views.over(network)
+        if builder.last > 0:
+            back = builder.build().to_keras()
+            back = functional(back.inputs[0], back.outputs[0], "kmorph_back")  # names differ within a model
+            model = functional(model.inputs[0], back(model.outputs[0]), "kmorph_mean")
+    if not (features and has_features(graph)):
         return model
-    back = builder.build().to_keras()
-    back = functional(back.inputs[0], back.outputs[0], "kmorph_back")  # names must differ within a model
-    return functional(model.inputs[0], back(model.outputs[0]), "kmorph_mean")
+    last = network.get_layer(layer_name(graph, graph.inputs[-1][0] - 1)).output
+    if network is not model:
+        last = functional(network.inputs[0], last, "kmorph_features")(model.inputs[0])
+    return functional(model.inputs[0], [model.outputs[0], last], "kmorph_with_features")
 
 
 def back_layers(graph: Graph, target: Target) -> list[NamedLayer]:

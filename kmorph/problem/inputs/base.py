@@ -157,3 +157,7 @@ class Input(Registered, family=True):
     def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Examples without meaning, of the form that `encode` gives, for measuring speed."""
         return rng.normal(size=(n, *self.shape)).astype(np.float32)
+
+    def samples(self, n: int, rng: np.random.Generator) -> Any:
+        """Examples as the model of `reading` takes them, like those learned from, for trying exports."""
+        return self.noise(n, rng)

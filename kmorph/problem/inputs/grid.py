@@ -79,6 +79,11 @@ class GridInput(Input):
         """Change a batch at random; see `kmorph.problem.inputs.changes`."""
         return change_grids(batch, kinds, seed, np.array(self.mean, np.float32))
 
+    def samples(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Random values with mean and variance of the examples learned from."""
+        values = rng.normal(size=(n, *self.shape)) * np.sqrt(self.variance or 1.0) + (self.mean or 0.0)
+        return values.astype(np.float32)
+
     def to_json(self) -> dict[str, Any]:
         """Shape, mean and variance."""
         return {"shape": list(self.shape), "mean": list(self.mean), "variance": list(self.variance)}

@@ -32,6 +32,7 @@ BATCHES = 20
 SMALLEST, LARGEST = 32, 2048  # batch sizes
 RATE = 0.1  # learning rate, for every batch size
 UNITS = 64  # of the vectors that starts have for each entry
+SAMPLED = 8  # known words of a text for trying exports
 UNKNOWN = 1  # entry of all that is not in the vocabulary; 0 stands behind the end of a text
 
 
@@ -137,6 +138,13 @@ class TextInput(Input):
     def noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Random entries."""
         return rng.integers(0, self.entries, (n, *self.shape)).astype(np.float32)
+
+    def samples(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Texts of known words and an unknown one, object of shape (n, 1)."""
+        words = [*self.vocabulary, "kmorph"]
+        chosen = rng.integers(0, len(words), (n, SAMPLED))
+        texts = [" ".join([*(words[i] for i in row), words[-1]]) for row in chosen]
+        return np.array(texts, object)[:, None]
 
     def reading(self, model: Any) -> Any:
         """A Keras model that takes texts, shape (n, 1), in front of one that takes what `encode` gives.

@@ -55,6 +55,11 @@ class YesNo(LabelSets):
         """Accuracy first."""
         return {"accuracy": LABEL_SET_METRICS["accuracy"], **LABEL_SET_METRICS}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The label that the score is the probability of."""
+        return ("1",)
+
     def encode(self, y: Any, n: int | None = None) -> np.ndarray:
         """Zeros and ones, float32 of shape (n, 1)."""
         return _column(as_label_array(y, n)).astype(np.float32)
