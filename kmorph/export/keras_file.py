@@ -6,8 +6,10 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kmorph.errors import ExportError
+from kmorph.export.compare import check_equal, outputs_of, run, samples
 from kmorph.export.views import Views
 from kmorph.export.wrap import checked_target, wrap
 from kmorph.files import UserPath, user_path
@@ -26,7 +28,7 @@ def write_keras(
 
     ``keras.models.load_model(file, safe_mode=True)`` opens it where kmorph is not installed. The model takes
     raw input and returns scores: class probabilities in the order of `classes`, or numbers. The file is
-    written beside its place and then moved there.
+    written beside its place, loaded, compared with the network and then moved there.
 
     Parameters
     ----------
@@ -48,7 +50,8 @@ def write_keras(
     Raises
     ------
     ExportError
-        If the suffix is another, the file cannot be written, or the graph cannot be exported.
+        If the suffix is another, the file cannot be written, the graph cannot be exported, or the file does
+        not load or gives other numbers than the network.
     """
     file = user_path(file, ExportError)
     if file.suffix != ".keras":
@@ -56,14 +59,31 @@ def write_keras(
         raise ExportError(f"{str(file)!r} must end in .keras, for example {example!r}")
     if file.is_dir():
         raise ExportError(f"cannot write {file}: it is a folder; name a file in it")
-    model = wrap(graph, checked_target(graph, classes), views, input)
+    predicted = checked_target(graph, classes)
+    model = wrap(graph, predicted, views, input)
+    examples = samples(graph, input)
+    expected, _ = outputs_of(graph, predicted, views, input, examples)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{file.stem}.", dir=file.parent) as folder:
             # Keras wants the suffix, so the temporary place is a folder.
             temporary = Path(folder) / file.name
             model.save(temporary)
+            check_equal(expected, run(_loaded(temporary), examples), f"the file {file.name}")
             os.replace(temporary, file)
     except OSError as error:
         raise ExportError(f"cannot write {file}: {error.strerror or error}; choose another place") from error
     return file
+
+
+def _loaded(file: Path) -> Any:
+    """The model in a file, as those who have no kmorph load it."""
+    import keras
+
+    try:
+        return keras.models.load_model(file, safe_mode=True)
+    except (ValueError, TypeError) as error:
+        raise ExportError(
+            f"the model cannot be loaded in Keras' safe mode, so that nothing was written: {error}. Register "
+            "classes of your own by keras.saving.register_keras_serializable, and use no Lambda layers"
+        ) from error

@@ -68,7 +68,7 @@ class Pictures:
 
         Parameters
         ----------
-        encoded : tensor of string, shape (n,)
+        encoded : tensor of string, or list of bytes, shape (n,)
 
         Returns
         -------
@@ -77,7 +77,7 @@ class Pictures:
         import tensorflow as tf
 
         spec = tf.TensorSpec(self.shape, tf.float32)
-        return tf.map_fn(self._decode_one, encoded, fn_output_signature=spec)
+        return tf.map_fn(self._decode_one, tf.convert_to_tensor(encoded), fn_output_signature=spec)
 
     def _decode_one(self, encoded: Any) -> Any:
         import tensorflow as tf
