@@ -83,7 +83,9 @@ def test_the_pieces_work_alone():
     assert doctest.DocTestRunner().run(test).failed == 0
 
 
-@pytest.mark.parametrize("file", ["README.md", "CHANGELOG.md", "docs/architecture.md", *NOTES])
+@pytest.mark.parametrize(
+    "file", ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/serving.md", *NOTES]
+)
 def test_no_line_is_too_long_to_read(file):
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     assert all(len(line) <= 120 for line in lines if not line.startswith("|"))

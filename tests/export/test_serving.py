@@ -1,6 +1,7 @@
 """SavedModels over the wire: a server without kmorph that speaks TensorFlow Serving's gRPC."""
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,18 +102,23 @@ def folders(graphs, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(folders):
-    from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
-
+def address(folders):
     command = [sys.executable, SERVER, *folders.values()]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         port, *warmed = process.stdout.readline().split()
         assert warmed == ["4", "3", "3"]
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield PredictionServiceStub(channel)
+        yield f"127.0.0.1:{port}"
     finally:
         process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server(address):
+    from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+
+    with grpc.insecure_channel(address) as channel:
+        yield PredictionServiceStub(channel)
 
 
 def test_predict(server, graphs, images):
@@ -186,6 +192,18 @@ def test_pictures(server, graphs, images, format):
     # The others do not keep every pixel as it was.
     tolerance = 1e-5 if format in ("png", "bmp") else 0.2
     np.testing.assert_allclose(scores, probabilities(graphs["shoes"], images), atol=tolerance)
+
+
+def test_the_request_of_the_page(address, graphs, images, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(import grpc\n.*?)^```", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("boot.png").write_bytes(encoded(images, "png")[0])
+    exec(code.replace("localhost:8500", address).replace('"clothes"', '"shoes"'), {})
+    label, score = capsys.readouterr().out.strip().rsplit(" ", 1)
+    expected = probabilities(graphs["shoes"], images[:1])[0]
+    assert label == NAMES[expected.argmax()]
+    assert float(score) == pytest.approx(expected.max(), abs=1e-5)
 
 
 @pytest.mark.slow
