@@ -10,7 +10,7 @@ import numpy as np
 from kmorph.problem import ImageInput, Input
 
 MOST_CHANNELS = 4  # gray, gray with alpha, colour, colour with alpha
-BYTE = 255.0
+BYTE = 255
 CONSTANT = 1.0  # variance that stands for that of a channel that never changes
 
 
@@ -60,7 +60,7 @@ class Pictures:
             return bool((mean >= 0).all() and (variance <= room * (1 + 1e-6)).all())
 
         if len(mean) and within(1.0):
-            return cls(shape, BYTE)
+            return cls(shape, float(BYTE))
         return cls(shape, 1.0) if within(BYTE) else None
 
     def decode(self, encoded: Any) -> Any:
@@ -82,23 +82,19 @@ class Pictures:
     def _decode_one(self, encoded: Any) -> Any:
         import tensorflow as tf
 
-        # As many channels as the file has: kernels refuse to convert some formats to some numbers.
+        # As many channels as the file has: kernels refuse to convert some formats to some numbers of them.
         picture = tf.io.decode_image(encoded, channels=0, expand_animations=False)
         height, width, channels = self.shape
-        found = tf.shape(picture)[-1]
-        is_gray, has_alpha = found < 3, found % 2 == 0
-        gray = lambda: picture[..., :1]  # noqa: E731
+        first, found = picture[..., :1], tf.shape(picture)[-1]
         if channels < 3:
-            color = tf.cond(is_gray, gray, lambda: tf.image.rgb_to_grayscale(picture[..., :3]))
+            values = tf.cond(found < 3, lambda: first, lambda: tf.image.rgb_to_grayscale(picture[..., :3]))
         else:
-            color = tf.cond(is_gray, lambda: tf.repeat(gray(), 3, axis=-1), lambda: picture[..., :3])
-        parts = [color]
+            values = tf.cond(found < 3, lambda: tf.repeat(first, 3, axis=-1), lambda: picture[..., :3])
         if channels % 2 == 0:
-            alpha = tf.cond(
-                has_alpha, lambda: picture[..., -1:], lambda: tf.fill(tf.shape(gray()), np.uint8(BYTE))
-            )
-            parts.append(alpha)
-        resized = tf.image.resize(tf.concat(parts, axis=-1), (height, width), antialias=True)
+            opaque = tf.fill(tf.shape(first), tf.constant(BYTE, tf.uint8))
+            alpha = tf.cond(found % 2 == 0, lambda: picture[..., -1:], lambda: opaque)
+            values = tf.concat([values, alpha], axis=-1)
+        resized = tf.image.resize(values, (height, width), antialias=True)
         return tf.reshape(resized / self.divisor, self.shape)
 
     def encode(self, images: np.ndarray) -> np.ndarray:

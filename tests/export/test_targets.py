@@ -1,5 +1,6 @@
 """Targets that cannot be written, or that others write to at the same time; what is compared before."""
 
+import os
 import re
 import subprocess
 import sys
@@ -137,6 +138,30 @@ def test_weights_that_are_not_finite(graph, tmp_path):
     with pytest.raises(ExportError, match="weights if they are not finite"):
         write_keras(graph.with_weights(weights), NAMES, tmp_path / "model.keras")
     assert not list(Path(tmp_path).iterdir())
+
+
+ON_JAX = """
+import os, sys
+os.environ["KERAS_BACKEND"] = "jax"
+import numpy as np
+from graph_samples import with_random_weights
+from kmorph.export import write_keras
+from kmorph.graph import Dense, GlobalPool, GraphBuilder
+from kmorph.problem import TextInput
+texts = TextInput.learn(np.array(["the sea is blue", "une mer bleue"], object))
+b = GraphBuilder(texts.shape)
+for layer in [*texts.front(), GlobalPool()]:
+    b.add(layer)
+graph = with_random_weights(b.build(b.add(Dense(units=3))))
+assert write_keras(graph, "abc", sys.argv[1], input=texts).exists()
+"""
+
+
+@pytest.mark.slow
+def test_texts_on_a_backend_that_reads_none(tmp_path, monkeypatch):
+    pytest.importorskip("jax")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    run_python(ON_JAX, tmp_path / "texts.keras")
 
 
 @pytest.mark.parametrize("found", [[1.0, 2.0], [1.00005, 2.0], np.float32([1, 2])])
