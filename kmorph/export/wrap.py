@@ -43,18 +43,8 @@ def wrap(graph: Graph, target: Target, views: Views | None = None, input: Input 
 
 def _scoring(graph: Graph, target: Target, views: Views | None) -> keras.Model:
     """The same from encoded examples."""
-    _check(graph)
-    if graph.output_shape != (target.width,):
-        raise ExportError(f"{target.width} outputs are needed, the graph has {graph.output_shape}")
     builder = GraphBuilder.from_graph(graph) if views is None else GraphBuilder(graph.output_shape)
-    last = graph.layers[-1]
-    try:
-        for layer, weights in target.back():
-            # Where the network ends in its function, that is not done twice.
-            if not (isinstance(layer, Activation) and layer == last):
-                builder.add(layer, weights=weights)
-    except DataError as error:
-        raise ExportError(str(error)) from error
+    add_back(builder, graph, target)
     if views is None:
         return builder.build().to_keras()
     model = views.over(graph.to_keras())
@@ -63,6 +53,27 @@ def _scoring(graph: Graph, target: Target, views: Views | None) -> keras.Model:
     back = builder.build().to_keras()
     back = functional(back.inputs[0], back.outputs[0], "kmorph_back")  # names must differ within a model
     return functional(model.inputs[0], back(model.outputs[0]), "kmorph_mean")
+
+
+def add_back(builder: GraphBuilder, graph: Graph, target: Target) -> None:
+    """Add the layers that turn a graph's outputs into scores.
+
+    Raises
+    ------
+    ExportError
+        If the graph has no weights, or its output is of another shape than the target's.
+    """
+    _check(graph)
+    if graph.output_shape != (target.width,):
+        raise ExportError(f"{target.width} outputs are needed, the graph has {graph.output_shape}")
+    last = graph.layers[-1]
+    try:
+        for layer, weights in target.back():
+            # Where the network ends in its function, that is not done twice.
+            if not (isinstance(layer, Activation) and layer == last):
+                builder.add(layer, weights=weights)
+    except DataError as error:
+        raise ExportError(str(error)) from error
 
 
 def wrap_classifier(graph: Graph, output: str = "softmax") -> keras.Model:
