@@ -9,6 +9,7 @@ from typing import Any
 
 from kmorph.errors import ExportError
 from kmorph.export.keras_file import write_keras
+from kmorph.export.litert_file import write_litert
 from kmorph.export.onnx_file import write_onnx
 from kmorph.export.saved_model import write_saved_model
 from kmorph.export.views import Views
@@ -19,6 +20,7 @@ from kmorph.problem import Input, Target
 
 FORMATS: dict[str, Callable[..., Path]] = {
     "keras": write_keras,
+    "litert": write_litert,
     "onnx": write_onnx,
     "saved_model": write_saved_model,
 }
@@ -31,6 +33,7 @@ __all__ = [
     "wrap",
     "wrap_classifier",
     "write_keras",
+    "write_litert",
     "write_onnx",
     "write_saved_model",
 ]

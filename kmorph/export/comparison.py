@@ -11,6 +11,8 @@ from kmorph.graph import Embedding, Graph, Normalize
 from kmorph.graph.keras_bridge import predict
 
 EXAMPLES = 8
+BATCH = 256
+QUANTISED = 0.1  # share of the spread that bytes may cost, in the mean over examples
 TOLERANCE = 1e-4  # relative to the spread of an output over the examples, …
 ROUNDING = 1e-5  # … and to its size, which all digits of float32 belong to
 
@@ -70,3 +72,31 @@ def need_equal(graph: Graph, model: object, run: Callable[[np.ndarray], np.ndarr
             f"spread over {spread:.2g}. Nothing was written; please report it, and write a .keras file"
         )
     return float(difference / max(spread, size))
+
+
+def need_close(
+    model: object, run: Callable[[np.ndarray], np.ndarray], examples: np.ndarray, where: str
+) -> float:
+    """Check that a model with rounded weights gives about what Keras gives.
+
+    Returns
+    -------
+    float
+        The largest difference of an example, in the mean over examples, relative to the outputs' spread.
+
+    Raises
+    ------
+    ExportError
+        If that is more than `QUANTISED`.
+    """
+    expected = predict(model, examples, BATCH).astype(np.float64)
+    given = np.asarray(run(examples), np.float64)
+    spread = max(np.ptp(expected), np.finfo(np.float32).tiny)
+    difference = float(np.abs(given - expected).max(axis=1).mean() / spread)
+    if not difference <= QUANTISED:  # nor if there is no number
+        raise ExportError(
+            f"rounded to bytes, {where} computes something else than Keras: outputs differ by "
+            f"{difference:.0%} of their spread, in the mean over the examples. Nothing was written; give "
+            "examples as in training, or none, so that weights alone are rounded, or leave out int8"
+        )
+    return difference

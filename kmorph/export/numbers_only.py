@@ -20,8 +20,8 @@ def text_input(input: Input | None) -> TextInput | None:
         return input
     if input is not None and type(input).reading is not Input.reading:
         raise ExportError(
-            f"this format takes arrays of numbers, but {type(input).__name__} reads examples by layers of its "
-            "own in front of the network: write a .keras file or a SavedModel"
+            f"this format takes arrays of numbers, but {type(input).__name__} reads examples by layers "
+            "of its own in front of the network: write a .keras file or a SavedModel"
         )
     return None
 

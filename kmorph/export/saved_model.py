@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kmorph.errors import ExportError
+from kmorph.export.child import in_tensorflow
 from kmorph.export.views import Views
 from kmorph.export.wrap import checked_target, wrap
 from kmorph.files import UserPath, user_path
@@ -67,15 +68,11 @@ def write_saved_model(
     Raises
     ------
     ExportError
-        If the target is a file or cannot be written, the graph cannot be exported, Keras' backend is
-        another than TensorFlow, or a class name cannot be written as UTF-8.
+        If the target is a file or cannot be written, the graph cannot be exported, a class name cannot be
+        written as UTF-8, or TensorFlow, which another backend uses in a child process, is not installed.
     """
     if backend_name() != "tensorflow":
-        raise ExportError(
-            f"SavedModels are TensorFlow's, but Keras uses {backend_name()!r} here: open the search or the "
-            "graph in a process with KERAS_BACKEND=tensorflow, with TensorFlow installed, or write a .keras "
-            "file"
-        )
+        return in_tensorflow(write_saved_model, graph, classes, target, views, input)
     target = user_path(target, ExportError)
     try:
         str(target).encode()

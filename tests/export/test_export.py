@@ -10,7 +10,7 @@ from kmorph.errors import ExportError
 from kmorph.export import FORMATS, export, wrap_classifier, write_keras, write_saved_model
 from kmorph.graph import Activation, Dense, Graph, GraphBuilder
 
-SUFFIXES = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}
+SUFFIXES = {"keras": ".keras", "litert": ".tflite", "onnx": ".onnx", "saved_model": ""}
 NAMES = ("ankle boot", "Stiefel, groß", "7")
 
 
@@ -125,7 +125,7 @@ def test_writing_again_replaces_the_keras_file(graph, tmp_path):
 
 
 def test_unknown_format(graph, tmp_path):
-    with pytest.raises(ExportError, match=r"'tflite'.*keras, .*onnx, saved_model"):
+    with pytest.raises(ExportError, match=r"'tflite'.*keras, litert, onnx, saved_model"):
         export(graph, NAMES, tmp_path / "x", format="tflite")
 
 
