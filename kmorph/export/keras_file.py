@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from kmorph.export.placing import file_target, write_placed
+from kmorph.errors import ExportError
 from kmorph.export.views import Views
 from kmorph.export.wrap import checked_target, wrap
-from kmorph.files import UserPath
+from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
 from kmorph.problem import Input, Target
 
@@ -48,6 +50,20 @@ def write_keras(
     ExportError
         If the suffix is another, the file cannot be written, or the graph cannot be exported.
     """
-    file = file_target(file, ".keras")
+    file = user_path(file, ExportError)
+    if file.suffix != ".keras":
+        example = f"{file.stem or 'model'}.keras"
+        raise ExportError(f"{str(file)!r} must end in .keras, for example {example!r}")
+    if file.is_dir():
+        raise ExportError(f"cannot write {file}: it is a folder; name a file in it")
     model = wrap(graph, checked_target(graph, classes), views, input)
-    return write_placed(file, model.save)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{file.stem}.", dir=file.parent) as folder:
+            # Keras wants the suffix, so the temporary place is a folder.
+            temporary = Path(folder) / file.name
+            model.save(temporary)
+            os.replace(temporary, file)
+    except OSError as error:
+        raise ExportError(f"cannot write {file}: {error.strerror or error}; choose another place") from error
+    return file

@@ -22,6 +22,7 @@ from kmorph.export.views import Views
 from kmorph.export.wrap import checked_target, wrap
 from kmorph.files import UserPath
 from kmorph.graph import Graph, Opaque
+from kmorph.graph.layers import KINDS
 from kmorph.problem import Input, Target
 from kmorph.training.quiet import without_native_messages
 
@@ -79,7 +80,7 @@ def write_litert(
         file computes something else than Keras, or cannot be written.
     """
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        import ai_edge_litert.interpreter  # noqa: F401
     except ImportError as error:
         raise ExportError("LiteRT needs ai-edge-litert: pip install 'kmorph[litert]'") from error
     file = file_target(file, ".tflite")
@@ -94,24 +95,23 @@ def write_litert(
     measured = None if examples is None else _encoded(examples, graph, input)
     content = in_tensorflow(_converted, graph, target, views, int8, measured)
 
-    def run(x: np.ndarray) -> np.ndarray:
-        with without_native_messages():
-            signature = Interpreter(model_content=content).get_signature_runner(SIGNATURE)
-            (name,) = signature.get_input_details()
-            (scores,) = signature(**{name: x}).values()
-        return scores
-
     def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+        def run(x: np.ndarray) -> np.ndarray:
+            return _run(graph, temporary, x)
+
         if int8:
             need_close(model, run, random_examples(graph) if measured is None else measured, "LiteRT")
         else:
             need_equal(graph, model, run, "LiteRT")
-        temporary.write_bytes(content)
         if not target.is_numeric:
             names = json.dumps(target.names, ensure_ascii=False)
             temporary.with_suffix(".labels.json").write_text(names, encoding="utf-8")
         if texts is not None:
-            write_text_core(temporary.with_suffix(".text"), texts)
+            folder = temporary.with_suffix(".text")
+            folder.mkdir()
+            write_text_core(folder, texts)
 
     return write_placed(file, write)
 
@@ -164,15 +164,31 @@ def _converted(
             raise ExportError(_refusal(graph, error)) from None
 
 
+def _run(graph: Graph, file: Path, x: np.ndarray) -> np.ndarray:
+    """Scores of examples, from a file of the graph."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with without_native_messages():
+            signature = Interpreter(model_path=str(file)).get_signature_runner(SIGNATURE)
+            (name,) = signature.get_input_details()
+            (scores,) = signature(**{name: x}).values()
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(_refusal(graph, error)) from None
+    return scores
+
+
 def _refusal(graph: Graph, error: Exception) -> str:
-    """Why a graph cannot be converted; what it got from Keras, and kmorph does not know, comes first."""
+    """Why a graph cannot be converted or run; layers of kinds that are not kmorph's are named."""
     foreign = [
-        f"{layer.describe()} (layer {i})" for i, layer in enumerate(graph.layers) if isinstance(layer, Opaque)
+        f"{layer.describe()} (layer {i})"
+        for i, layer in enumerate(graph.layers)
+        if isinstance(layer, Opaque) or type(layer) not in KINDS
     ]
     reason = " ".join(str(error).split())[:300]
     if foreign:
         return (
-            f"LiteRT has no builtin operations for one of {', '.join(foreign)}: write a .keras file or a "
-            f"SavedModel. The converter's reason: {reason}"
+            f"LiteRT cannot hold one of {', '.join(foreign)}: write a .keras file or a "
+            f"SavedModel. Its reason: {reason}"
         )
-    return f"LiteRT cannot hold this network: write a .keras file or ONNX. The converter's reason: {reason}"
+    return f"LiteRT cannot hold this network: write a .keras file or ONNX. Its reason: {reason}"

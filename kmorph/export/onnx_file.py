@@ -16,7 +16,7 @@ from kmorph.export.onnx_layers import OnnxGraph
 from kmorph.export.placing import file_target, write_placed
 from kmorph.export.text_core import write_text_core
 from kmorph.export.views import Views
-from kmorph.export.wrap import add_back, checked_target, wrap
+from kmorph.export.wrap import back_layers, checked_target, wrap
 from kmorph.files import UserPath
 from kmorph.graph import Graph, GraphBuilder
 from kmorph.problem import Input, LabelSets, Target
@@ -82,16 +82,23 @@ def write_onnx(
     target = checked_target(graph, classes)
     texts = text_input(input)
     need_utf8(target.names, "ONNX")
-    content = _model(graph, target, views).SerializeToString()
     model = wrap(graph, target, views)
+    content = _model(graph, target, views).SerializeToString()
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
-        session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
+        try:
+            session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its own classes, which have no base of their own
+            raise ExportError(
+                f"onnxruntime does not read what kmorph wrote: {error}. Please report it"
+            ) from error
         (examples,) = session.get_inputs()
         need_equal(graph, model, lambda x: session.run(None, {examples.name: x})[0], "onnxruntime")
         if texts is not None:
-            write_text_core(temporary.with_suffix(".text"), texts)
+            folder = temporary.with_suffix(".text")
+            folder.mkdir()
+            write_text_core(folder, texts)
 
     return write_placed(file, write)
 
@@ -107,7 +114,8 @@ def _model(graph: Graph, target: Target, views: Views | None) -> Any:
     name = "images" if len(graph.input_shape) == 3 else "inputs"
     outputs = _outputs(operations, graph, name, views)
     back = GraphBuilder(graph.output_shape)
-    add_back(back, graph, target)
+    for layer, weights in back_layers(graph, target):
+        back.add(layer, weights=weights)
     if back.last > 0:
         outputs = operations.add_graph(back.build(), outputs)
     scores = operations.add("Identity", outputs, output="values" if target.is_numeric else "scores")

@@ -1,50 +1,72 @@
-"""What encodes texts, for models that take encoded texts: a vocabulary, and Python without kmorph."""
+"""Files that encode texts, for formats that hold only what comes after it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from kmorph.problem import TextInput
+from kmorph.problem.inputs.text import TextInput
 
-VOCABULARY, ENCODER = "vocabulary.json", "encode.py"
+TEXT_FILES = ("vocabulary.json", "encode_texts.py")
+"""Names of the files that `write_text_core` writes."""
 
-SOURCE = r'''"""Encode texts for the model: encode(["a text", "another"]) is float32 of shape (n, length)."""
-import json, pathlib, re, string
+_ENCODE = '''\
+"""Texts as the numbers that the network beside this file reads; needs NumPy alone.
+
+    from encode_texts import encode
+    rows = encode(["a text", "another one"])  # float32, shape (2, {positions})
+"""
+
+import json
+import re
+import string
+from pathlib import Path
+
 import numpy as np
 
-kept = json.loads(pathlib.Path(__file__).with_name("vocabulary.json").read_text("utf-8"))
-entries = {token: i for i, token in enumerate(kept["vocabulary"], 2)}  # 0: behind the end, 1: unknown
-small = str.maketrans(string.ascii_uppercase, string.ascii_lowercase, string.punctuation)
+KEPT = json.loads(Path(__file__).with_name("vocabulary.json").read_text("utf-8"))
+# Entry 0 is no word, 1 is a word that is not in the vocabulary.
+ENTRIES = {{token: i for i, token in enumerate(KEPT["vocabulary"], 2)}}
+PLAIN = str.maketrans(string.ascii_uppercase, string.ascii_lowercase, string.punctuation)
+
 
 def encode(texts):
-    rows = np.zeros((len(texts), sum(kept["length"])), np.float32)
+    """Entries of the words of each text, then those of its pairs of words."""
+    rows = np.zeros((len(texts), KEPT["words"] + KEPT["pairs"]), np.float32)
     for row, text in zip(rows, texts):
-        plain, begin = text.encode("utf-8", "replace").decode().translate(small), 0
-        words = list(plain) if kept["split"] == "character" else re.findall("[^ \t\n\v\f\r]+", plain)
-        for n, most in zip(kept["ngrams"], kept["length"]):
-            tokens = [" ".join(words[i : i + n]) for i in range(len(words) - n + 1)][:most]
-            row[begin : begin + len(tokens)] = [entries.get(token, 1) for token in tokens]
-            begin += most
+        plain = text.encode("utf-8", "replace").decode("utf-8").translate(PLAIN)
+        words = re.findall("[^ \\t\\n\\v\\f\\r]+", plain) if KEPT["split"] == "whitespace" else list(plain)
+        pairs = [" ".join(pair) for pair in zip(words, words[1:])]
+        for part, begin, most in ((words, 0, KEPT["words"]), (pairs, KEPT["words"], KEPT["pairs"])):
+            row[begin : begin + min(len(part), most)] = [ENTRIES.get(token, 1) for token in part[:most]]
     return rows
 '''
 
 
-def write_text_core(folder: Path, input: TextInput) -> None:
-    """Write ``vocabulary.json``, and ``encode.py``, a few lines of Python that encode texts with it.
+def write_text_core(folder: Path, input: TextInput) -> tuple[Path, Path]:
+    """Write what encodes texts as kmorph does: a vocabulary, and a few lines of Python that use it.
+
+    The network beside them takes what ``encode(texts)`` gives, float32 of shape ``(n, words + pairs)``. That
+    needs NumPy alone.
 
     Parameters
     ----------
     folder : Path
-        Made if need be.
+        Exists; files of the names `TEXT_FILES` in it are replaced.
     input : TextInput
+        Of the fitted estimator.
+
+    Returns
+    -------
+    (Path, Path)
+        ``vocabulary.json`` and ``encode_texts.py``.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written.
     """
-    kept = {
-        "vocabulary": list(input.vocabulary),
-        "split": input.split,
-        "ngrams": [1, 2],
-        "length": [input.words, input.pairs],
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / VOCABULARY).write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
-    (folder / ENCODER).write_text(SOURCE, encoding="utf-8")
+    vocabulary, encode = (folder / name for name in TEXT_FILES)
+    vocabulary.write_text(json.dumps(input.to_json(), ensure_ascii=False, indent=1), "utf-8")
+    encode.write_text(_ENCODE.format(positions=input.words + input.pairs), "utf-8")
+    return vocabulary, encode

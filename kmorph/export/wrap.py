@@ -11,6 +11,7 @@ from kmorph.export.views import Views
 from kmorph.graph import Activation, Graph, GraphBuilder
 from kmorph.graph.keras_bridge import functional
 from kmorph.problem import Classes, Input, Target
+from kmorph.problem.targets.base import NamedLayer
 
 if TYPE_CHECKING:
     import keras
@@ -43,8 +44,12 @@ def wrap(graph: Graph, target: Target, views: Views | None = None, input: Input 
 
 def _scoring(graph: Graph, target: Target, views: Views | None) -> keras.Model:
     """The same from encoded examples."""
+    _check(graph)
+    if graph.output_shape != (target.width,):
+        raise ExportError(f"{target.width} outputs are needed, the graph has {graph.output_shape}")
     builder = GraphBuilder.from_graph(graph) if views is None else GraphBuilder(graph.output_shape)
-    add_back(builder, graph, target)
+    for layer, weights in back_layers(graph, target):
+        builder.add(layer, weights=weights)
     if views is None:
         return builder.build().to_keras()
     model = views.over(graph.to_keras())
@@ -55,25 +60,20 @@ def _scoring(graph: Graph, target: Target, views: Views | None) -> keras.Model:
     return functional(model.inputs[0], back(model.outputs[0]), "kmorph_mean")
 
 
-def add_back(builder: GraphBuilder, graph: Graph, target: Target) -> None:
-    """Add the layers that turn a graph's outputs into scores.
+def back_layers(graph: Graph, target: Target) -> list[NamedLayer]:
+    """The target's last layers; where the network ends in its function, that is not done twice.
 
     Raises
     ------
     ExportError
-        If the graph has no weights, or its output is of another shape than the target's.
+        If the scores cannot be computed in float32.
     """
-    _check(graph)
-    if graph.output_shape != (target.width,):
-        raise ExportError(f"{target.width} outputs are needed, the graph has {graph.output_shape}")
-    last = graph.layers[-1]
     try:
-        for layer, weights in target.back():
-            # Where the network ends in its function, that is not done twice.
-            if not (isinstance(layer, Activation) and layer == last):
-                builder.add(layer, weights=weights)
+        layers = target.back()
     except DataError as error:
         raise ExportError(str(error)) from error
+    last = graph.layers[-1]
+    return [pair for pair in layers if not (isinstance(pair[0], Activation) and pair[0] == last)]
 
 
 def wrap_classifier(graph: Graph, output: str = "softmax") -> keras.Model:

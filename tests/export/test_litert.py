@@ -11,6 +11,7 @@ import pytest
 from graph_samples import residual, run_python, with_random_weights
 from keras_samples import functional
 from morphs.random_graphs import batch, random_graph, random_weights
+from own_layer_samples import own_graph, own_layers
 
 from kmorph import starts
 from kmorph.errors import ExportError
@@ -171,7 +172,7 @@ def test_texts(tmp_path):
     input = TextInput(("the", "cat", "the cat", "mat"), 5, 4)
     graph = with_random_weights(starts.bag(input.shape, 3, preprocessing=input.front()))
     file = write_litert(graph, NUMBERS, tmp_path / "topics.tflite", input=input)
-    encode = runpy.run_path(str(tmp_path / "topics.text" / "encode.py"))["encode"]
+    encode = runpy.run_path(str(tmp_path / "topics.text" / "encode_texts.py"))["encode"]
     assert_equal(graph, file, encode(["The cat, sat on THE mat!", ""]))
 
 
@@ -215,6 +216,20 @@ def test_layers_without_a_kind(tmp_path):
     with pytest.raises(ExportError, match=r"Erfinv \(layer 0\)"):
         write_litert(headed(keras.ops.erfinv, (4, 2)), NUMBERS, tmp_path / "new" / "model.tflite")
     assert not list(tmp_path.iterdir())
+
+
+def test_own_kinds_of_layers(tmp_path):
+    with own_layers(tmp_path) as module:
+        exported(with_random_weights(own_graph(module)), tmp_path)
+    (tmp_path / "model.tflite").unlink()
+    with (
+        own_layers(tmp_path) as module,
+        pytest.raises(ExportError, match=r"one of scaled tanh 0.5 \(layer 0\)"),
+    ):
+        layers = [module.ScaledTanh(0.5), Flatten(), Dense(3)]  # its gain, over one axis of positions, fails
+        b = GraphBuilder((4, 8))
+        write_litert(with_random_weights(b.build(chain(b, 0, layers))), NUMBERS, tmp_path / "model.tflite")
+    assert not (tmp_path / "model.tflite").exists()
 
 
 def test_what_is_refused(graph, images, tmp_path, monkeypatch):

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from graph_samples import residual, run_python, with_random_weights
 from keras_samples import functional
+from morphs.cases import draw, parents
 from morphs.random_graphs import batch, random_graph, random_weights
+from own_layer_samples import own_graph, own_layers
+from sklearn.datasets import load_digits
 
-from kmorph import starts
+from kmorph import ImageClassifier, morphs, starts
 from kmorph.data.labels import LabelCodec
 from kmorph.errors import ExportError
 from kmorph.export import Views, export, onnx_layers, wrap, write_onnx
@@ -133,7 +136,7 @@ def test_texts(tmp_path):
         graph = with_random_weights(starts.bag(input.shape, 3, preprocessing=input.front()))
         file = export(graph, CLASSES, tmp_path / split / "topics.onnx", "onnx", None, input)
         assert sorted(path.name for path in file.parent.iterdir()) == ["topics.onnx", "topics.text"]
-        encode = runpy.run_path(str(file.parent / "topics.text" / "encode.py"))["encode"]
+        encode = runpy.run_path(str(file.parent / "topics.text" / "encode_texts.py"))["encode"]
         assert np.array_equal(encode(texts), input.encode(texts))
         assert_equal(graph, file, encode(texts))
         write_onnx(graph, CLASSES, file, input=input)  # once more, over what is there
@@ -145,7 +148,30 @@ def test_encoding_needs_no_kmorph(tmp_path):
         "import sys, runpy\n"
         "print(runpy.run_path(sys.argv[1])['encode'](['a B']).tolist(), 'kmorph' in sys.modules)"
     )
-    assert run_python(code, tmp_path / "encode.py").split() == ["[[1.0,", "2.0,", "1.0]]", "False"]
+    assert run_python(code, tmp_path / "encode_texts.py").split() == ["[[1.0,", "2.0,", "1.0]]", "False"]
+
+
+@pytest.mark.parametrize("kind", [kind.kind for kind in morphs.KINDS])
+def test_children_of_every_morph(kind, tmp_path):
+    _, graph, x, sites = next(parents(kind, dtype=np.float32))
+    rng = np.random.default_rng(0)
+    child = draw(sites, rng, 1)[0].apply(graph, rng)
+    target = Numbers((0.0,) * 3, (1.0,) * 3, flat=False)
+    assert_equal(child, write_onnx(child, target, tmp_path / "model.onnx"), x, target)
+
+
+def test_an_estimator_exports_what_it_predicts(tmp_path):
+    x, y = load_digits(return_X_y=True)
+    x = x.reshape(-1, 8, 8, 1).astype(np.uint8)
+    clf = ImageClassifier(
+        path=tmp_path / "digits", seed=0, verbose=False, max_models=1, views=True,
+        starts=[("cnn", {"width": 8})], searcher_args={"trainer_args": {"max_iter_num": 1}},
+    ).fit(x[:500], y[:500])  # fmt: skip
+    outputs = run(clf.export(tmp_path / "digits.onnx", "onnx"), x[500:700])
+    np.testing.assert_allclose(outputs["scores"], clf.predict_proba(x[500:700]), atol=1e-5)
+    assert outputs["labels"].tolist() == [str(label) for label in clf.predict(x[500:700])]
+    with pytest.raises(ExportError, match="unknown option 'quick'"):
+        clf.export(tmp_path / "digits.onnx", "onnx", quick=True)
 
 
 def test_layers_without_onnx(tmp_path):
@@ -156,7 +182,11 @@ def test_layers_without_onnx(tmp_path):
     graph = b.build(chain(b, b.last, [Flatten(), Dense(3)])).initialize(0)
     with pytest.raises(ExportError, match=r"UpSampling2D \(layer 0\)"):
         write_onnx(graph, NAMES, tmp_path / "new" / "model.onnx")
-    assert not list(tmp_path.iterdir())
+    with own_layers(tmp_path) as module:
+        own = own_graph(module).initialize(0)
+        with pytest.raises(ExportError, match=r"scaled tanh 0.5 \(layer 1\), mix"):
+            write_onnx(own, [str(i) for i in range(own.output_shape[0])], tmp_path / "new" / "model.onnx")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_file_that_differs_is_not_written(graph, tmp_path, monkeypatch):
