@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
 from pathlib import Path
+from typing import Any
 
 from kmorph.errors import ExportError
 from kmorph.export.keras_file import write_keras
+from kmorph.export.litert_file import write_litert
+from kmorph.export.onnx_file import write_onnx
 from kmorph.export.saved_model import write_saved_model
 from kmorph.export.torch_file import write_torch
 from kmorph.export.views import Views
@@ -15,11 +19,14 @@ from kmorph.files import UserPath
 from kmorph.graph import Graph
 from kmorph.problem import Input, Target
 
-FORMATS: dict[str, Callable[[Graph, Sequence[str] | Target, UserPath, Views | None, Input | None], Path]] = {
+FORMATS: dict[str, Callable[..., Path]] = {
     "keras": write_keras,
+    "litert": write_litert,
+    "onnx": write_onnx,
     "saved_model": write_saved_model,
     "torch": write_torch,
 }
+"""Functions of a graph, classes or target, path, views and input; options of a format are keyword-only."""
 
 __all__ = [
     "FORMATS",
@@ -28,6 +35,8 @@ __all__ = [
     "wrap",
     "wrap_classifier",
     "write_keras",
+    "write_litert",
+    "write_onnx",
     "write_saved_model",
     "write_torch",
 ]
@@ -40,6 +49,7 @@ def export(
     format: str = "keras",
     views: Views | None = None,
     input: Input | None = None,
+    **options: Any,
 ) -> Path:
     """Write a network to disk.
 
@@ -57,6 +67,8 @@ def export(
         Over which outputs are averaged.
     input : Input, optional
         Reads examples as users have them, where these are no arrays.
+    **options
+        Options of the format; see its function.
 
     Returns
     -------
@@ -66,9 +78,15 @@ def export(
     Raises
     ------
     ExportError
-        If the format is unknown, the graph has no weights, the names do not fit it, or the target cannot be
-        written.
+        If the format or an option is unknown, the graph has no weights, the names do not fit it, or the
+        target cannot be written.
     """
     if format not in FORMATS:
         raise ExportError(f"unknown format {format!r}; known are {', '.join(sorted(FORMATS))}")
-    return FORMATS[format](graph, classes, target, views, input)
+    write = FORMATS[format]
+    known = [name for name, one in signature(write).parameters.items() if one.kind == Parameter.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            has = f"has {', '.join(known)}" if known else "has none"
+            raise ExportError(f"unknown option {name!r} of the format {format!r}, which {has}")
+    return write(graph, classes, target, views, input, **options)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kmorph.errors import ExportError
+from kmorph.export.child import in_tensorflow
 from kmorph.export.compare import DEVICE, check_equal, outputs_of, samples
 from kmorph.export.signatures import Served, Signature
 from kmorph.export.views import Views
@@ -86,16 +87,12 @@ def write_saved_model(
     Raises
     ------
     ExportError
-        If the target is a file or cannot be written, the graph cannot be exported, Keras' backend is
-        another than TensorFlow, a class name cannot be written as UTF-8, or what was written gives other
-        numbers than the network.
+        If the target is a file or cannot be written, the graph cannot be exported, a class name cannot be
+        written as UTF-8, what was written gives other numbers than the network, or TensorFlow, which another
+        backend uses in a child process, is not installed.
     """
     if backend_name() != "tensorflow":
-        raise ExportError(
-            f"SavedModels are TensorFlow's, but Keras uses {backend_name()!r} here: open the search or the "
-            "graph in a process with KERAS_BACKEND=tensorflow, with TensorFlow installed, or write a .keras "
-            "file"
-        )
+        return in_tensorflow(write_saved_model, graph, classes, target, views, input)
     target = user_path(target, ExportError)
     try:
         str(target).encode()

@@ -223,9 +223,9 @@ class Module:
         """The best model up to one of its nodes; see `ImageClassifier.feature_extractor`."""
         return self._fitted().feature_extractor(layer)
 
-    def export(self, target: UserPath, format: str = "keras") -> Any:
+    def export(self, target: UserPath, format: str = "keras", **options: Any) -> Any:
         """Write the best model in a form that needs no kmorph; see `ImageClassifier.export`."""
-        return self._fitted().export(target, format)
+        return self._fitted().export(target, format, **options)
 
     def export_keras_model(self, file: UserPath) -> Any:
         """Write the best model as a ``.keras`` file."""

@@ -190,14 +190,17 @@ class Predictor(TransformerMixin, Fitted):
             )
         return np.array([f"{type(self).__name__.lower()}{i}" for i in range(features)], object)
 
-    def export(self, target: UserPath, format: str = "keras") -> Path:
+    def export(self, target: UserPath, format: str = "keras", **options: Any) -> Path:
         """Write the best model in a form that needs no kmorph.
 
         Parameters
         ----------
         target : path-like
             File, or for a SavedModel the folder above its version folders.
-        format : {"keras", "saved_model"}, default="keras"
+        format : {"keras", "saved_model", "onnx", "litert"}, default="keras"
+        **options
+            Of the format. ``litert``: `int8=True` keeps weights as bytes, with `examples`, an array-like of
+            some hundred examples, arithmetic is done with bytes, too; see `kmorph.export.write_litert`.
 
         Returns
         -------
@@ -207,12 +210,15 @@ class Predictor(TransformerMixin, Fitted):
         Raises
         ------
         ExportError
-            If the format is unknown or `target` cannot be written.
+            If the format or an option is unknown, the format cannot hold the model, or `target` cannot be
+            written.
         """
         from kmorph.export import export
 
         load_backend()
-        return export(self.best_graph, self._target(), target, format, self._views(), self._input())
+        return export(
+            self.best_graph, self._target(), target, format, self._views(), self._input(), **options
+        )
 
     def export_keras_model(self, file: UserPath) -> Path:
         """Write the best model as a ``.keras`` file: raw examples in, probabilities or numbers out."""

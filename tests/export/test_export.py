@@ -10,6 +10,7 @@ from kmorph.errors import ExportError
 from kmorph.export import FORMATS, export, wrap_classifier, write_keras, write_saved_model
 from kmorph.graph import Activation, Dense, Graph, GraphBuilder
 
+SUFFIXES = {"keras": ".keras", "litert": ".tflite", "onnx": ".onnx", "saved_model": ""}
 NAMES = ("ankle boot", "Stiefel, groß", "7")
 
 
@@ -120,13 +121,13 @@ def test_writing_again_replaces_the_keras_file(graph, tmp_path):
 
 
 def test_unknown_format(graph, tmp_path):
-    with pytest.raises(ExportError, match=r"'tflite'.*keras, saved_model"):
+    with pytest.raises(ExportError, match=r"'tflite'.*keras, litert, onnx, saved_model"):
         export(graph, NAMES, tmp_path / "x", format="tflite")
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_what_cannot_be_exported(graph, tmp_path, format):
-    target = tmp_path / "model.keras"
+    target = tmp_path / f"model{SUFFIXES[format]}"
     with pytest.raises(ExportError, match="no weights"):
         export(graph.without_weights(), NAMES, target, format)
     with pytest.raises(ExportError, match=r"2 class names .*\(3,\)"):
@@ -162,8 +163,8 @@ def test_targets_in_the_way(graph, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
-@pytest.mark.parametrize("write", FORMATS.values())
-def test_unwritable_folder(graph, tmp_path, write):
+@pytest.mark.parametrize("format", FORMATS)
+def test_unwritable_folder(graph, tmp_path, format):
     tmp_path.chmod(0o500)
     with pytest.raises(ExportError, match="choose another place"):
-        write(graph, NAMES, tmp_path / "model.keras")
+        export(graph, NAMES, tmp_path / f"model{SUFFIXES[format]}", format)
