@@ -13,7 +13,8 @@ from keras_samples import functional
 from morphs.random_graphs import batch, random_graph, random_weights
 from own_layer_samples import own_graph, own_layers
 
-from kmorph import starts
+from kmorph import ImageClassifier, starts
+from kmorph.datasets import FASHION_MNIST_PACKAGE, load_fashion_mnist
 from kmorph.errors import ExportError
 from kmorph.export import Views, child, export, wrap, write_litert
 from kmorph.export.comparison import need_close
@@ -191,6 +192,21 @@ def test_bytes(measured, tmp_path):
     assert np.abs(run(file, x)["values"] - expected).max() < 0.1 * np.ptp(expected)
     types = {tensor["dtype"] for tensor in interpreter.Interpreter(model_path=str(file)).get_tensor_details()}
     assert np.int8 in types
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FASHION_MNIST_PACKAGE.exists(), reason="apt-get install dataset-fashion-mnist")
+def test_bytes_lose_no_more_than_three_thousandths(tmp_path):
+    (x, y), (x_test, y_test) = load_fashion_mnist()
+    clf = ImageClassifier(
+        path=tmp_path / "run", seed=0, verbose=False, max_models=1, starts=[("cnn", {"width": 16})],
+        searcher_args={"trainer_args": {"max_iter_num": 3}},
+    ).fit(x[:10_000], y[:10_000])  # fmt: skip
+    accuracy = clf.score(x_test, y_test)
+    for options in ({}, {"examples": x[:200]}):
+        file = clf.export(tmp_path / "model.tflite", "litert", int8=True, **options)
+        found = run(file, x_test.reshape(-1, 28, 28, 1))["scores"].argmax(axis=1)
+        assert np.mean(found == y_test) >= accuracy - 0.003
 
 
 def test_bytes_that_cost_too_much(graph):

@@ -1,6 +1,7 @@
 """ONNX files, run by onnxruntime and compared with Keras."""
 
 import builtins
+import errno
 import json
 import os
 import runpy
@@ -18,6 +19,7 @@ from kmorph import ImageClassifier, morphs, starts
 from kmorph.data.labels import LabelCodec
 from kmorph.errors import ExportError
 from kmorph.export import Views, export, onnx_layers, wrap, write_onnx
+from kmorph.export.placing import write_placed
 from kmorph.export.text_core import write_text_core
 from kmorph.graph import Activation, Conv, Dense, Flatten, Graph, GraphBuilder, Opaque, chain
 from kmorph.graph.layers import FUNCTIONS, KINDS
@@ -199,6 +201,18 @@ def test_a_file_that_differs_is_not_written(graph, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match="onnxruntime computes something else than Keras"):
         write_onnx(graph, NAMES, file)
     assert file.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    def write(temporary):
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "model.onnx"
+    file.write_text("earlier")
+    with pytest.raises(ExportError, match="No space left on device; choose another place"):
+        write_placed(file, write)
+    assert file.read_text() == "earlier" and [*tmp_path.iterdir()] == [file]
 
 
 def test_what_is_refused(graph, tmp_path, monkeypatch):
