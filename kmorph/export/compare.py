@@ -9,7 +9,7 @@ import numpy as np
 from kmorph.errors import ExportError
 from kmorph.export.views import Views
 from kmorph.export.wrap import has_features, wrap
-from kmorph.graph import Activation, Graph
+from kmorph.graph import Activation, Embedding, Graph
 from kmorph.graph.keras_bridge import functional, layer_name
 from kmorph.problem import Input, Target
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 RELATIVE = 1e-4  # difference allowed, as a share of the largest expected number
+ROUGH = 0.1  # share of the spread that weights rounded to bytes may cost, in the mean over examples
 COMPARED = 4  # examples
 DEVICE = "cpu:0"  # GPUs round the same sums differently from one kernel to another
 
@@ -52,6 +53,33 @@ def check_equal(expected: Any, found: Any, what: str) -> None:
         )
 
 
+def check_close(expected: Any, found: Any, what: str) -> None:
+    """Refuse a model with rounded weights whose numbers are far from those of kmorph.
+
+    Parameters
+    ----------
+    expected, found : array-like, shape (n, scores)
+        Of the network, and of what was written.
+    what : str
+        Name of what was written, for the message.
+
+    Raises
+    ------
+    ExportError
+        If the largest difference of an example, in the mean over examples, is more than `ROUGH` times the
+        spread of the expected numbers.
+    """
+    expected, found = np.asarray(expected, np.float64), np.asarray(found, np.float64)
+    spread = max(np.ptp(expected), np.finfo(np.float32).tiny)
+    difference = float(np.abs(found - expected).max(axis=1).mean() / spread)
+    if not difference <= ROUGH:  # true of NaN, too
+        raise ExportError(
+            f"rounded to bytes, {what} computes something else than the network: outputs differ by "
+            f"{difference:.0%} of their spread, in the mean over the examples. Nothing was written; give "
+            "examples as in training, or none, so that weights alone are rounded, or leave out int8"
+        )
+
+
 def samples(graph: Graph, input: Input | None) -> Any:
     """A few examples as an exported model takes them, always the same.
 
@@ -60,9 +88,19 @@ def samples(graph: Graph, input: Input | None) -> Any:
     ndarray, shape (n, *input_shape), or of texts, shape (n, 1)
     """
     rng = np.random.default_rng(0)
-    if input is None:  # numbers that any first layer can read
-        return rng.uniform(size=(COMPARED, *graph.input_shape)).astype(np.float32)
-    return input.samples(COMPARED, rng)
+    if input is not None:
+        return input.samples(COMPARED, rng)
+    first = graph.layers[0]
+    if isinstance(first, Embedding):
+        return rng.integers(0, first.entries, (COMPARED, *graph.input_shape)).astype(np.float32)
+    return rng.uniform(size=(COMPARED, *graph.input_shape)).astype(np.float32)
+
+
+def encoded(input: Input | None, examples: Any) -> np.ndarray:
+    """Examples of `samples` as the network itself reads them, behind what reads texts."""
+    if input is not None and type(input).reading is not Input.reading:
+        return input.encode(examples)
+    return np.asarray(examples, np.float32)
 
 
 def outputs_of(
@@ -85,9 +123,7 @@ def outputs_of(
     """
     import keras
 
-    encoded = examples
-    if input is not None and type(input).reading is not Input.reading:
-        encoded = input.encode(examples)
+    examples = encoded(input, examples)
     with keras.device(DEVICE):
         network = graph.to_keras()
         model = network if views is None else views.over(network)
@@ -96,13 +132,13 @@ def outputs_of(
             layer for layer, _ in target.back()
         ]
         if ends:
-            scores = run(wrap(graph, target, views), encoded)
+            scores = run(wrap(graph, target, views), examples)
         else:
-            scores = target.scores(run(model, encoded))
+            scores = target.scores(run(model, examples))
         if not has_features(graph):
             return scores, None
         last = network.get_layer(layer_name(graph, graph.inputs[-1][0] - 1)).output
-        return scores, run(functional(network.inputs[0], last, "features"), encoded)
+        return scores, run(functional(network.inputs[0], last, "features"), examples)
 
 
 def run(model: keras.Model, examples: Any) -> np.ndarray:

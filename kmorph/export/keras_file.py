@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kmorph.errors import ExportError
-from kmorph.export.compare import check_equal, outputs_of, run, samples
+from kmorph.export.compare import check_equal, encoded, outputs_of, run, samples
+from kmorph.export.placing import file_target, write_placed
 from kmorph.export.views import Views
 from kmorph.export.wrap import checked_target, wrap
-from kmorph.files import UserPath, user_path
+from kmorph.files import UserPath
 from kmorph.graph import Graph
 from kmorph.problem import Input, Target
 from kmorph.training.backend import backend_name
@@ -54,31 +53,21 @@ def write_keras(
         If the suffix is another, the file cannot be written, the graph cannot be exported, or the file does
         not load or gives other numbers than the network.
     """
-    file = user_path(file, ExportError)
-    if file.suffix != ".keras":
-        example = f"{file.stem or 'model'}.keras"
-        raise ExportError(f"{str(file)!r} must end in .keras, for example {example!r}")
-    if file.is_dir():
-        raise ExportError(f"cannot write {file}: it is a folder; name a file in it")
+    file = file_target(file, ".keras")
     predicted = checked_target(graph, classes)
     model = wrap(graph, predicted, views, input)
     examples = samples(graph, input)
     expected, _ = outputs_of(graph, predicted, views, input, examples)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{file.stem}.", dir=file.parent) as folder:
-            # Keras wants the suffix, so the temporary place is a folder.
-            temporary = Path(folder) / file.name
-            model.save(temporary)
-            found = _loaded(temporary)
-            if input is not None and found.inputs[0].dtype == "string" and backend_name() != "tensorflow":
-                # Only TensorFlow reads texts: here the network behind that, the last part of the model, runs.
-                found, examples = found.layers[-1], input.encode(examples)
-            check_equal(expected, run(found, examples), f"the file {file.name}")
-            os.replace(temporary, file)
-    except OSError as error:
-        raise ExportError(f"cannot write {file}: {error.strerror or error}; choose another place") from error
-    return file
+
+    def write(temporary: Path) -> None:
+        model.save(temporary)
+        found, given = _loaded(temporary), examples
+        if found.inputs[0].dtype == "string" and backend_name() != "tensorflow":
+            # Only TensorFlow reads texts: here the network behind that, the last part of the model, runs.
+            found, given = found.layers[-1], encoded(input, examples)
+        check_equal(expected, run(found, given), f"the file {file.name}")
+
+    return write_placed(file, write)
 
 
 def _loaded(file: Path) -> Any:

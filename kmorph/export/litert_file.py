@@ -13,7 +13,7 @@ import numpy as np
 
 from kmorph.errors import ExportError
 from kmorph.export.child import in_tensorflow
-from kmorph.export.comparison import need_close, need_equal, random_examples
+from kmorph.export.compare import check_close, check_equal, encoded, outputs_of, samples
 from kmorph.export.litert_layers import for_litert
 from kmorph.export.numbers_only import need_utf8, text_input
 from kmorph.export.placing import file_target, write_placed
@@ -91,20 +91,15 @@ def write_litert(
     target = checked_target(graph, classes)
     texts = text_input(input)
     need_utf8(target.names, "a JSON file")
-    model = wrap(graph, target, views)
     measured = None if examples is None else _encoded(examples, graph, input)
+    compared = encoded(input, samples(graph, input)) if measured is None else measured
+    expected, _ = outputs_of(graph, target, views, None, compared)
     content = in_tensorflow(_converted, graph, target, views, int8, measured)
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
-
-        def run(x: np.ndarray) -> np.ndarray:
-            return _run(graph, temporary, x)
-
-        if int8:
-            need_close(model, run, random_examples(graph) if measured is None else measured, "LiteRT")
-        else:
-            need_equal(graph, model, run, "LiteRT")
+        check = check_close if int8 else check_equal
+        check(expected, _run(graph, temporary, compared), f"the file {file.name}, run by LiteRT,")
         if not target.is_numeric:
             names = json.dumps(target.names, ensure_ascii=False)
             temporary.with_suffix(".labels.json").write_text(names, encoding="utf-8")

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from kmorph.errors import ExportError
-from kmorph.export.comparison import need_equal
+from kmorph.export.compare import check_equal, encoded, outputs_of, samples
 from kmorph.export.numbers_only import need_utf8, text_input
 from kmorph.export.onnx_layers import OnnxGraph
 from kmorph.export.placing import file_target, write_placed
 from kmorph.export.text_core import write_text_core
 from kmorph.export.views import Views
-from kmorph.export.wrap import back_layers, checked_target, wrap
+from kmorph.export.wrap import back_layers, checked_target
 from kmorph.files import UserPath
 from kmorph.graph import Graph, GraphBuilder
 from kmorph.problem import Input, LabelSets, Target
@@ -82,7 +82,8 @@ def write_onnx(
     target = checked_target(graph, classes)
     texts = text_input(input)
     need_utf8(target.names, "ONNX")
-    model = wrap(graph, target, views)
+    examples = samples(graph, input)
+    expected, _ = outputs_of(graph, target, views, input, examples)
     content = _model(graph, target, views).SerializeToString()
 
     def write(temporary: Path) -> None:
@@ -93,8 +94,9 @@ def write_onnx(
             raise ExportError(
                 f"onnxruntime does not read what kmorph wrote: {error}. Please report it"
             ) from error
-        (examples,) = session.get_inputs()
-        need_equal(graph, model, lambda x: session.run(None, {examples.name: x})[0], "onnxruntime")
+        (given,) = session.get_inputs()
+        found = session.run(None, {given.name: encoded(input, examples)})[0]
+        check_equal(expected, found, f"the file {file.name}, run by onnxruntime,")
         if texts is not None:
             folder = temporary.with_suffix(".text")
             folder.mkdir()

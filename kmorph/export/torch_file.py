@@ -14,18 +14,17 @@ import numpy as np
 
 from kmorph._version import __version__
 from kmorph.errors import ExportError
+from kmorph.export.compare import check_equal, encoded, outputs_of, samples
 from kmorph.export.text_core import TEXT_FILES, write_text_core
 from kmorph.export.torch_source import TorchModel, torch_model
 from kmorph.export.views import Views
-from kmorph.export.wrap import checked_target, wrap
+from kmorph.export.wrap import checked_target
 from kmorph.files import UserPath, user_path
-from kmorph.graph import Embedding, Graph
+from kmorph.graph import Graph
 from kmorph.graph.torch_bridge import module_of, require_torch
 from kmorph.problem import Input, Target, TextInput
 
 FILES = ("model.py", "model.safetensors", "model.pt2", "model.json")
-TOLERANCE = 1e-4  # by which scores may differ from kmorph's own, relative to the largest
-EXAMPLES = 5  # on which both are compared; not as many as the model is traced with
 TRACED = 2  # a batch of 1 would be taken for a constant
 
 
@@ -91,8 +90,8 @@ def write_torch(
             f"what {type(input).__name__} does with examples cannot be written in PyTorch: write a .keras "
             "file or a SavedModel"
         )
-    x = _examples(graph, input if views is None else views.input)
-    expected = _scores(graph, predicted, views, x)
+    examples = samples(graph, input)
+    expected, _ = outputs_of(graph, predicted, views, input, examples)
     torch = require_torch()
     with torch.device("cpu"):
         model = torch_model(graph, predicted, views, input)
@@ -106,7 +105,7 @@ def write_torch(
                     (written / name).write_bytes(content)
                 if isinstance(input, TextInput):
                     write_text_core(written, input)
-                _compare(written, x, expected)
+                _compare(written, encoded(input, examples), expected)
                 _replace(written, folder)
         except OSError as error:
             raise _unwritable(folder, error) from error
@@ -127,27 +126,6 @@ def _check_place(folder: Path) -> None:
             )
     elif folder.exists():
         raise ExportError(f"cannot write to {folder}: it is a file; name a folder")
-
-
-def _examples(graph: Graph, input: Input | None) -> np.ndarray:
-    """Random examples, float32."""
-    rng = np.random.default_rng(0)
-    if input is not None:
-        return input.noise(EXAMPLES, rng).astype(np.float32)
-    shape = (EXAMPLES, *graph.input_shape)
-    first = graph.layers[0]
-    if isinstance(first, Embedding):
-        return rng.integers(0, first.entries, shape).astype(np.float32)
-    return rng.normal(size=shape).astype(np.float32)
-
-
-def _scores(graph: Graph, target: Target, views: Views | None, x: np.ndarray) -> np.ndarray:
-    """What kmorph itself computes. On the processor: accelerators may round products to fewer digits."""
-    import keras
-
-    with keras.device("cpu"):
-        model = wrap(graph, target, views)
-        return keras.ops.convert_to_numpy(model(keras.ops.convert_to_tensor(x), training=False))
 
 
 def _contents(model: TorchModel, graph: Graph, target: Target) -> dict[str, bytes]:
@@ -191,16 +169,9 @@ def _compare(folder: Path, x: np.ndarray, expected: np.ndarray) -> None:
     names: dict[str, Any] = {"__name__": "model", "__file__": str(file)}
     exec(compile(file.read_text("utf-8"), str(file), "exec"), names)
     models = {"model.py": names["load"](), "model.pt2": torch.export.load(folder / "model.pt2").module()}
-    scale = np.nanmax(np.abs(expected), initial=0.0)
     for name, model in models.items():
         with torch.no_grad():
-            found = model(torch.from_numpy(x)).numpy()
-        if not np.allclose(found, expected, rtol=0, atol=TOLERANCE * scale, equal_nan=True):
-            raise ExportError(
-                f"in PyTorch ({name}) the network computes something else: scores differ by up to "
-                f"{np.nanmax(np.abs(found - expected)):.1e}, where the largest is {scale:.1e}. Write another "
-                "format, and report it"
-            )
+            check_equal(expected, model(torch.from_numpy(x)).numpy(), f"{name}, run by PyTorch,")
 
 
 def _replace(new: Path, folder: Path) -> None:
