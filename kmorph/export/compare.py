@@ -8,7 +8,7 @@ import numpy as np
 
 from kmorph.errors import ExportError
 from kmorph.export.views import Views
-from kmorph.export.wrap import has_features, wrap
+from kmorph.export.wrap import check_exportable, has_features, wrap
 from kmorph.graph import Activation, Embedding, Graph
 from kmorph.graph.keras_bridge import functional, layer_name
 from kmorph.problem import Input, Target
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RELATIVE = 1e-4  # difference allowed, as a share of the largest expected number
 ROUGH = 0.1  # share of the spread that weights rounded to bytes may cost, in the mean over examples
 COMPARED = 4  # examples
-DEVICE = "cpu:0"  # GPUs round the same sums differently from one kernel to another
+DEVICE = "cpu"  # GPUs round the same sums differently from one kernel to another
 
 
 def check_equal(expected: Any, found: Any, what: str) -> None:
@@ -120,9 +120,15 @@ def outputs_of(
     scores : ndarray, shape (n, scores)
     features : ndarray or None
         What the last layer reads; None if these are the examples.
+
+    Raises
+    ------
+    ExportError
+        If the graph has no weights, or other outputs than the target.
     """
     import keras
 
+    check_exportable(graph, target)
     examples = encoded(input, examples)
     with keras.device(DEVICE):
         network = graph.to_keras()

@@ -57,9 +57,7 @@ def has_features(graph: Graph) -> bool:
 
 def _scoring(graph: Graph, target: Target, views: Views | None, features: bool) -> keras.Model:
     """The same from encoded examples."""
-    _check(graph)
-    if graph.output_shape != (target.width,):
-        raise ExportError(f"{target.width} outputs are needed, the graph has {graph.output_shape}")
+    check_exportable(graph, target)
     builder = GraphBuilder.from_graph(graph) if views is None else GraphBuilder(graph.output_shape)
     for layer, weights in back_layers(graph, target):
         builder.add(layer, weights=weights)
@@ -128,6 +126,18 @@ def wrap_classifier(graph: Graph, output: str = "softmax") -> keras.Model:
         builder.add(Activation(function=output), weights={})
         graph = builder.build()
     return graph.to_keras()
+
+
+def check_exportable(graph: Graph, target: Target) -> None:
+    """Refuse a graph without weights, or whose outputs are not those of the target.
+
+    Raises
+    ------
+    ExportError
+    """
+    _check(graph)
+    if graph.output_shape != (target.width,):
+        raise ExportError(f"{target.width} outputs are needed, the graph has {graph.output_shape}")
 
 
 def _check(graph: Graph) -> None:

@@ -10,7 +10,7 @@ from kmorph.errors import ExportError
 from kmorph.export import FORMATS, export, wrap_classifier, write_keras, write_saved_model
 from kmorph.graph import Activation, Dense, Graph, GraphBuilder
 
-SUFFIXES = {"keras": ".keras", "litert": ".tflite", "onnx": ".onnx", "saved_model": ""}
+SUFFIXES = {"keras": ".keras", "litert": ".tflite", "onnx": ".onnx", "saved_model": "", "torch": ""}
 NAMES = ("ankle boot", "Stiefel, groß", "7")
 
 
