@@ -55,6 +55,8 @@ class Model(nn.Module):
         self.network = Network()
 {scores}
     def forward(self, x):
+        if tuple(x.shape[1:]) != {shape}:
+            raise ValueError(f"expected examples of shape {shape}, got a batch of shape {{tuple(x.shape)}}")
 {means}        return {result}
 '''
 
@@ -143,7 +145,11 @@ def torch_model(graph: Graph, target: Target, views: Views | None, input: Input 
     shape = ", ".join(map(str, graph.input_shape))
     about = f"Raw examples (n, {shape}) to {_result(target)}."
     means = _MEANS if kinds else ""
-    parts.append(_MODEL.format(about=about, labels=labels, scores=scores, means=means, result=outputs))
+    parts.append(
+        _MODEL.format(
+            about=about, labels=labels, scores=scores, means=means, result=outputs, shape=graph.input_shape
+        )
+    )
     source = "\n\n".join(parts)
     header = _HEADER.format(use=indent(_use(graph, target, input), "    "), meaning=_meaning(target))
     return TorchModel(source, "\n\n".join([header, source, _LOAD]), state)

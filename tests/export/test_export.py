@@ -1,6 +1,7 @@
 """Exported models, opened where kmorph is never imported."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from graph_samples import residual, run_python, with_random_weights
 from kmorph.errors import ExportError
 from kmorph.export import FORMATS, export, wrap_classifier, write_keras, write_saved_model
 from kmorph.graph import Activation, Dense, Graph, GraphBuilder
+from kmorph.problem import SignalInput
 
 SUFFIXES = {"keras": ".keras", "litert": ".tflite", "onnx": ".onnx", "saved_model": "", "torch": ""}
 NAMES = ("ankle boot", "Stiefel, groß", "7")
@@ -168,3 +170,16 @@ def test_unwritable_folder(graph, tmp_path, format):
     tmp_path.chmod(0o500)
     with pytest.raises(ExportError, match="choose another place"):
         export(graph, NAMES, tmp_path / f"model{SUFFIXES[format]}", format)
+
+
+def test_signals_of_unequal_length_are_prepared_as_the_docs_say():
+    page = (Path(__file__).parents[2] / "docs" / "exports.md").read_text("utf-8")
+    section = page.split("## Signals of unequal length")[1]
+    names = {}
+    exec(section.split("```python")[1].split("```")[0], names)
+    rng = np.random.default_rng(0)
+    for channels in (1, 3):
+        signals = [rng.normal(size=(n, channels)).astype(np.float32) for n in (4, 9, 6, 8)]
+        learned = SignalInput.learn(SignalInput.check(signals))
+        longer = [*signals, np.ones((20, channels), np.float32)]
+        np.testing.assert_array_equal(names["prepared"](longer, 9, channels), learned.encode(longer))

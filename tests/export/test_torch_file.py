@@ -303,3 +303,12 @@ def test_what_pytorch_has_not_is_refused_before_anything_is_written(graph, tmp_p
     with pytest.raises(ExportError, match=r"OwnReading.*\.keras file"):
         write_torch(graph, NAMES, tmp_path / "deep" / "model", None, own)
     assert not list(tmp_path.iterdir())
+
+
+def test_examples_of_another_shape_are_refused(graph, tmp_path):
+    import torch
+
+    folder = write_torch(graph, NAMES, tmp_path / "model")
+    model = run_path(str(folder / "model.py"))["load"]()
+    with pytest.raises(ValueError, match=r"expected examples of shape \(8, 8, 2\), got .*\(1, 8, 8, 1\)"):
+        model(torch.zeros(1, 8, 8, 1))
