@@ -141,7 +141,9 @@ class Served:
     def _outputs(self, examples: Any) -> Any:
         import tensorflow as tf
 
-        return self.model(tf.cast(examples, self.dtype), training=False)
+        # A loaded signature takes batches of any shape, whatever its specification says.
+        examples = tf.ensure_shape(tf.cast(examples, self.dtype), (None, *self.shape))
+        return self.model(examples, training=False)
 
     def _scores(self, examples: Any) -> Any:
         outputs = self._outputs(examples)

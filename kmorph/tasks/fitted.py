@@ -127,8 +127,21 @@ class Fitted(BaseEstimator):
         return self._searcher().load_best_model()
 
     def _input(self) -> Input:
-        """Input of the search: turns examples into arrays."""
-        return stored_input(self._searcher())
+        """Input of the search: turns examples into arrays.
+
+        Raises
+        ------
+        SearchError
+            If the search was made for examples of another kind.
+        """
+        searcher = self._searcher()
+        found, own = stored_input(searcher), getattr(type(self), "input", Input)
+        if not isinstance(found, own):
+            raise SearchError(
+                f"the search in {searcher.path} is for {found.noun}, {type(self).__name__} for {own.noun}: "
+                "open it with the estimator that made it"
+            )
+        return found
 
     def _target(self) -> Target:
         """Target of the search: turns labels into codes, and outputs into labels."""

@@ -121,6 +121,15 @@ def server(address):
         yield PredictionServiceStub(channel)
 
 
+def test_other_shapes_are_refused(folders):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folders["shoes"]))
+    for shape in ((2, *SHAPE[:2]), (2, SHAPE[0] + 1, *SHAPE[1:])):
+        with pytest.raises((ValueError, TypeError, tf.errors.InvalidArgumentError), match="(?i)shape|dim"):
+            loaded.signatures["serving_default"](images=tf.zeros(shape))
+
+
 def test_predict(server, graphs, images):
     outputs = predict(server, "shoes", images=images.astype(np.float32))
     expected = probabilities(graphs["shoes"], images)

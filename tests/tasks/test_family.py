@@ -18,7 +18,7 @@ from kmorph import (
     TextClassifier,
     TextRegressor,
 )
-from kmorph.errors import DataError
+from kmorph.errors import DataError, SearchError
 
 QUICK = {
     "searcher_args": {"trainer_args": {"max_iter_num": 7}, "default_model_width": 16},
@@ -104,6 +104,8 @@ def test_longer_and_shorter_signals_at_predict(tmp_path):
     assert len(clf.predict([np.ones(3), np.ones(200)])) == 2
     with pytest.raises(DataError, match=r"x\[0\] has 2 channels"):
         clf.predict([np.ones((3, 2)), np.ones((4, 2))])
+    with pytest.raises(SearchError, match="is for signals, TextClassifier for texts"):
+        TextClassifier(path=tmp_path / "run", resume=True).predict(["a"])
 
 
 @pytest.mark.parametrize("shape", [(40, 1), (40, 2, 3)])

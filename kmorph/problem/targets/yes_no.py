@@ -91,5 +91,8 @@ def _column(array: np.ndarray) -> np.ndarray:
     if array.ndim == 1:
         array = array[:, None]
     if array.shape[1:] != (1,) or array.dtype.kind not in "biuf" or not ((array == 0) | (array == 1)).all():
-        raise DataError("one output with a sigmoid needs zeros and ones as y, of shape (n,) or (n, 1)")
+        raise DataError(
+            "one output with a sigmoid needs zeros and ones as y, of shape (n,) or (n, 1); for k classes "
+            "give n_output_node=k"
+        )
     return array
