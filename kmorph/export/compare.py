@@ -10,7 +10,7 @@ from kmorph.errors import ExportError
 from kmorph.export.views import Views
 from kmorph.export.wrap import check_exportable, has_features, wrap
 from kmorph.graph import Activation, Embedding, Graph
-from kmorph.graph.keras_bridge import functional, layer_name
+from kmorph.graph.keras_bridge import functional, layer_output
 from kmorph.problem import Input, Target
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def outputs_of(
             scores = target.scores(run(model, examples))
         if not has_features(graph):
             return scores, None
-        last = network.get_layer(layer_name(graph, graph.inputs[-1][0] - 1)).output
+        last = layer_output(network, graph, graph.inputs[-1][0] - 1)
         return scores, run(functional(network.inputs[0], last, "features"), examples)
 
 

@@ -9,7 +9,7 @@ from kmorph.data.labels import LabelCodec
 from kmorph.errors import DataError, ExportError
 from kmorph.export.views import Views
 from kmorph.graph import Activation, Graph, GraphBuilder
-from kmorph.graph.keras_bridge import functional, layer_name
+from kmorph.graph.keras_bridge import functional, layer_output
 from kmorph.problem import Classes, Input, Target
 from kmorph.problem.targets.base import NamedLayer
 
@@ -72,7 +72,7 @@ def _scoring(graph: Graph, target: Target, views: Views | None, features: bool) 
             model = functional(model.inputs[0], back(model.outputs[0]), "kmorph_mean")
     if not (features and has_features(graph)):
         return model
-    last = network.get_layer(layer_name(graph, graph.inputs[-1][0] - 1)).output
+    last = layer_output(network, graph, graph.inputs[-1][0] - 1)
     if network is not model:
         last = functional(network.inputs[0], last, "kmorph_features")(model.inputs[0])
     return functional(model.inputs[0], [model.outputs[0], last], "kmorph_with_features")

@@ -26,6 +26,12 @@ def layer_name(graph: Graph, layer: int) -> str:
     return f"{graph.layers[layer].kind}_{layer}"
 
 
+def layer_output(model: keras.Model, graph: Graph, layer: int) -> Any:
+    """The tensor that a layer of the graph writes in the Keras model made of it."""
+    name = layer_name(graph, layer)  # operations of `keras.ops` are none of the model's layers
+    return next(operation for operation in model.operations if operation.name == name).output
+
+
 def to_keras(graph: Graph, weights: bool = True) -> keras.Model:
     """Compile a graph; see `Graph.to_keras`."""
     nodes = build_nodes(graph)

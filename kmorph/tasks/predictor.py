@@ -14,7 +14,7 @@ from kmorph.data.spool import joined_parts
 from kmorph.errors import DataError, SearchError
 from kmorph.files import UserPath
 from kmorph.graph import Graph
-from kmorph.graph.keras_bridge import functional, layer_name
+from kmorph.graph.keras_bridge import functional, layer_output
 from kmorph.tasks.fitted import Fitted
 from kmorph.tasks.options import check_count
 from kmorph.tasks.reading import joined, parted, pieces
@@ -166,8 +166,7 @@ class Predictor(TransformerMixin, Fitted):
             layer = graph.inputs[-1][0] - 1
         if not 0 <= layer < len(graph.layers):  # below, if the last layer reads the examples themselves
             raise DataError(f"layer must be from 0 to {len(graph.layers) - 1}, got {layer!r}")
-        name = layer_name(graph, layer)
-        return functional(model.inputs[0], model.get_layer(name).output, "features")
+        return functional(model.inputs[0], layer_output(model, graph, layer), "features")
 
     def transform(self, x: Any) -> np.ndarray:
         """Features of examples: what the last layer reads, shape (n, features)."""

@@ -49,15 +49,18 @@ SMOOTH = ("softplus", "softplus", "gelu", "silu", "leaky_relu", "elu", "tanh", "
 class Maker:
     """One random graph under construction; a smooth one has no ReLU that could be dead, and no maximum."""
 
-    def __init__(self, rng: np.random.Generator, rank: int, smooth: bool) -> None:
-        self.rng, self.rank = rng, rank
+    def __init__(
+        self, rng: np.random.Generator, rank: int, smooth: bool, shape: tuple[int, ...] | None = None
+    ) -> None:
+        self.rng, self.rank = rng, rank if shape is None else len(shape) - 1
         self.functions = SMOOTH if smooth else FUNCTIONS
         self.pools = ("average",) if smooth else ("average", "max")
-        most = {0: 1, 1: 9, 2: 6, 3: 5}[rank]
-        space = tuple(int(s) for s in rng.integers(3, most + 1, rank)) if rank else ()
-        channels = int(rng.integers(1, 4)) if rank else int(rng.integers(3, 8))
-        self.b = GraphBuilder((*space, channels))
-        self.shapes = {0: (*space, channels)}
+        if shape is None:
+            most = {0: 1, 1: 9, 2: 6, 3: 5}[rank]
+            space = tuple(int(s) for s in rng.integers(3, most + 1, rank)) if rank else ()
+            shape = (*space, int(rng.integers(1, 4)) if rank else int(rng.integers(3, 8)))
+        self.b = GraphBuilder(shape)
+        self.shapes = {0: shape}
 
     def add(self, layer, *nodes):
         node = self.b.add(layer, *nodes)
@@ -198,11 +201,15 @@ class Maker:
 
 
 def random_graph(
-    rng: np.random.Generator, rank: int | None = None, steps: int | None = None, smooth: bool = False
+    rng: np.random.Generator,
+    rank: int | None = None,
+    steps: int | None = None,
+    smooth: bool = False,
+    shape: tuple[int, ...] | None = None,
 ) -> Graph:
-    """A random structure; `rank` spatial axes (0 to 3)."""
+    """A random structure; `rank` spatial axes (0 to 3), or an input of the given shape."""
     rank = int(rng.choice([0, 1, 2, 2, 3])) if rank is None else rank
-    maker = Maker(rng, rank, smooth)
+    maker = Maker(rng, rank, smooth, shape)
     node = 0
     if maker.chance(0.3):
         channels = maker.shapes[0][-1]
