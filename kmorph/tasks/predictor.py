@@ -189,17 +189,27 @@ class Predictor(TransformerMixin, Fitted):
             )
         return np.array([f"{type(self).__name__.lower()}{i}" for i in range(features)], object)
 
-    def export(self, target: UserPath, format: str = "keras", **options: Any) -> Path:
-        """Write the best model in a form that needs no kmorph.
+    def export(
+        self, target: UserPath, format: str = "keras", *, model_id: int | None = None, **options: Any
+    ) -> Path:
+        """Write the best model, or another one, in a form that needs no kmorph.
 
         Parameters
         ----------
         target : path-like
-            File, or for a SavedModel the folder above its version folders.
-        format : {"keras", "saved_model", "onnx", "litert"}, default="keras"
+            File or folder, as the format wants it.
+        format : str, default="keras"
+            - ``"keras"``: a ``.keras`` file, which Keras loads; see `kmorph.export.write_keras`;
+            - ``"saved_model"``: a version in a folder of versions, for TensorFlow and its servers; see
+              `kmorph.export.write_saved_model`;
+            - ``"onnx"``: an ``.onnx`` file, for onnxruntime; see `kmorph.export.write_onnx`;
+            - ``"litert"``: a ``.tflite`` file, for LiteRT; see `kmorph.export.write_litert`;
+            - ``"torch"``: a folder with source and weights, for PyTorch; see `kmorph.export.write_torch`.
+        model_id : int, optional
+            Model of the history; None: the best one.
         **options
-            Of the format. ``litert``: `int8=True` keeps weights as bytes, with `examples`, an array-like of
-            some hundred examples, arithmetic is done with bytes, too; see `kmorph.export.write_litert`.
+            Of the format. ``"litert"`` alone has any: ``int8=True`` keeps weights as bytes; with
+            ``examples``, an array-like of some hundred examples, arithmetic is done with bytes, too.
 
         Returns
         -------
@@ -211,13 +221,14 @@ class Predictor(TransformerMixin, Fitted):
         ExportError
             If the format or an option is unknown, the format cannot hold the model, or `target` cannot be
             written.
+        SearchError
+            If there is no such model, or its weights are gone.
         """
         from kmorph.export import export
 
         load_backend()
-        return export(
-            self.best_graph, self._target(), target, format, self._views(), self._input(), **options
-        )
+        graph = self.best_graph if model_id is None else self._searcher().load_model_by_id(model_id)
+        return export(graph, self._target(), target, format, self._views(), self._input(), **options)
 
     def export_keras_model(self, file: UserPath) -> Path:
         """Write the best model as a ``.keras`` file: raw examples in, probabilities or numbers out."""

@@ -129,6 +129,17 @@ def test_an_opaque_layer(tmp_path, format):
         assert export(graph, NAMES, target, format).exists()
 
 
+def test_an_operation_in_front_of_the_last_layer(tmp_path):
+    import keras
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.ops.arctan(inputs)))
+    graph = Graph.from_keras(model)
+    assert isinstance(graph.layers[-2], Opaque)
+    for format in ("keras", "saved_model"):
+        assert export(graph, NAMES, tmp_path / NAMES_OF[format], format).exists()
+
+
 def test_what_differs_is_not_written(graph, tmp_path, monkeypatch, format):
     from kmorph.export import compare
 

@@ -122,6 +122,21 @@ def test_exports_work_without_kmorph(fitted, digits, tmp_path, target, format):
     assert np.allclose(np.load(tmp_path / "scores.npy"), clf.predict_proba(x), atol=1e-5)
 
 
+def test_any_model_is_exported_by_its_id(fitted, digits, tmp_path):
+    import keras
+
+    clf, _ = fitted
+    x = digits[2][:5, ..., None]
+    for model_id in range(2):
+        file = clf.export(tmp_path / f"{model_id}.keras", model_id=model_id)
+        logits = np.asarray(clf.load_searcher().load_model_by_id(model_id).to_keras()(x.astype(np.float32)))
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        assert np.allclose(keras.models.load_model(file)(x), expected, atol=1e-5)
+    with pytest.raises(SearchError, match="there is no model 17"):
+        clf.export(tmp_path / "17.keras", model_id=17)
+    assert not (tmp_path / "17.keras").exists()
+
+
 def test_final_fit_makes_the_best_model_better_and_everyone_sees_it(digits, tmp_path):
     x, y, x_test, y_test = digits
     clf = ImageClassifier(path=tmp_path / "run", seed=3, max_models=2, **QUICK).fit(x, y)
