@@ -26,14 +26,15 @@ from kmorph.problem import Numbers
 TABLE = Path(__file__).parents[2] / "docs" / "export_table.md"
 SUFFIXES = {"keras": ".keras", "litert": ".tflite", "onnx": ".onnx"}
 PACKAGES = {"litert": "ai_edge_litert", "onnx": "onnxruntime", "saved_model": "tensorflow", "torch": "torch"}
-FAST = {("onnx", 0), ("onnx", 1), ("torch", 0)}
+FAST = {("keras", 0), *(("onnx", part) for part in (*RANKS, TASKS))}
 """What takes seconds; the others are slow because Keras builds hundreds of layers, or TensorFlow converts."""
 COLUMNS = ("keras", "saved_model", "onnx", "litert", "torch")
 RELATIVE = 1e-4
 REFUSED = "refused"
 SECTIONS = {
     LAYERS: "",
-    FOREIGN: "Kept whole from Keras models, as kmorph has no kind for them; kinds that programs register.",
+    FOREIGN: "Kept whole from Keras models, as kmorph has no kind for them; kinds that programs register.\n"
+    "PyTorch takes these with a function that writes them, `kmorph.graph.torch_layers.writes`.",
     STARTS: "",
     MORPHS: "Children of random parents.",
     TASKS: "A start, with input and target as the estimator learns them; where it is no file of Keras or\n"
