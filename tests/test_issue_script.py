@@ -85,6 +85,7 @@ def check(text: str, folder: Path, earlier: int) -> None:
     assert "\x1b[?25" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_in_every_way_in_one_folder(tmp_path):
     """Each run finds the search of the one before."""

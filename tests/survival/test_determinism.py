@@ -39,8 +39,10 @@ def as_signals(x):
 
 @pytest.mark.parametrize(
     ("kind", "start", "form"),
-    [(TextClassifier, "bag", as_texts), (ImageClassifier1D, "fcn", as_signals)],
-    ids=["texts", "signals"],
+    [
+        pytest.param(TextClassifier, "bag", as_texts, id="texts"),
+        pytest.param(ImageClassifier1D, "fcn", as_signals, id="signals", marks=pytest.mark.slow),
+    ],
 )
 def test_so_do_other_examples(tmp_path, kind, start, form):
     both = [history(tmp_path / name, 3, 3, kind, [(start, {"width": 8})], form) for name in ("one", "two")]

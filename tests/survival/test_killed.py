@@ -88,8 +88,11 @@ def test_killed_at_a_hundred_instants(tmp_path):
 @posix
 @pytest.mark.parametrize(
     ("script", "start"),
-    [(SCRIPT, "cnn"), (TEXTS, "bag"), (SIGNALS, "fcn")],
-    ids=["images", "texts", "signals"],
+    [
+        pytest.param(SCRIPT, "cnn", id="images"),
+        pytest.param(TEXTS, "bag", id="texts", marks=pytest.mark.slow),
+        pytest.param(SIGNALS, "fcn", id="signals", marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_worker_costs_one_candidate(tmp_path, script, start):
     run = Run(tmp_path / "run", {**QUICK, "starts": [(start, {"width": 8})], "max_models": 4}, script=script)
@@ -194,6 +197,10 @@ def test_the_demo_tells_where_its_models_are_when_interrupted(tmp_path, pace):
     demo.send_signal(signal.SIGINT)
     rest, errors = demo.communicate(timeout=10 * pace)
     assert time.monotonic() - sent < 3 * pace
-    assert demo.returncode == 130 and errors == ""
+    # On a busy machine the tracker of loky's semaphores may be late, and says so.
+    told = [
+        line for line in errors.splitlines() if "resource_tracker" not in line and "warnings.warn" not in line
+    ]
+    assert demo.returncode == 130 and not told
     assert str(tmp_path / "demo") in rest and "Interrupted" in rest
     assert check(tmp_path / "demo")

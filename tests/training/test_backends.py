@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kmorph.errors import BackendError, DataError, ExportError
-from kmorph.export.saved_model import write_saved_model
-from kmorph.starts import cnn
+from kmorph.errors import BackendError, DataError
 from kmorph.training.backend import backend_name, require_backend
 from kmorph.training.distribute import pack_strategy
 
@@ -79,12 +77,6 @@ def test_several_devices_need_tensorflow(monkeypatch):
     assert pack_strategy(None) is None
     with pytest.raises(DataError, match="KERAS_BACKEND=tensorflow"):
         pack_strategy("mirrored")
-
-
-def test_a_saved_model_needs_tensorflow(monkeypatch, tmp_path):
-    monkeypatch.setattr("kmorph.export.saved_model.backend_name", lambda: "torch")
-    with pytest.raises(ExportError, match="KERAS_BACKEND=tensorflow"):
-        write_saved_model(cnn((8, 8, 1), 2), ["a", "b"], tmp_path / "model")
 
 
 def test_the_backend_is_found_where_keras_looks(monkeypatch, tmp_path):
