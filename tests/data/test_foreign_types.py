@@ -1,14 +1,15 @@
 """Bytes, tensors and floats of other libraries as labels, images and weights."""
 
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
-import torch
 
 from kmorph.data import LabelCodec, check_images, check_sample_weight
 from kmorph.errors import DataError
+
+jnp = pytest.importorskip("jax.numpy")
+torch = pytest.importorskip("torch")
 
 TEXTS = {
     "list of bytes": [b"b", b"a", b"b"],
