@@ -15,11 +15,11 @@ from kmorph.errors import ExportError
 from kmorph.export.child import in_tensorflow
 from kmorph.export.compare import check_close, check_equal, encoded, outputs_of, samples
 from kmorph.export.litert_layers import for_litert
-from kmorph.export.numbers_only import need_utf8, text_input
+from kmorph.export.numbers_only import text_input
 from kmorph.export.placing import file_target, write_placed
 from kmorph.export.text_core import write_text_core
 from kmorph.export.views import Views
-from kmorph.export.wrap import checked_target, wrap
+from kmorph.export.wrap import checked_target, need_utf8, wrap
 from kmorph.files import UserPath
 from kmorph.graph import Graph, Opaque
 from kmorph.graph.layers import KINDS

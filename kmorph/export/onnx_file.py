@@ -11,12 +11,12 @@ import numpy as np
 
 from kmorph.errors import ExportError
 from kmorph.export.compare import check_equal, encoded, outputs_of, samples
-from kmorph.export.numbers_only import need_utf8, text_input
+from kmorph.export.numbers_only import text_input
 from kmorph.export.onnx_layers import OnnxGraph
 from kmorph.export.placing import file_target, write_placed
 from kmorph.export.text_core import write_text_core
 from kmorph.export.views import Views
-from kmorph.export.wrap import back_layers, checked_target
+from kmorph.export.wrap import back_layers, checked_target, need_utf8
 from kmorph.files import UserPath
 from kmorph.graph import Graph, GraphBuilder
 from kmorph.problem import Input, LabelSets, Target

@@ -16,7 +16,7 @@ from kmorph.export.compare import DEVICE, check_equal, outputs_of, samples
 from kmorph.export.signatures import Served, Signature
 from kmorph.export.views import Views
 from kmorph.export.warmup import warmup_request, write_warmup
-from kmorph.export.wrap import checked_target
+from kmorph.export.wrap import checked_target, need_utf8
 from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
 from kmorph.problem import Input, Target
@@ -103,14 +103,7 @@ def write_saved_model(
     if target.exists() and not target.is_dir():
         raise ExportError(f"cannot write to {target}: it is a file; name a folder")
     predicted = checked_target(graph, classes)
-    for name in predicted.names:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise ExportError(
-                f"the class name {name!r} cannot be written as UTF-8, as SavedModels hold text: it has a "
-                "surrogate, half of a character. Name the class otherwise, or write a .keras file"
-            ) from error
+    need_utf8(predicted.names, "a SavedModel")
     served = Served(graph, predicted, views, input)
     examples = samples(graph, input)
     if served.pictures is not None:

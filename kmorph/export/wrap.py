@@ -174,3 +174,20 @@ def checked_names(graph: Graph, classes: Sequence[str]) -> tuple[str, ...]:
     if (len(names),) != graph.output_shape:
         raise ExportError(f"{len(names)} class names for a graph with the output shape {graph.output_shape}")
     return names
+
+
+def need_utf8(names: Sequence[str], format: str) -> None:
+    """Check that a format can hold the names of classes.
+
+    Raises
+    ------
+    ExportError
+    """
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ExportError(
+                f"the class name {name!r} cannot be written as UTF-8, as {format} holds text: it has a "
+                "surrogate, half of a character. Name the class otherwise, or write a .keras file"
+            ) from error
