@@ -15,6 +15,7 @@ import numpy as np
 from kmorph._version import __version__
 from kmorph.errors import ExportError
 from kmorph.export.compare import check_equal, encoded, outputs_of, samples
+from kmorph.export.numbers_only import text_input
 from kmorph.export.text_core import TEXT_FILES, write_text_core
 from kmorph.export.torch_source import TorchModel, torch_model
 from kmorph.export.views import Views
@@ -22,7 +23,7 @@ from kmorph.export.wrap import checked_target
 from kmorph.files import UserPath, user_path
 from kmorph.graph import Graph
 from kmorph.graph.torch_bridge import module_of, require_torch
-from kmorph.problem import Input, Target, TextInput
+from kmorph.problem import Input, Target
 
 FILES = ("model.py", "model.safetensors", "model.pt2", "model.json")
 TRACED = 2  # a batch of 1 would be taken for a constant
@@ -85,11 +86,7 @@ def write_torch(
     except OSError as error:
         raise _unwritable(folder, error) from error
     predicted = checked_target(graph, classes)
-    if input is not None and not isinstance(input, TextInput) and type(input).reading is not Input.reading:
-        raise ExportError(
-            f"what {type(input).__name__} does with examples cannot be written in PyTorch: write a .keras "
-            "file or a SavedModel"
-        )
+    texts = text_input(input)
     examples = samples(graph, input)
     expected, _ = outputs_of(graph, predicted, views, input, examples)
     torch = require_torch()
@@ -103,8 +100,8 @@ def write_torch(
                 written.mkdir()
                 for name, content in contents.items():
                     (written / name).write_bytes(content)
-                if isinstance(input, TextInput):
-                    write_text_core(written, input)
+                if texts is not None:
+                    write_text_core(written, texts)
                 _compare(written, encoded(input, examples), expected)
                 _replace(written, folder)
         except OSError as error:
