@@ -22,6 +22,10 @@ class DataError(KmorphError, ValueError):
     """Data or arguments that cannot be used as they were given."""
 
 
+class PresetError(DataError):
+    """A pretrained model that cannot be found or used, or no library that knows it."""
+
+
 class SearchError(KmorphError, RuntimeError):
     """A search that cannot start, go on or be read."""
 
