@@ -44,7 +44,7 @@ def find_preset(preset: UserPath) -> Path:
         raise PresetError(
             f"a preset is the name or the folder of a pretrained model, got {type(preset).__name__}"
         )
-    name = os.fspath(preset)
+    name = os.fsdecode(preset)
     folder = user_path(preset, DataError)
     if folder.is_dir():
         return _checked(folder)
