@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ _PLAIN = {
 }
 _WORD = re.compile("[^ \t\n\v\f\r]+")
 SPLITS = ("whitespace", "character")
+JUDGED_FROM = 2_000  # texts by which it is decided whether words are set apart by spaces
+UNSPACED = 12  # characters of a word: where they have more on average, words are not set apart by spaces
 
 
 def check_texts(x: Any, name: str = "x") -> np.ndarray:
@@ -81,6 +84,13 @@ def decoded(text: bytes, where: str) -> str:
             f"{where} is {_short(text)}, bytes that are no UTF-8 text ({error.reason} at {error.start}): "
             "decode it first, e.g. text.decode('latin-1')"
         ) from None
+
+
+def split_of(texts: np.ndarray) -> str:
+    """How to split texts: at white space, or into characters where that gives long words."""
+    some = texts[:: ceil(len(texts) / JUDGED_FROM)]
+    sizes = [len(word) for text in some for word in tokens_of(text, "whitespace")]
+    return "character" if sizes and float(np.mean(sizes)) > UNSPACED else "whitespace"
 
 
 def tokens_of(text: str, split: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -20,6 +21,8 @@ WEIGHTS = (
 )
 NEEDED = ["*.json", "*.txt", "*.model", "*.h5", "*.safetensors", "assets/*"]
 """Files that a preset is made of, among those of a repository of Hugging Face."""
+UNIMPORTANT = (".md", ".py", ".pyc")  # do not change what a preset computes
+END = 4 << 20  # bytes at both ends of a file that count
 KAGGLE, HUGGING_FACE = "kaggle://", "hf://"
 
 
@@ -159,3 +162,23 @@ def _check_safetensors(file: Path) -> None:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+def preset_digest(folder: Path) -> str:
+    """A digest of a preset's files, the same wherever the folder lies.
+
+    Configurations and vocabularies are read to their end; of weights, size and both ends.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        if not file.is_file() or name.parts[0].startswith(".") or file.suffix in UNIMPORTANT:
+            continue
+        size = file.stat().st_size
+        digest.update(f"{name.as_posix()} {size}\n".encode())
+        with file.open("rb") as opened:
+            digest.update(opened.read(END))
+            if size > END:
+                opened.seek(max(END, size - END))
+                digest.update(opened.read())
+    return digest.hexdigest()

@@ -17,7 +17,7 @@ def keras_hub(*names: str) -> Any:
     Parameters
     ----------
     *names : str
-        Classes of `keras_hub.models` that are going to be used.
+        Classes of `keras_hub.models` or `keras_hub.layers` that are going to be used.
 
     Raises
     ------
@@ -40,9 +40,14 @@ def keras_hub(*names: str) -> Any:
             f"KerasHub is installed, but cannot be imported ({error}): {INSTALL} --upgrade"
         ) from error
     for name in names:
-        if not hasattr(library.models, name):
+        if class_of(library, name) is None:
             raise PresetError(
                 f"KerasHub {library.__version__} has no {name}: install a later version, "
                 "pip install --upgrade keras-hub"
             )
     return library
+
+
+def class_of(library: Any, name: str) -> Any:
+    """A class of KerasHub by its name; None if there is none."""
+    return getattr(library.models, name, None) or getattr(library.layers, name, None)

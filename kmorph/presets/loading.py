@@ -11,7 +11,7 @@ from typing import Any
 from kmorph.errors import DataError, PresetError
 from kmorph.files import UserPath, user_path
 from kmorph.presets.finding import CONFIG, find_preset
-from kmorph.presets.library import keras_hub
+from kmorph.presets.library import class_of, keras_hub
 
 
 def load_preset(kind: str, preset: UserPath, **arguments: Any) -> Any:
@@ -20,8 +20,8 @@ def load_preset(kind: str, preset: UserPath, **arguments: Any) -> Any:
     Parameters
     ----------
     kind : str
-        Class of `keras_hub.models`: ``"ObjectDetector"``, ``"TextClassifier"``, ``"Backbone"``,
-        ``"Tokenizer"``; whichever subclass goes with the preset is made.
+        Class of `keras_hub.models` or `keras_hub.layers`: ``"ObjectDetector"``, ``"TextClassifier"``,
+        ``"Backbone"``, ``"ImageConverter"``; whichever subclass goes with the preset is made.
     preset : path-like
         See `find_preset`.
     **arguments
@@ -35,7 +35,7 @@ def load_preset(kind: str, preset: UserPath, **arguments: Any) -> Any:
     library = keras_hub(kind)
     folder = find_preset(preset)
     try:
-        return getattr(library.models, kind).from_preset(str(folder), **arguments)
+        return class_of(library, kind).from_preset(str(folder), **arguments)
     except MemoryError:
         raise
     except Exception as error:

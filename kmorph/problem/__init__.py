@@ -1,6 +1,14 @@
 """Problems: an input, a target, a loss and an objective. A new kind of each is one file."""
 
-from kmorph.problem.inputs import ArrayInput, ImageInput, Input, SignalInput, TextInput, VolumeInput
+from kmorph.problem.inputs import (
+    ArrayInput,
+    EncodedInput,
+    ImageInput,
+    Input,
+    SignalInput,
+    TextInput,
+    VolumeInput,
+)
 from kmorph.problem.losses import Loss
 from kmorph.problem.metrics import Metric, Objective
 from kmorph.problem.problem import Problem
@@ -9,6 +17,7 @@ from kmorph.problem.targets import Classes, LabelSets, Numbers, Target, YesNo
 __all__ = [
     "ArrayInput",
     "Classes",
+    "EncodedInput",
     "ImageInput",
     "Input",
     "LabelSets",

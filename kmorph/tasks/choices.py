@@ -43,7 +43,8 @@ def choose_starts(
     )
     if arguments.max_disk is None:
         return starts, arguments.max_parameters
-    return fit_disk(starts, arguments.max_parameters, arguments.max_disk, examples.nbytes)
+    data = examples.nbytes + input.kept_bytes
+    return fit_disk(starts, arguments.max_parameters, arguments.max_disk, data)
 
 
 def settings_of(

@@ -28,6 +28,7 @@ from kmorph.tasks import options
 from kmorph.tasks.arguments import Arguments, check_arguments, pose_problem
 from kmorph.tasks.audience import Audience
 from kmorph.tasks.choices import choose_starts, hyperparameters_of, settings_of
+from kmorph.tasks.encoding import Encoding
 from kmorph.tasks.fitting import KEPT_CHANGES, Examples, Origin, try_problem
 from kmorph.tasks.pickling import warn_of_left_out
 from kmorph.tasks.predictor import Predictor
@@ -82,6 +83,8 @@ class Estimator(Predictor):
         callbacks: Sequence[Any] = (),
         searcher_args: dict[str, Any] | None = None,
         views: bool = False,
+        encoder: UserPath | None = None,
+        encoder_features: str = "embeddings",
     ) -> None:
         self.path = path
         self.resume = resume
@@ -107,6 +110,8 @@ class Estimator(Predictor):
         self.callbacks = callbacks
         self.searcher_args = searcher_args
         self.views = views
+        self.encoder = encoder
+        self.encoder_features = encoder_features
 
     @property
     def _task(self) -> str:
@@ -173,11 +178,12 @@ class Estimator(Predictor):
     def _search(
         self, x: Any, y: Any, validation_data: Any, sample_weight: Any, arguments: Arguments, begun: float
     ) -> None:
-        raw = self.input.check(x)
+        encoding = Encoding.of(self, arguments)
+        raw = encoding.kind.check(x)
         target = self._learn_target(y, len(raw))
         weights = check_sample_weight(sample_weight, len(raw))
-        origin = Origin.of(self.path, self.resume, arguments.seed, target, len(raw))
-        examples = Examples.of(self.input, origin, raw, y, validation_data, weights)
+        origin = encoding.used_by(Origin.of(self.path, self.resume, arguments.seed, target, len(raw)))
+        examples = Examples.of(encoding.kind, origin, raw, y, validation_data, weights)
         problem = pose_problem(
             self, arguments, examples.input, examples.target, examples.codes, origin.objective
         )
@@ -192,6 +198,7 @@ class Estimator(Predictor):
                 with history:
                     self._belong_to(Searcher(folder.path))
                     with folder.translated_errors():
+                        encoding.encodings.keep(folder.path)
                         data.save(folder.scratch)
                     history.set_meta(PINNED, None)
                     if change is not None:
@@ -276,9 +283,11 @@ class Estimator(Predictor):
         begun: float,
     ) -> None:
         searcher, time_limit = self._searcher(), arguments.time_limit
-        before, origin = searcher.meta("problem") or FIRST_PROBLEM, Origin.stored(searcher)
+        before = searcher.meta("problem") or FIRST_PROBLEM
+        encoding = Encoding.of(self, arguments, searcher.path)
+        origin = encoding.used_by(Origin.stored(searcher))
         weights = None if sample_weight is None else check_sample_weight(sample_weight, len(x_train))
-        examples = Examples.of(self.input, origin, x_train, y_train, held_out, weights, name="x_train")
+        examples = Examples.of(encoding.kind, origin, x_train, y_train, held_out, weights, name="x_train")
         problem = pose_problem(
             self, arguments, examples.input, examples.target, examples.codes, origin.objective
         )

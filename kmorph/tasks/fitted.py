@@ -16,10 +16,11 @@ from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import predict
 from kmorph.locks import ForkSafeLock
-from kmorph.problem import Input, Target
+from kmorph.problem import EncodedInput, Input, Target
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
 from kmorph.search.store.reader import ModelVersion, Searcher
+from kmorph.tasks.encoding import with_encoder
 from kmorph.tasks.fitting import KEPT_CHANGES, stored_input, stored_target
 from kmorph.tasks.options import check_flag
 from kmorph.tasks.pickling import kept_in_pickle
@@ -59,6 +60,7 @@ class Fitted(BaseEstimator):
     path: UserPath | None
     resume: bool
     views: bool
+    encoder: UserPath | None
 
     def load_searcher(self) -> Searcher:
         """The search on disk: its history and its models.
@@ -136,6 +138,9 @@ class Fitted(BaseEstimator):
         """
         searcher = self._searcher()
         found, own = stored_input(searcher), getattr(type(self), "input", Input)
+        if isinstance(found, EncodedInput) and found.noun == own.noun:
+            load_backend()
+            return with_encoder(found, self.encoder, searcher.path)
         if not isinstance(found, own):
             raise SearchError(
                 f"the search in {searcher.path} is for {found.noun}, {type(self).__name__} for {own.noun}: "

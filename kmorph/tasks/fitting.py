@@ -17,6 +17,7 @@ from kmorph.errors import DataError, KmorphError, SearchError
 from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
 from kmorph.problem import Classes, ImageInput, Input, Objective, Problem, Target
+from kmorph.problem.inputs.base import InputKind
 from kmorph.problem.losses import OwnLoss
 from kmorph.problem.packing import pack_problem
 from kmorph.problem.split import holdout, validation_fraction
@@ -169,7 +170,7 @@ class Examples:
     @classmethod
     def of(
         cls,
-        kind: type[Input],
+        kind: InputKind,
         origin: Origin,
         x: Any,
         y: Any,
@@ -181,8 +182,9 @@ class Examples:
 
         Parameters
         ----------
-        kind : type of Input
-            Learns from the training examples, unless the search has an input already.
+        kind : InputKind
+            A class of inputs, or what stands for one. Learns from the training examples, unless the search
+            has an input already.
         origin : Origin
         x : object
             Examples; checked ones, as `kind.check` returns them, if there is no input yet.

@@ -78,7 +78,7 @@ class Reading:
         place = None if self._path is None else absolute_path(self._path, SearchError).parent
         folder: Path = self._stack.enter_context(spool_folder(place))
         limit = self._arguments.time_limit
-        with _Line(self._verbose) as show:
+        with Line(self._verbose) as show:
             return read_loader(
                 loader,
                 folder,
@@ -89,7 +89,7 @@ class Reading:
             )
 
 
-class _Line:
+class Line:
     """One line of a terminal that is written anew; nothing anywhere else."""
 
     def __init__(self, verbose: bool) -> None:
@@ -102,7 +102,7 @@ class _Line:
             sys.stderr.flush()
             self._shown = len(text)
 
-    def __enter__(self) -> _Line:
+    def __enter__(self) -> Line:
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -132,4 +132,4 @@ def joined(parts: list[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-__all__ = ["Reading", "joined", "parted", "pieces"]
+__all__ = ["Line", "Reading", "joined", "parted", "pieces"]

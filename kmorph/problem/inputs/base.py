@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
+from kmorph.data.encodings import Encodings
+from kmorph.errors import DataError
 from kmorph.graph import Fork, Graph, Layer
 from kmorph.problem.registry import Registered
 
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
     from kmorph.problem.targets.base import Target
 
 AnyInput = TypeVar("AnyInput", bound="Input")
+
+
+class InputKind(Protocol):
+    """What `fit` needs to make an input: a class of inputs, or what stands for one."""
+
+    def check(self, x: Any, name: str = "x") -> Any:
+        """See `Input.check`."""
+
+    def learn(self, x: Any) -> Input:
+        """See `Input.learn`."""
 
 
 class Input(Registered, family=True):
@@ -70,6 +82,35 @@ class Input(Registered, family=True):
         DataError
             If they cannot be used, or are of another form than those learned from.
         """
+
+    @classmethod
+    def encoded_by(cls, encoder: Any, features: str, encodings: Encodings) -> InputKind:
+        """What stands in place of this class where a pretrained encoder reads the examples.
+
+        Parameters
+        ----------
+        encoder : path-like
+            Its preset.
+        features : str
+            Which of its features are used.
+        encodings : Encodings
+            Where they are kept.
+
+        Raises
+        ------
+        DataError
+            If there are no encoders of such examples, or this one cannot be used.
+        """
+        raise DataError(f"encoder= is for texts and images; there are no encoders of {cls.noun} here")
+
+    def keeping(self: AnyInput, encodings: Encodings) -> AnyInput:
+        """The same input, which keeps what is costly to compute."""
+        return self
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of what it keeps so."""
+        return 0
 
     def front(self) -> list[Layer | Fork]:
         """First layers of a start, such as normalisation: with them a model takes raw examples."""

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kmorph.data.encodings import Encodings
 from kmorph.data.grids import IMAGES
+from kmorph.problem.inputs.base import InputKind
+from kmorph.problem.inputs.encoded_image import ImageEncoding
 from kmorph.problem.inputs.grid import GridInput
 from kmorph.problem.inputs.image_views import view_images
 from kmorph.problem.inputs.symmetry import keeps_target
@@ -26,6 +29,11 @@ class ImageInput(GridInput):
     kind = "image"
     noun = "images"
     form = IMAGES
+
+    @classmethod
+    def encoded_by(cls, encoder: Any, features: str, encodings: Encodings) -> InputKind:
+        """See `kmorph.problem.inputs.encoded_image`."""
+        return ImageEncoding(encoder, features, encodings)
 
     def augmentations(self, x: np.ndarray, codes: np.ndarray, target: Target) -> tuple[str, ...]:
         """Shifts, mirroring and erasing: where the images are large enough and their target is kept.

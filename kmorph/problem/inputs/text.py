@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from kmorph.data.texts import SPLITS, check_texts, pairs_of, tokens_of
+from kmorph.data.encodings import Encodings
+from kmorph.data.texts import SPLITS, check_texts, pairs_of, split_of, tokens_of
 from kmorph.errors import DataError
 from kmorph.graph import Embedding, Fork, Layer
 from kmorph.graph.keras_bridge import functional
-from kmorph.problem.inputs.base import Input
+from kmorph.problem.inputs.base import Input, InputKind
+from kmorph.problem.inputs.encoded_text import TextEncoding
 
 LEARNED_FROM = 20_000  # texts from which the vocabulary is learned
-JUDGED_FROM = 2_000  # texts by which it is decided whether words are set apart by spaces
 MOST_ENTRIES = 30_000
 MOST_COUNTED = 2_000_000  # different words and pairs; beyond, those met once are forgotten
 RARE = 2  # texts that have a word or pair at least, …
@@ -24,7 +25,6 @@ FEW = 30  # … where there are more texts than this
 LONGEST = 800  # words of a text that are read, and as many pairs …
 LONGEST_SHARE = 0.95  # … or as many as so many texts have at most …
 MOST_BYTES = 256 << 20  # … or as fit this, all texts together
-UNSPACED = 12  # characters of a word: where they have more on average, words are not set apart by spaces
 # Embedding rows move by steps of one length, so more epochs or batches overfit rare words (measurements in
 # docs/benchmarks.md). Train on n texts for EPOCHS / sqrt(n) epochs of about BATCHES batches.
 EPOCHS = 600
@@ -89,7 +89,7 @@ class TextInput(Input):
             raise DataError(
                 "all texts to learn from are equal: there is nothing to learn. Give different ones."
             )
-        split = _split_of(x[:: ceil(len(x) / JUDGED_FROM)])
+        split = split_of(x)
         some = x[:: ceil(len(x) / LEARNED_FROM)]
         counts: Counter[str] = Counter()
         lengths = []
@@ -121,6 +121,11 @@ class TextInput(Input):
                 found = [find(part, UNKNOWN) for part in parts[:most]]
                 row[begin : begin + len(found)] = found
         return encoded
+
+    @classmethod
+    def encoded_by(cls, encoder: Any, features: str, encodings: Encodings) -> InputKind:
+        """See `kmorph.problem.inputs.encoded_text`."""
+        return TextEncoding(encoder, features, encodings)
 
     def front(self) -> list[Layer | Fork]:
         """A vector for each entry."""
@@ -185,9 +190,3 @@ class TextInput(Input):
                 "words and pairs must be whole numbers from 1, split one of " + ", ".join(SPLITS)
             )
         return cls(vocabulary, words, pairs, split)
-
-
-def _split_of(texts: np.ndarray) -> str:
-    """How to split texts: at white space, or into characters where that gives long words."""
-    sizes = [len(word) for text in texts for word in tokens_of(text, "whitespace")]
-    return "character" if sizes and float(np.mean(sizes)) > UNSPACED else "whitespace"

@@ -4,6 +4,7 @@
 
     path/search.db                  history (SQLite)
     path/models/<id>.safetensors    graphs with weights
+    path/encodings/…                what pretrained encoders made of the examples
     path/.kmorph-scratch/<token>/   events, checkpoints and data of the fit under way
     path/search.lock                held by the writer; path/search.owner.json says who that is
 
@@ -26,6 +27,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
+from kmorph.data.encodings import size_of as encodings_size
 from kmorph.errors import GraphError, SearchError
 from kmorph.files import UserPath, absolute_path, remove_temporary, replace_file
 from kmorph.search.store.history import History
@@ -143,7 +145,8 @@ class RunFolder:
     def size(self) -> int:
         """Bytes of the search's own files, those of the fit under way included."""
         own = [self.path / name for name in (_DATABASE, f"{_DATABASE}-journal", _LOCK, _OWNER)]
-        return sum(map(_size, (*own, *self.models.iterdir(), *self.scratch.iterdir())))
+        files = sum(map(_size, (*own, *self.models.iterdir(), *self.scratch.iterdir())))
+        return files + encodings_size(self.path)
 
     def translated_errors(self) -> contextlib.AbstractContextManager[None]:
         """Convert OS errors about the folder (disk full, for example) into `SearchError`."""

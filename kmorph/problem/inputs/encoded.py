@@ -1,0 +1,201 @@
+"""Examples as a frozen, pretrained encoder sees them; a search is for the network behind it."""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from kmorph.data.encodings import Encodings
+from kmorph.errors import DataError, PresetError
+from kmorph.graph import Fork, Graph, Layer, Normalize
+from kmorph.graph.keras_bridge import functional
+from kmorph.locks import ForkSafeLock
+from kmorph.presets.encoder import Encoder
+from kmorph.presets.finding import find_preset, preset_digest
+from kmorph.problem.inputs.base import Input
+
+if TYPE_CHECKING:
+    import keras
+
+AnyEncoded = TypeVar("AnyEncoded", bound="EncodedInput")
+
+_using_encoder = ForkSafeLock()
+"""Held while an encoder is loaded or at work: one of them keeps all cores busy."""
+
+
+@dataclass(frozen=True)
+class EncodedInput(Input):
+    """Examples as vectors of a frozen encoder; a graph reads these.
+
+    Parameters
+    ----------
+    encoder : str
+        Name or folder of the encoder's preset.
+    digest : str
+        Of its files; a preset that has changed is refused.
+    mean, variance : tuple of float
+        Of each number of the training examples' vectors.
+    encodings : Encodings, optional
+        Where vectors are kept. It is not part of the input's value, and does not travel to workers.
+    """
+
+    start_names = ("mlp",)
+
+    encoder: str
+    digest: str
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+    encodings: Encodings | None = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "encodings": None}
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Encoder:
+        """The encoder in a folder."""
+
+    @property
+    def model(self) -> Encoder:
+        """The encoder, loaded once a process.
+
+        Raises
+        ------
+        PresetError
+            If it is not there, or no longer what the search was made with.
+        """
+        with _using_encoder.held():
+            return _load(type(self), find_preset(self.encoder), self.digest)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector."""
+        return len(self.mean)
+
+    def keeping(self: AnyEncoded, encodings: Encodings) -> AnyEncoded:
+        return replace(self, encodings=encodings)
+
+    @property
+    def kept_bytes(self) -> int:
+        return 0 if self.encodings is None else self.encodings.nbytes
+
+    def vectors(self, examples: np.ndarray, keys: Callable[[], Sequence[bytes]]) -> np.ndarray:
+        """Vectors of checked examples; `keys` gives the bytes that tell one from another."""
+        return encoded(type(self), self.encoder, self.digest, self.encodings, examples, keys)
+
+    def front(self) -> list[Layer | Fork]:
+        """Normalisation."""
+        return [Normalize(self.mean, self.variance)]
+
+    def starts(
+        self, outputs: int, n: int, time_limit: float | None, power: Callable[[Graph], float]
+    ) -> Sequence[Any]:
+        """A single dense layer, which suffices for most good encoders, and a hidden one before it."""
+        return (("mlp", {"depth": 0}), ("mlp", {"depth": 1, "dropout": 0.3}))
+
+    def reading(self, model: Any) -> keras.Model:
+        """A Keras model of raw examples, with the encoder inside."""
+        features = self.features()
+        return functional(features.inputs[0], model(features.outputs[0]), f"kmorph_{self.kind}")
+
+    @abstractmethod
+    def features(self) -> keras.Model:
+        """A Keras model from raw examples to what `encode` gives."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The encoder's name and digest, mean and variance."""
+        return {
+            "encoder": self.encoder,
+            "digest": self.digest,
+            "mean": list(self.mean),
+            "variance": list(self.variance),
+        }
+
+    @classmethod
+    def from_json(cls: type[AnyEncoded], values: dict[str, Any]) -> AnyEncoded:
+        """Rebuild from what `to_json` gave."""
+        return cls(**common_fields(values))
+
+
+def common_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """Checked fields of `EncodedInput` from its JSON."""
+    encoder, digest = values["encoder"], values["digest"]
+    mean, variance = (tuple(float(value) for value in values[name]) for name in ("mean", "variance"))
+    if not isinstance(encoder, str) or not isinstance(digest, str) or not encoder:
+        raise ValueError("encoder and digest must be texts")
+    if not mean or len(mean) != len(variance) or not all(map(isfinite, (*mean, *variance))):
+        raise ValueError("mean and variance must be as many finite numbers")
+    if min(variance) <= 0:
+        raise ValueError("variances must be above 0")
+    return {"encoder": encoder, "digest": digest, "mean": mean, "variance": variance}
+
+
+def encoded(
+    kind: type[EncodedInput],
+    encoder: str,
+    digest: str,
+    encodings: Encodings | None,
+    examples: np.ndarray,
+    keys: Callable[[], Sequence[bytes]],
+) -> np.ndarray:
+    """Vectors of checked examples, float32 of shape (n, width); see `EncodedInput`."""
+
+    def encode(index: np.ndarray, done: Callable[..., None]) -> np.ndarray:
+        with _using_encoder.held():
+            return _load(kind, find_preset(encoder), digest).encode(examples[index], done)
+
+    if encodings is None:
+        return encode(np.arange(len(examples)), lambda index, vectors: None)
+    costs = np.array([len(one) for one in examples]) if examples.dtype == object else None
+    return encodings.rows(f"{kind.kind}-{digest}", keys(), encode, costs)
+
+
+def measured(vectors: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and variance of each number of vectors."""
+    variance = vectors.var(axis=0, dtype=np.float64)
+    variance = np.where(variance > 1e-12, variance, 1.0)
+    return tuple(vectors.mean(axis=0, dtype=np.float64).tolist()), tuple(variance.tolist())
+
+
+def locate(encoder: Any) -> tuple[str, str]:
+    """How a search keeps the encoder that a user named, and a digest of its files.
+
+    Raises
+    ------
+    PresetError
+        If there is none.
+    """
+    folder = find_preset(encoder)
+    name = str(folder.absolute()) if Path(str(encoder)).expanduser().is_dir() else str(encoder)
+    return name, preset_digest(folder)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(kind: type[EncodedInput], folder: Path, digest: str) -> Encoder:
+    if preset_digest(folder) != digest:
+        raise PresetError(
+            f"the encoder in {folder} is not the one that the search was made with: put that back, or give "
+            "its place with encoder=…"
+        )
+    return kind.load(folder)
+
+
+def check_features(features: Any, known: tuple[str, ...], noun: str) -> str:
+    """Check `encoder_features`.
+
+    Raises
+    ------
+    DataError
+    """
+    if features not in known:
+        raise DataError(
+            f"encoder_features must be {' or '.join(map(repr, known))} for {noun}, got {features!r}"
+        )
+    return str(features)

@@ -1,0 +1,130 @@
+"""Images as a pretrained encoder sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kmorph.data.encodings import Encodings
+from kmorph.data.grids import IMAGES, check_grids
+from kmorph.presets.image_encoder import ImageEncoder
+from kmorph.problem.inputs.encoded import (
+    EncodedInput,
+    check_features,
+    common_fields,
+    encoded,
+    locate,
+    measured,
+)
+
+if TYPE_CHECKING:
+    import keras
+
+EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True)
+class EncodedImageInput(EncodedInput):
+    """Images as vectors of a frozen encoder.
+
+    Parameters
+    ----------
+    image_shape : tuple (height, width, channels)
+    """
+
+    kind = "encoded_image"
+    noun = "images"
+
+    image_shape: tuple[int, ...] = (1, 1, 1)
+    shape: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", (self.width,))
+
+    @classmethod
+    def load(cls, folder: Path) -> ImageEncoder:
+        return ImageEncoder(folder)
+
+    @classmethod
+    def check(cls, x: Any, name: str = "x") -> np.ndarray:
+        """Check images; see `kmorph.data.grids.check_grids`."""
+        return check_grids(x, IMAGES, name=name)
+
+    @classmethod
+    def learn(cls, x: np.ndarray) -> EncodedImageInput:
+        raise NotImplementedError("ImageEncoding learns, which knows the encoder")
+
+    def encode(self, x: Any, name: str = "x") -> np.ndarray:
+        """Vectors, float32 of shape (n, width)."""
+        images = check_grids(x, IMAGES, name=name, like=self.image_shape)
+        return self.vectors(images, lambda: _bytes_of(images))
+
+    def features(self) -> keras.Model:
+        """A Keras model of images, shape (n, height, width, channels)."""
+        model: ImageEncoder = self.model  # type: ignore[assignment]
+        return model.reading(self.image_shape)
+
+    def samples(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Random pictures."""
+        return rng.uniform(0, 255, (n, *self.image_shape)).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """What all encoded inputs keep, and the shape of images."""
+        return {**super().to_json(), "image_shape": list(self.image_shape)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> EncodedImageInput:
+        """Rebuild from what `to_json` gave."""
+        shape = tuple(int(size) for size in values["image_shape"])
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"images have two axes and channels, the shape is {shape}")
+        return cls(**common_fields(values), image_shape=shape)
+
+
+class ImageEncoding:
+    """Learns an `EncodedImageInput`; stands where the class of an input does.
+
+    Parameters
+    ----------
+    encoder : path-like
+        Preset of the encoder.
+    features : {"embeddings"}
+    encodings : Encodings
+        Where vectors are kept.
+
+    Raises
+    ------
+    PresetError
+        If there is no such preset.
+    """
+
+    def __init__(self, encoder: Any, features: str, encodings: Encodings) -> None:
+        check_features(features, (EMBEDDINGS,), EncodedImageInput.noun)
+        self.encoder, self.digest = locate(encoder)
+        self.encodings = encodings
+
+    def check(self, x: Any, name: str = "x") -> np.ndarray:
+        """Check images."""
+        return check_grids(x, IMAGES, name=name)
+
+    def learn(self, x: np.ndarray) -> EncodedImageInput:
+        """Encode the training images, and measure their vectors.
+
+        Raises
+        ------
+        DataError
+            If encoding would take longer than there is time.
+        """
+        vectors = encoded(
+            EncodedImageInput, self.encoder, self.digest, self.encodings, x, lambda: _bytes_of(x)
+        )
+        return EncodedImageInput(
+            self.encoder, self.digest, *measured(vectors), self.encodings, image_shape=x.shape[1:]
+        )
+
+
+def _bytes_of(images: np.ndarray) -> list[bytes]:
+    return [f"{images.shape[1:]} {images.dtype.str} ".encode() + image.tobytes() for image in images]

@@ -1,0 +1,155 @@
+"""Texts as a pretrained encoder sees them, alone or beside counts of their words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kmorph.data.encodings import Encodings
+from kmorph.data.texts import check_texts
+from kmorph.errors import DataError
+from kmorph.graph import Fork, Layer, Normalize
+from kmorph.graph.keras_bridge import functional
+from kmorph.presets.text_encoder import TextEncoder
+from kmorph.problem.inputs.encoded import (
+    EncodedInput,
+    check_features,
+    common_fields,
+    encoded,
+    locate,
+    measured,
+)
+from kmorph.problem.inputs.word_counts import WordCounts
+
+if TYPE_CHECKING:
+    import keras
+
+EMBEDDINGS, JOINED = "embeddings", "joined"
+COUNTS_WEIGHT = 2.0  # length of a text's counts beside that of its vector, both normalised
+SAMPLES = ("a text for trying an export", "another one", "Über die Länge: 長さ!", "")
+
+
+@dataclass(frozen=True)
+class EncodedTextInput(EncodedInput):
+    """Texts as vectors of a frozen encoder.
+
+    Parameters
+    ----------
+    counts : WordCounts, optional
+        Stand beside the vectors where `encoder_features` are ``"joined"``: an encoder knows what words mean,
+        counts know which of them stood there.
+    """
+
+    kind = "encoded_text"
+    noun = "texts"
+
+    counts: WordCounts | None = None
+    shape: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        beside = 0 if self.counts is None else self.counts.width
+        object.__setattr__(self, "shape", (self.width + beside,))
+
+    @classmethod
+    def load(cls, folder: Path) -> TextEncoder:
+        return TextEncoder(folder)
+
+    @classmethod
+    def check(cls, x: Any, name: str = "x") -> np.ndarray:
+        """Check texts; see `kmorph.data.texts.check_texts`."""
+        return check_texts(x, name)
+
+    @classmethod
+    def learn(cls, x: np.ndarray) -> EncodedTextInput:
+        raise NotImplementedError("TextEncoding learns, which knows the encoder")
+
+    def encode(self, x: Any, name: str = "x") -> np.ndarray:
+        """Vectors, and counts beside them; float32 of shape (n, *shape)."""
+        texts = check_texts(x, name)
+        vectors = self.vectors(texts, lambda: _bytes_of(texts))
+        return vectors if self.counts is None else np.hstack([vectors, self.counts.encode(texts)])
+
+    def front(self) -> list[Layer | Fork]:
+        """Normalisation; counts are made `COUNTS_WEIGHT` times as long as vectors are on average."""
+        if self.counts is None:
+            return super().front()
+        columns = self.counts.width
+        scale = 1 / (COUNTS_WEIGHT**2 * self.width)
+        return [Normalize((*self.mean, *[0.0] * columns), (*self.variance, *[scale] * columns))]
+
+    def features(self) -> keras.Model:
+        """A Keras model of texts, shape (n, 1)."""
+        import keras
+
+        texts = keras.Input((1,), dtype="string", name="texts")
+        encoder: TextEncoder = self.model  # type: ignore[assignment]
+        found = encoder.reading()(texts)
+        if self.counts is not None:
+            found = keras.layers.Concatenate(dtype="float32")([found, self.counts.model()(texts)])
+        return functional(texts, found, "features")
+
+    def samples(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """A few texts, object of shape (n, 1)."""
+        return np.array([SAMPLES[i % len(SAMPLES)] for i in range(n)], object)[:, None]
+
+    def to_json(self) -> dict[str, Any]:
+        """What all encoded inputs keep, and the words that are counted."""
+        return {**super().to_json(), "counts": None if self.counts is None else self.counts.to_json()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> EncodedTextInput:
+        """Rebuild from what `to_json` gave."""
+        counts = values["counts"]
+        return cls(**common_fields(values), counts=None if counts is None else WordCounts.from_json(counts))
+
+
+class TextEncoding:
+    """Learns an `EncodedTextInput`; stands where the class of an input does.
+
+    Parameters
+    ----------
+    encoder : path-like
+        Preset of the encoder.
+    features : {"embeddings", "joined"}
+    encodings : Encodings
+        Where vectors are kept.
+
+    Raises
+    ------
+    PresetError
+        If there is no such preset.
+    """
+
+    def __init__(self, encoder: Any, features: str, encodings: Encodings) -> None:
+        self.features = check_features(features, (EMBEDDINGS, JOINED), EncodedTextInput.noun)
+        self.encoder, self.digest = locate(encoder)
+        self.encodings = encodings
+
+    def check(self, x: Any, name: str = "x") -> np.ndarray:
+        """Check texts."""
+        return check_texts(x, name)
+
+    def learn(self, x: np.ndarray) -> EncodedTextInput:
+        """Encode the training texts, and measure their vectors.
+
+        Raises
+        ------
+        DataError
+            If all texts are equal, or encoding would take longer than there is time.
+        """
+        if all(text == x[0] for text in x):
+            raise DataError(
+                "all texts to learn from are equal: there is nothing to learn. Give different ones."
+            )
+        vectors = encoded(
+            EncodedTextInput, self.encoder, self.digest, self.encodings, x, lambda: _bytes_of(x)
+        )
+        found = EncodedTextInput(self.encoder, self.digest, *measured(vectors), self.encodings)
+        return found if self.features == EMBEDDINGS else replace(found, counts=WordCounts.learn(x))
+
+
+def _bytes_of(texts: np.ndarray) -> list[bytes]:
+    return [text.encode("utf-8", "surrogatepass") for text in texts]
