@@ -62,7 +62,7 @@ def test_files(tmp_path):
     Image.fromarray(PICTURE).save(file)
     for path in (file, str(file), bytes(file)):
         np.testing.assert_array_equal(read_picture(path), PICTURE)
-    Image.fromarray((PICTURE[..., 0].astype("uint16") * 257)).save(file)
+    Image.fromarray(PICTURE[..., 0].astype("uint16") * 257).save(file)
     np.testing.assert_array_equal(read_picture(file)[..., 1], PICTURE[..., 0])
 
 

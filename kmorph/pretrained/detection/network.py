@@ -51,6 +51,9 @@ class Network:
         self._offset = _per_channel(getattr(converter, "offset", None), 0.0)
         self._forward: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_forward": None}  # made of the model again, which alone Keras can pickle
+
     @classmethod
     def load(cls, preset: UserPath, size: tuple[int, int] | None = None) -> Network:
         """The detector of a preset; see `kmorph.presets.find_preset`."""
@@ -134,13 +137,21 @@ class Network:
         if kind == "anchors":
             outputs = self._forward.predict_on_batch(x)
             return self._shifted(x, outputs["bbox_regression"]), _sigmoid(outputs["cls_logits"])
-        outputs = keras.Model.predict_on_batch(self.model, x)  # some later detector: it chooses by itself
+        outputs = self._chosen(x)
         boxes = convert_boxes(outputs["boxes"], self.model.bounding_box_format, "xyxy", self.size)
         scores = np.zeros((*outputs["confidence"].shape, len(self.labels)))
         picked = np.clip(outputs["labels"], 0, len(self.labels) - 1).astype(int)[..., None]
         valid = (outputs["labels"] >= 0) & np.isfinite(outputs["confidence"])
         np.put_along_axis(scores, picked, np.where(valid, outputs["confidence"], 0.0)[..., None], -1)
         return boxes, scores
+
+    def _chosen(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What a detector that is not known here chooses by itself."""
+        preprocessor, self.model.preprocessor = self.model.preprocessor, None  # `x` is preprocessed
+        try:
+            return self.model.predict(x, batch_size=len(x), verbose=0)
+        finally:
+            self.model.preprocessor = preprocessor
 
     def _shifted(self, x: np.ndarray, shifts: np.ndarray) -> np.ndarray:
         """Anchors, moved and scaled as the outputs say."""

@@ -67,6 +67,8 @@ def train(network: Network, batches: Batches, plan: Plan, progress: ProgressLine
     norms = _freeze(model) if plan.frozen_norms else []
     optimizer = keras.optimizers.AdamW(plan.rate, weight_decay=DECAY, global_clipnorm=1.0)
     _compile(network, optimizer)
+    # TensorFlow writes the step down a second time if the first makes variables.
+    optimizer.build(model.trainable_variables)
     done = Trained()
     try:
         _steps(network, iter(batches), batches.per_pass, plan, optimizer, progress, done)
@@ -101,7 +103,6 @@ def _steps(
             break
         optimizer.learning_rate = plan.rate * factor * min(1.0, (share + 0.002) / WARM_UP) * (1.0 - share)
         x, y = _as_model_takes(network, *next(batches))
-        network.model.reset_metrics()  # else losses are means over all steps
         # KerasHub's own method does not take dicts of boxes.
         losses = keras.Model.train_on_batch(network.model, x, y, return_dict=True)
         loss = float(np.asarray(losses["loss"]))
