@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 from kmorph._version import __version__
 
 if TYPE_CHECKING:
-    from kmorph import datasets, errors, graph, losses, metrics, morphs, problem, starts, surrogate
+    from kmorph import (
+        datasets,
+        errors,
+        graph,
+        losses,
+        metrics,
+        morphs,
+        pretrained,
+        problem,
+        starts,
+        surrogate,
+    )
     from kmorph.graph import Graph, GraphBuilder
     from kmorph.search import load_searcher
     from kmorph.tasks import (
@@ -56,6 +67,7 @@ __all__ = [
     "losses",
     "metrics",
     "morphs",
+    "pretrained",
     "problem",
     "starts",
     "surrogate",
@@ -80,7 +92,18 @@ _HOMES = {
     "load_searcher": "kmorph.search",
 }
 _SUBMODULES = frozenset(
-    {"datasets", "errors", "graph", "losses", "metrics", "morphs", "problem", "starts", "surrogate"}
+    {
+        "datasets",
+        "errors",
+        "graph",
+        "losses",
+        "metrics",
+        "morphs",
+        "pretrained",
+        "problem",
+        "starts",
+        "surrogate",
+    }
 )
 
 

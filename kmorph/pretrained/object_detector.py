@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +12,22 @@ from sklearn.base import BaseEstimator
 
 from kmorph.errors import DataError
 from kmorph.files import UserPath
-from kmorph.pretrained.detection.average_precision import (
-    THRESHOLDS,
-    Found,
-    Truth,
-    average_precisions,
-    mean_average_precision,
-)
-from kmorph.pretrained.detection.examples import Batches, Examples, check_examples, inside
+from kmorph.pretrained.detection.average_precision import THRESHOLDS, Found, mean_average_precision
+from kmorph.pretrained.detection.examples import Batches, Examples, check_examples, suited_size
 from kmorph.pretrained.detection.labels import Label
+from kmorph.pretrained.detection.measuring import measure
 from kmorph.pretrained.detection.network import Network, new_network
 from kmorph.pretrained.detection.pictures import draw_boxes, is_single, read_picture
 from kmorph.pretrained.detection.progress import ProgressLine
+from kmorph.pretrained.detection.settings import seeded, stock_settings
 from kmorph.pretrained.detection.training import LEARNED_RATE, NEW_RATE, Plan, train
 from kmorph.tasks import options
 from kmorph.tasks.fitted import NotFittedError
-from kmorph.training.backend import load_backend
 
 DEFAULT = "dfine_nano_coco"
 PASSES = 100  # if neither `time_limit` nor `epochs` is given
-ANY_SCORE = 0.01  # boxes scored less change an average precision hardly
 LARGEST = 256  # height and width of the input of a new network, unless `image_size` says otherwise
 STRIDE = 32  # of the coarsest level of features, which sizes must be multiples of
-LOOKED_AT = 50  # pictures by which a new network's input is sized
 READING_SHARE = 0.2  # of the time, in which all pictures are read before training
 MEASURING_SHARE = 0.15  # of the time, kept for validation data
 
@@ -147,12 +137,14 @@ class ObjectDetector(BaseEstimator):
         network = self._ready()
         names = ["the picture"] if single else [f"picture {index}" for index in range(len(given))]
         answers: list[list[dict[str, Any]]] = []
-        for index, (picture, found) in enumerate(
-            self._find(network, map(read_picture, given, names), threshold)
-        ):
-            answers.append(_as_dicts(found, network.labels))
-            if files is not None:
-                draw_boxes(picture, answers[-1], files[index])
+        pictures = map(read_picture, given, names)
+        with stock_settings():
+            for index, (picture, found) in enumerate(
+                network.find_all(pictures, threshold, self._batch_size())
+            ):
+                answers.append(_as_dicts(found, network.labels))
+                if files is not None:
+                    draw_boxes(picture, answers[-1], files[index])
         return answers[0] if single else answers
 
     def evaluate(self, images: Any, boxes: Any, labels: Any) -> float:
@@ -191,43 +183,8 @@ class ObjectDetector(BaseEstimator):
         check_examples(images, boxes, labels)
         network = self._ready()
         examples = check_examples(images, boxes, labels, network.labels)
-        return self._measured(network, examples, thresholds, lambda: True)[0]
-
-    def _measured(
-        self,
-        network: Network,
-        examples: Examples,
-        thresholds: tuple[float, ...],
-        going_on: Callable[[], bool],
-    ) -> tuple[np.ndarray, int]:
-        """Average precisions, and of how many pictures; the first batch is measured in any case."""
-        found: list[Found] = []
-        truth: list[Truth] = []
-        reading = (examples.picture(index) for index in range(len(examples.pictures)))
-        for index, (picture, of_one) in enumerate(self._find(network, reading, ANY_SCORE)):
-            whole = examples.truth[index]
-            found.append(of_one)
-            truth.append(whole._replace(boxes=inside(whole.boxes, picture.shape[:2], f"boxes[{index}]")))
-            if (index + 1) % self.batch_size == 0 and not going_on():
-                break
-        return average_precisions(found, truth, len(network.labels), thresholds), len(found)
-
-    def _find(
-        self, network: Network, pictures: Iterator[np.ndarray], threshold: float
-    ) -> Iterator[tuple[np.ndarray, Found]]:
-        """Yield pictures and what is found in them, a batch at a time."""
-        size = self._batch_size()
-        batch: list[np.ndarray] = []
-        full = False
-        for picture in pictures:
-            batch.append(picture)
-            if len(batch) == size:
-                yield from zip(batch, network.find(batch, threshold), strict=True)
-                batch, full = [], True
-        if batch:
-            # As long as the others: another shape would be compiled.
-            padded = batch + [batch[-1]] * (size - len(batch)) if full else batch
-            yield from zip(batch, network.find(padded, threshold)[: len(batch)], strict=True)
+        with stock_settings():
+            return measure(network, examples, thresholds, self._batch_size())[0]
 
     # Learning.
 
@@ -276,8 +233,7 @@ class ObjectDetector(BaseEstimator):
         verbose = bool(options.check_flag("verbose", self.verbose, auto=False))
         examples = check_examples(images, boxes, labels)
         validation = _validation(validation_data, examples.names)
-        _prepare_keras()
-        with _seeded(seed), ProgressLine(verbose) as progress:
+        with stock_settings(), seeded(seed), ProgressLine(verbose) as progress:
             reading_until = None if limit is None else began + READING_SHARE * limit
             network, batches = self._begin(examples, augment, seed, reading_until)
             reserve = 0.0 if limit is None or validation is None else MEASURING_SHARE * limit
@@ -296,9 +252,7 @@ class ObjectDetector(BaseEstimator):
             ended = "Interrupted" if done.interrupted else "Trained"
             progress.message(f"{ended} after {time.monotonic() - began:.0f} s: {passes:.1f} passes{loss}")
             if validation is not None and not done.interrupted:
-                table, n = self._measured(
-                    network, validation, THRESHOLDS, lambda: deadline is None or time.monotonic() < deadline
-                )
+                table, n = measure(network, validation, THRESHOLDS, self._batch_size(), deadline)
                 self.validation_score_ = mean_average_precision(table)
                 progress.message(
                     f"Mean average precision {self.validation_score_:.3f} on {n} validation pictures"
@@ -309,26 +263,17 @@ class ObjectDetector(BaseEstimator):
         self, examples: Examples, augment: bool, seed: int | None, reading_until: float | None
     ) -> tuple[Network, Batches]:
         """The network that is going to be trained, and what it is trained on."""
-
-        def in_time() -> bool:
-            return reading_until is None or time.monotonic() < reading_until
-
         size = self._size()
         if self.preset is not None:
             network = Network.load(self.preset, size)
             if network.labels != examples.names:
                 network = network.renewed(examples.names)
-            batches = self._batches(examples, network.size, network.keep_ratio, augment, seed)
-            batches.check_all(in_time)
+            batches = Batches(examples, network.size, network.keep_ratio, self._batch_size(), augment, seed)
+            batches.check_all(reading_until)
             return network, batches
-        size = size or _suited_size(examples)
-        batches = self._batches(examples, size, True, augment, seed)
-        return new_network(examples.names, size, batches.check_all(in_time)), batches
-
-    def _batches(
-        self, examples: Examples, size: tuple[int, int], keep_ratio: bool, augment: bool, seed: int | None
-    ) -> Batches:
-        return Batches(examples, size, keep_ratio, self._batch_size(), augment, seed)
+        size = size or suited_size(examples, LARGEST, STRIDE)
+        batches = Batches(examples, size, True, self._batch_size(), augment, seed)
+        return new_network(examples.names, size, batches.check_all(reading_until)), batches
 
     # What it is now.
 
@@ -348,7 +293,9 @@ class ObjectDetector(BaseEstimator):
         folder : path-like
             A new folder, or one with an earlier preset, which is replaced.
         """
-        return self._ready().save(folder)
+        network = self._ready()
+        with stock_settings():
+            return network.save(folder)
 
     def _ready(self) -> Network:
         """The network that `fit` has trained, else that of the preset."""
@@ -361,8 +308,8 @@ class ObjectDetector(BaseEstimator):
                 "this ObjectDetector has no preset and is not fitted yet: call fit(images, boxes, labels) "
                 f"first, or give a preset, such as {DEFAULT!r}"
             )
-        _prepare_keras()
-        network = Network.load(self.preset, self._size())
+        with stock_settings():
+            network = Network.load(self.preset, self._size())
         self._network = network
         self._origin = self.preset, self.image_size
         return network
@@ -389,17 +336,6 @@ def _share(name: str, value: Any) -> float:
     if checked is None or checked > 1:
         raise DataError(f"{name} must be a number from 0 to 1, got {value!r}")
     return checked
-
-
-def _prepare_keras() -> None:
-    load_backend()
-    import keras
-
-    if keras.config.image_data_format() != "channels_last":
-        raise DataError(
-            "Keras' data format is channels_first, with which KerasHub builds other detectors than it loads: "
-            "call keras.config.set_image_data_format('channels_last') first"
-        )
 
 
 def _files(output: Any, single: bool, n: int) -> list[UserPath] | None:
@@ -429,28 +365,3 @@ def _validation(data: Any, names: list[Label]) -> Examples | None:
         raise DataError("validation_data must be (images, boxes, labels)")
     images, boxes, labels = data
     return check_examples(images, boxes, labels, names)
-
-
-def _suited_size(examples: Examples) -> tuple[int, int]:
-    """An input that has room for the pictures, but is small enough to train fast."""
-    shapes = [examples.picture(i).shape[:2] for i in range(min(LOOKED_AT, len(examples.pictures)))]
-    side = min(LARGEST, max(max(shape) for shape in shapes))
-    rounded = max(2, -(-side // STRIDE)) * STRIDE
-    return rounded, rounded
-
-
-@contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    """Seed Keras; the random numbers of Python and NumPy go on afterwards where they were."""
-    if seed is None:
-        yield
-        return
-    import keras
-
-    before, before_numpy = random.getstate(), np.random.get_state()
-    try:
-        keras.utils.set_random_seed(seed)
-        yield
-    finally:
-        random.setstate(before)
-        np.random.set_state(before_numpy)

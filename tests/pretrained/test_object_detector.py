@@ -338,15 +338,26 @@ def test_a_kerashub_without_detectors(monkeypatch, retinanet):
         ObjectDetector(retinanet).predict(RANDOM)
 
 
-def test_channels_first_is_refused(retinanet):
-    import keras
+def test_settings_of_keras_do_not_matter(retinanet):
+    from keras import config
 
-    keras.config.set_image_data_format("channels_first")
+    detector = ObjectDetector(retinanet, threshold=0.02)
+    expected = detector.predict(RANDOM)
+    before = config.dtype_policy(), config.floatx(), config.image_data_format()
+    config.set_dtype_policy("mixed_bfloat16")
+    config.set_floatx("float64")
+    config.set_image_data_format("channels_first")
     try:
-        with pytest.raises(DataError, match="set_image_data_format"):
-            ObjectDetector(retinanet).predict(RANDOM)
+        assert clone(detector).predict(RANDOM) == expected
+        network = ObjectDetector(None, epochs=1, batch_size=4, seed=0, verbose=False)
+        network.fit(PICTURES[:4], BOXES[:4], NAMES[:4])
+        assert {weight.dtype for weight in network._network.model.weights} == {"float32"}
+        assert (config.floatx(), config.image_data_format()) == ("float64", "channels_first")
+        assert config.dtype_policy().name == "mixed_bfloat16"
     finally:
-        keras.config.set_image_data_format("channels_last")
+        config.set_floatx(before[1])
+        config.set_dtype_policy(before[0])
+        config.set_image_data_format(before[2])
 
 
 # Minutes.

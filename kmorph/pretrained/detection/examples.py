@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from kmorph.pretrained.detection.pictures import FILL, Frame, fit_picture, is_si
 
 OUTSIDE = 1.0  # pixels that a box may reach out of its picture, from rounding; it is clipped
 KEPT_BYTES = 2**30  # pictures kept in memory, resized; beyond that they are read again in each pass
+LOOKED_AT = 50  # pictures by which an input is sized
 LEAST_SEEN = 0.3  # share of a box that must be left of it in a changed picture
 ZOOM = (0.7, 1.4)
 SHIFT = 0.15  # in widths and heights of the input
@@ -176,11 +178,11 @@ class Batches:
         self.most_boxes = max(1, *(len(one.boxes) for one in examples.truth))
         self.per_pass = max(1, round(len(examples.pictures) / batch_size))
 
-    def check_all(self, going_on: Callable[[], bool]) -> np.ndarray:
-        """Read pictures once while there is time; roots of the areas of their boxes in the input."""
+    def check_all(self, until: float | None) -> np.ndarray:
+        """Read pictures once, until a time of `time.monotonic`; roots of the areas of their boxes."""
         sides = []
         for index in range(len(self._examples.pictures)):
-            if index and not going_on():
+            if index and until is not None and time.monotonic() >= until:
                 break
             sides.append(np.sqrt(areas(self._fitted(index)[1])))
         return np.concatenate(sides)
@@ -217,6 +219,23 @@ class Batches:
         if (len(self._kept) + 1) * resized.nbytes <= KEPT_BYTES:
             self._kept[index] = fitted
         return fitted
+
+
+def suited_size(examples: Examples, largest: int, stride: int) -> tuple[int, int]:
+    """An input that has room for the pictures, but is small enough to train fast: a square.
+
+    Parameters
+    ----------
+    examples : Examples
+    largest : int
+        Its side at most.
+    stride : int
+        What the side is a multiple of.
+    """
+    shapes = [examples.picture(index).shape[:2] for index in range(min(LOOKED_AT, len(examples.pictures)))]
+    side = min(largest, max(max(shape) for shape in shapes))
+    rounded = max(2, -(-side // stride)) * stride
+    return rounded, rounded
 
 
 def inside(boxes: np.ndarray, size: tuple[int, ...], name: str) -> np.ndarray:

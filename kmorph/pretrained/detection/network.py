@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kmorph.pretrained.detection.pictures import Frame, fit_picture
 
 OVERLAP = 0.5  # of boxes of one label, above which they are taken for the same object
 CANDIDATES = 1000  # boxes a picture that may be chosen from, as in torchvision
+USUAL_SIDE = 32.0  # of boxes, where none was seen before training
 RARE = 0.01
 """Probability that a new output gives a label at first: nearly all anchors are empty."""
 
@@ -52,7 +53,7 @@ class Network:
         self._forward: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_forward": None}  # made of the model again, which alone Keras can pickle
+        return {**vars(self), "_forward": None}  # Keras can pickle the model alone
 
     @classmethod
     def load(cls, preset: UserPath, size: tuple[int, int] | None = None) -> Network:
@@ -123,12 +124,28 @@ class Network:
             for one, of_labels, (_, frame) in zip(boxes, scores, fitted, strict=True)
         ]
 
+    def find_all(
+        self, pictures: Iterable[np.ndarray], threshold: float, batch_size: int
+    ) -> Iterator[tuple[np.ndarray, Found]]:
+        """Yield pictures and what is found in them, a batch at a time."""
+        batch: list[np.ndarray] = []
+        full = False
+        for picture in pictures:
+            batch.append(picture)
+            if len(batch) == batch_size:
+                yield from zip(batch, self.find(batch, threshold), strict=True)
+                batch, full = [], True
+        if batch:
+            # As many as before: for another number the network would be compiled again.
+            padded = batch + [batch[-1]] * (batch_size - len(batch)) if full else batch
+            yield from zip(batch, self.find(padded, threshold)[: len(batch)], strict=True)
+
     def _outputs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (n, k, 4) in pixels of the input, and a score for each label (n, k, labels)."""
         import keras
 
         if self._forward is None:
-            self._forward = keras.Model(self.model.inputs, self.model.output)
+            self._forward = keras.Model(self.model.inputs[0], self.model.output)
         kind = outputs_of(self.model)
         if kind == "queries":
             outputs = self._forward.predict_on_batch(x)
@@ -201,7 +218,7 @@ def new_network(labels: Sequence[Label], size: tuple[int, int], sides: np.ndarra
     """
     library = keras_hub("ResNetBackbone", "RetinaNetBackbone", "RetinaNetObjectDetector")
     models = library.models
-    small, large = np.quantile(sides, [0.05, 0.98])
+    small, large = np.quantile(sides if sides.size else [USUAL_SIDE], [0.05, 0.98])
     anchor = float(np.clip(small / 8, 1.0, 4.0))  # an anchor of the finest level is 8 times as large
     reach = anchor * np.exp2([5, 6, 7]) * np.exp2(2 / 3) * np.sqrt(2)
     top = 5 + min(2, int(np.searchsorted(reach, large)))

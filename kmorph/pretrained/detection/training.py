@@ -73,6 +73,8 @@ def train(network: Network, batches: Batches, plan: Plan, progress: ProgressLine
     try:
         _steps(network, iter(batches), batches.per_pass, plan, optimizer, progress, done)
     except KeyboardInterrupt:
+        if not done.steps:  # nothing is learned that could be kept
+            raise
         done.interrupted = True
     finally:
         vars(model).pop("compute_loss", None)
@@ -126,13 +128,21 @@ def _steps(
         recent.append(loss)
         done.steps += 1
         if now - kept_at > SNAPSHOT_SECONDS:
-            kept, kept_at = network.model.get_weights(), now
+            kept_at = now
+            kept = _finite(network.model.get_weights()) or kept
         if done.steps % per_pass == 0:
             done.losses.append(float(np.mean(recent[-per_pass:])))
         left = None if plan.deadline is None else plan.deadline - now
         progress.show(done.steps / per_pass, plan.passes, float(np.mean(recent[-per_pass:])), left)
         if left is not None and left < 1.2 * done.seconds_per_step:
             break
+    if _finite(network.model.get_weights()) is None:  # of the last step the loss was, but not its gradient
+        network.model.set_weights(kept)
+
+
+def _finite(weights: list[np.ndarray]) -> list[np.ndarray] | None:
+    """The weights, if all of them are finite."""
+    return weights if all(np.isfinite(array).all() for array in weights) else None
 
 
 def _go_back(model: Any, weights: list[np.ndarray], optimizer: Any) -> None:
