@@ -21,6 +21,7 @@ import numpy as np
 import kmorph
 from kmorph import ImageClassifier, datasets, starts
 from kmorph.data import LabelCodec, check_images, check_sample_weight
+from kmorph.pretrained import ObjectDetector
 from kmorph.problem import Numbers
 from kmorph.problem.split import stratified_split
 from kmorph.search.workers.pool import InlineExecutor
@@ -73,6 +74,11 @@ _Y = [0, 1] * 10
 def _fit(x: Any = _X, y: Any = _Y, fit: dict[str, Any] | None = None, **arguments: Any) -> Callable[[], Any]:
     # The folder cannot be made: an error about data or arguments comes before anything is written.
     return lambda: ImageClassifier(path="/dev/null/run", **arguments).fit(x, y, **(fit or {}))
+
+
+def _detect(image_size: Any = None, **changes: Any) -> Callable[[], Any]:
+    arguments = {"images": [np.zeros((16, 16, 3))], "boxes": [[[2, 2, 9, 9]]], "labels": [["a"]], **changes}
+    return lambda: ObjectDetector(None, image_size=image_size).fit(**arguments)
 
 
 def _unfitted(call: Callable[[ImageClassifier], Any]) -> Callable[[], Any]:
@@ -354,5 +360,16 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("WeisfeilerLehmanKernel: a name", lambda: WeisfeilerLehmanKernel()(["cnn"]), ("Graph", "str")),
     BadInput("Graph.save: no such folder", lambda: _start().save("no-such-folder/g"), ("no-such-folder",)),
     BadInput("Graph.load: no such file", lambda: kmorph.Graph.load("no-such-file"), ("no-such-file",)),
+    BadInput(
+        "detector: boxes as x, y, width, height", _detect(boxes=[[[9, 9, 4, 4]]]), ("x + width", "x1 > x0")
+    ),
+    BadInput("detector: relative boxes", _detect(boxes=[[[0.1, 0.1, 0.4, 0.4]]]), ("boxes[0]", "in pixels")),
+    BadInput("detector: three numbers a box", _detect(boxes=[[[9, 9, 12]]]), ("(boxes, 4)", "(1, 3)")),
+    BadInput("detector: no box at all", _detect(boxes=[[]], labels=[[]]), ("learns from boxes",)),
+    BadInput("detector: two labels, one box", _detect(labels=[["a", "b"]]), ("1 boxes", "2 labels")),
+    BadInput("detector: one picture", _detect(images=np.zeros((8, 8, 3))), ("a list of pictures",)),
+    BadInput("detector: size", _detect(image_size=100), ("multiples of 32", "100")),
+    BadInput("detector: not fitted", lambda: ObjectDetector(None).predict(_X[0]), ("not fitted", "preset")),
+    BadInput("detector: a number as preset", lambda: ObjectDetector(3).predict(_X[0]), ("pretrained",)),
     BadInput("load_searcher: no folder", lambda: kmorph.load_searcher("no-such-folder"), ("no search",)),
 ]

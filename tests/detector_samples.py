@@ -72,6 +72,9 @@ def dfine(n_labels: int = 3, size: int = 64) -> Any:
 
 def retinanet(n_labels: int = 3, size: int = 64, box_format: str = "yxyx", **options: Any) -> Any:
     """A RetinaNet with two levels of features."""
+    import keras
+
+    keras.utils.set_random_seed(0)
     library = keras_hub()
     models = library.models
     encoder = models.ResNetBackbone(

@@ -28,6 +28,7 @@ from kmorph.pretrained.detection.labels import coco_labels  # noqa: E402
 from kmorph.pretrained.detection.network import Network, new_network  # noqa: E402
 from kmorph.pretrained.detection.pictures import fit_picture  # noqa: E402
 from kmorph.pretrained.detection.progress import ProgressLine  # noqa: E402
+from kmorph.pretrained.detection.settings import stock_settings  # noqa: E402
 from kmorph.training.backend import load_backend  # noqa: E402
 
 load_backend()
@@ -65,13 +66,13 @@ def test_importing_loads_no_keras():
 def test_boxes_are_those_that_kerashub_finds(name, request):
     """Its own decoder, of the same outputs, with the same threshold and without suppression."""
     folder = request.getfixturevalue(name)
-    detector = ObjectDetector(folder, threshold=0.02)
+    detector = ObjectDetector(folder, threshold=0.001)
     square = np.ascontiguousarray(RANDOM[:50, :50])
     ours = detector.predict(square)
     library = keras_hub()
     model = library.models.ObjectDetector.from_preset(str(folder))
     model.prediction_decoder = library.layers.NonMaxSuppression(
-        "yxyx", from_logits=True, iou_threshold=1.0, confidence_threshold=0.02, max_detections=20
+        "yxyx", from_logits=True, iou_threshold=1.0, confidence_threshold=0.001, max_detections=20
     )
     network = detector._ready()
     x = network.inputs(fit_picture(square, network.size, network.keep_ratio)[0])[None]
@@ -96,7 +97,7 @@ def test_detectors_that_are_not_known(name, request, monkeypatch):
 
 
 def test_one_picture_and_several(retinanet, tmp_path):
-    detector = ObjectDetector(retinanet, threshold=0.02, batch_size=2)
+    detector = ObjectDetector(retinanet, threshold=0.001, batch_size=2)
     one = detector.predict(RANDOM, tmp_path / "one.png")
     assert one and set(one[0]) == {"label", "score", "box"}
     assert [item["score"] for item in one] == sorted((item["score"] for item in one), reverse=True)
@@ -115,7 +116,7 @@ def test_one_picture_and_several(retinanet, tmp_path):
 
 
 def test_any_size_of_input(dfine):
-    detector = ObjectDetector(dfine, image_size=(96, 64), threshold=0.02)
+    detector = ObjectDetector(dfine, image_size=(96, 64), threshold=0.001)
     assert detector._ready().size == (96, 64) and detector.predict(RANDOM)
 
 
@@ -341,7 +342,7 @@ def test_a_kerashub_without_detectors(monkeypatch, retinanet):
 def test_settings_of_keras_do_not_matter(retinanet):
     from keras import config
 
-    detector = ObjectDetector(retinanet, threshold=0.02)
+    detector = ObjectDetector(retinanet, threshold=0.001)
     expected = detector.predict(RANDOM)
     before = config.dtype_policy(), config.floatx(), config.image_data_format()
     config.set_dtype_policy("mixed_bfloat16")
@@ -349,9 +350,10 @@ def test_settings_of_keras_do_not_matter(retinanet):
     config.set_image_data_format("channels_first")
     try:
         assert clone(detector).predict(RANDOM) == expected
-        network = ObjectDetector(None, epochs=1, batch_size=4, seed=0, verbose=False)
-        network.fit(PICTURES[:4], BOXES[:4], NAMES[:4])
-        assert {weight.dtype for weight in network._network.model.weights} == {"float32"}
+        with stock_settings():
+            model = new_network(["a"], (128, 128), np.full(3, 20.0)).model
+        assert {weight.dtype for weight in model.weights} == {"float32"}
+        assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
         assert (config.floatx(), config.image_data_format()) == ("float64", "channels_first")
         assert config.dtype_policy().name == "mixed_bfloat16"
     finally:
