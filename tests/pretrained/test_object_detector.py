@@ -369,7 +369,7 @@ def test_settings_of_keras_do_not_matter(retinanet):
 def test_shapes_on_photographs(tmp_path):
     from detect_shapes import LEAST_IOU, LEAST_RECALL, main
 
-    iou, recall, precision = main(600, tmp_path, 2000, 0)
+    iou, recall, precision = main(300, tmp_path, 2000, 0)
     assert iou >= LEAST_IOU and recall >= LEAST_RECALL and precision > 0.2
 
 

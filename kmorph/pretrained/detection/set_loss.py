@@ -1,9 +1,8 @@
 """The loss of detectors that answer by a set of queries, each a box and scores of labels (D-FINE).
 
-KerasHub's own loss (0.32) expects as many boxes in each picture of a batch, and finds the cheapest assignment
-of boxes to queries by loops over all pairs of queries, which takes minutes a step on a CPU. Here pictures may
-have any numbers of boxes, padded with labels of -1, and the cheapest pair is assigned first, then the
-cheapest of those left.
+KerasHub's own loss (0.32) expects the same number of boxes in each picture of a batch, and finds the cheapest
+assignment of boxes to queries by loops over all pairs of queries. Here pictures may have any numbers of
+boxes, padded with labels of -1, and the cheapest pair is assigned first, then the cheapest of those left.
 
 As in D-FINE, scores learn the intersection over union of their boxes (varifocal loss), boxes by the distance
 of their corners and by generalised intersection over union, after each layer of the decoder and for the
