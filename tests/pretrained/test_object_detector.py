@@ -84,7 +84,8 @@ def test_boxes_are_those_that_kerashub_finds(name, request):
     assert any(np.allclose(item["box"], (x0, y0, x1, y1), atol=1e-2) for item in ours)
 
 
-@pytest.mark.parametrize("name", ["retinanet", pytest.param("dfine", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["retinanet", "dfine"])
 def test_detectors_that_are_not_known(name, request, monkeypatch):
     """Others than RetinaNet and D-FINE choose boxes by themselves."""
     folder = request.getfixturevalue(name)
@@ -175,8 +176,8 @@ def test_a_preset_learns_other_labels(retinanet, capsys):
     began = time.monotonic()
     detector = ObjectDetector(retinanet, batch_size=4, seed=1)
     numbers = [[{"circle": 3, "square": 8, "triangle": 9}[name] for name in names] for names in NAMES]
-    detector.fit(PICTURES, BOXES, numbers, time_limit=8)
-    assert time.monotonic() - began < 8 + 3 + 8  # other programs may use the machine
+    detector.fit(PICTURES, BOXES, numbers, time_limit=5)
+    assert time.monotonic() - began < 5 + 3 + 8  # other programs may use the machine
     assert detector.classes_ == [3, 8, 9]
     said = capsys.readouterr().out
     assert "Training: pass" in said and "s left" in said and "Trained after" in said
