@@ -50,7 +50,7 @@ def dfine(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted():
     """A new detector that was trained for a few steps."""
-    detector = ObjectDetector(preset=None, batch_size=4, epochs=2, seed=0, threshold=0.005, verbose=False)
+    detector = ObjectDetector(preset=None, batch_size=4, epochs=1, seed=0, threshold=0.005, verbose=False)
     return detector.fit(PICTURES, BOXES, NAMES, validation_data=(PICTURES[:4], BOXES[:4], NAMES[:4]))
 
 
@@ -116,8 +116,15 @@ def test_one_picture_and_several(retinanet, tmp_path):
     assert detector.classes_ == [0, 1, 2]
 
 
-def test_any_size_of_input(dfine):
-    detector = ObjectDetector(dfine, image_size=(96, 64), threshold=0.001)
+def test_a_dfine_finds_boxes(dfine):
+    found = ObjectDetector(dfine, threshold=0.001).predict(RANDOM)
+    assert found and all(item["label"] in (0, 1, 2) for item in found)
+
+
+@pytest.mark.parametrize("name", ["retinanet", pytest.param("dfine", marks=pytest.mark.slow)])
+def test_any_size_of_input(name, request):
+    folder = request.getfixturevalue(name)
+    detector = ObjectDetector(folder, image_size=(96, 64), threshold=0.001)
     assert detector._ready().size == (96, 64) and detector.predict(RANDOM)
 
 
