@@ -6,7 +6,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     import keras
 
 AnyEncoded = TypeVar("AnyEncoded", bound="EncodedInput")
+
+LENGTH = sqrt(10)  # of vectors, with which the general learning rate suits a linear layer on them
+MOST_DECAY = 0.05
+EPOCHS = 1000  # of one example; of n, this divided by sqrt(n)
 
 _using_encoder = ForkSafeLock()
 """Held while an encoder is loaded or at work: one of them keeps all cores busy."""
@@ -91,14 +95,25 @@ class EncodedInput(Input):
         return encoded(type(self), self.encoder, self.digest, self.encodings, examples, keys)
 
     def front(self) -> list[Layer | Fork]:
-        """Normalisation."""
-        return [Normalize(self.mean, self.variance)]
+        """Normalisation, after which vectors are `LENGTH` long, as the root of the mean square."""
+        return [Normalize(self.mean, self._variances())]
+
+    def _variances(self) -> tuple[float, ...]:
+        return tuple(self.width / LENGTH**2 * value for value in self.variance)
 
     def starts(
         self, outputs: int, n: int, time_limit: float | None, power: Callable[[Graph], float]
     ) -> Sequence[Any]:
         """A single dense layer, which suffices for most good encoders, and a hidden one before it."""
         return (("mlp", {"depth": 0}), ("mlp", {"depth": 1, "dropout": 0.3}))
+
+    def hyperparameters(self, n: int) -> dict[str, Any]:
+        """For `n` examples, the weight decay of logistic regression with `C` = 1 on vectors of length 1."""
+        return {"weight_decay": min(LENGTH**2 / n, MOST_DECAY)}
+
+    def most_epochs(self, n: int) -> int | None:
+        """`EPOCHS` / sqrt(n), at least 3."""
+        return max(3, round(EPOCHS / sqrt(n)))
 
     def reading(self, model: Any) -> keras.Model:
         """A Keras model of raw examples, with the encoder inside."""

@@ -15,6 +15,7 @@ from kmorph.graph import Fork, Layer, Normalize
 from kmorph.graph.keras_bridge import functional
 from kmorph.presets.text_encoder import TextEncoder
 from kmorph.problem.inputs.encoded import (
+    LENGTH,
     EncodedInput,
     check_features,
     common_fields,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import keras
 
 EMBEDDINGS, JOINED = "embeddings", "joined"
-COUNTS_WEIGHT = 2.0  # length of a text's counts beside that of its vector, both normalised
 SAMPLES = ("a text for trying an export", "another one", "Über die Länge: 長さ!", "")
 
 
@@ -73,12 +73,11 @@ class EncodedTextInput(EncodedInput):
         return vectors if self.counts is None else np.hstack([vectors, self.counts.encode(texts)])
 
     def front(self) -> list[Layer | Fork]:
-        """Normalisation; counts are made `COUNTS_WEIGHT` times as long as vectors are on average."""
+        """Normalisation; counts keep their relative lengths to vectors."""
         if self.counts is None:
             return super().front()
         columns = self.counts.width
-        scale = 1 / (COUNTS_WEIGHT**2 * self.width)
-        return [Normalize((*self.mean, *[0.0] * columns), (*self.variance, *[scale] * columns))]
+        return [Normalize((*self.mean, *[0.0] * columns), (*self._variances(), *[1 / LENGTH**2] * columns))]
 
     def features(self) -> keras.Model:
         """A Keras model of texts, shape (n, 1)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import ceil, isfinite, log
+from math import ceil, isfinite, log, log10
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from kmorph.graph.keras_bridge import functional
 MOST = 4096  # words and pairs that are counted, or as many as …
 MOST_BYTES = 512 << 20  # … of all texts together fit this
 LEARNED_FROM = 20_000  # texts
+SHORTEST, LONGEST = 1.0, 2.0
+"""Bounds of the length, which is log10 of the words in a text: the longer it is, the less one vector says."""
 RARE, FEW = 2, 30  # a word or pair is in so many texts at least, where there are more texts than these
 
 
 @dataclass(frozen=True)
 class WordCounts:
-    """log(1 + count) of each word and pair times its inverse document frequency, of length 1 for each text.
+    """log(1 + count) of each word and pair times its inverse document frequency, of one length for all texts.
 
     Column 0 is 0: it stands for all that is not known.
 
@@ -30,6 +32,8 @@ class WordCounts:
     weights : tuple of float
         Inverse document frequency of each: ln((1 + n) / (1 + texts that have it)) + 1.
     split : {"whitespace", "character"}
+    length : float
+        Euclidean, of each text's counts. An encoder's vector beside them has about length 1.
 
     References
     ----------
@@ -39,6 +43,7 @@ class WordCounts:
     vocabulary: tuple[str, ...]
     weights: tuple[float, ...]
     split: str
+    length: float
     _columns: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -55,8 +60,10 @@ class WordCounts:
         split = split_of(texts)
         some = texts[:: ceil(len(texts) / LEARNED_FROM)]
         counts: Counter[str] = Counter()
+        words = 0
         for text in some:
             tokens = tokens_of(text, split)
+            words += len(tokens)
             counts.update({*tokens, *pairs_of(tokens)})
         # What has a null character in it is no token for NumPy, which Keras keeps the vocabulary in.
         known = sorted((-count, token) for token, count in counts.items() if "\0" not in token)
@@ -64,7 +71,8 @@ class WordCounts:
             known = [pair for pair in known if -pair[0] >= RARE] or known
         known = known[: max(1, min(MOST, MOST_BYTES // (4 * len(texts))))]
         weights = tuple(log((1 + len(some)) / (1 - count)) + 1 for count, _ in known)
-        return cls(tuple(token for _, token in known), weights, split)
+        length = min(max(log10(max(words, 1) / len(some)), SHORTEST), LONGEST)
+        return cls(tuple(token for _, token in known), weights, split, length)
 
     def encode(self, texts: np.ndarray) -> np.ndarray:
         """Weighted counts, float32 of shape (n, width)."""
@@ -75,7 +83,7 @@ class WordCounts:
                 row[self._columns.get(token, 0)] += 1
         found[:, 0] = 0
         found[:, 1:] = np.log1p(found[:, 1:]) * np.array(self.weights, np.float32)
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
+        return found * self.length / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
 
     def model(self) -> Any:
         """The same as a Keras model of texts, shape (n, 1), of stock layers and operations."""
@@ -93,19 +101,27 @@ class WordCounts:
         scale = keras.layers.Rescaling([0.0, *self.weights], dtype="float32")
         weighted = scale(keras.ops.log1p(keras.ops.cast(counts, "float32")))
         unit = keras.layers.UnitNormalization(axis=-1, dtype="float32")(weighted)
-        return functional(texts, unit, "word_counts")
+        found = keras.layers.Rescaling(self.length, dtype="float32")(unit)
+        return functional(texts, found, "word_counts")
 
     def to_json(self) -> dict[str, Any]:
-        """Vocabulary, weights and how texts are split."""
-        return {"vocabulary": list(self.vocabulary), "weights": list(self.weights), "split": self.split}
+        """Vocabulary, weights, how texts are split, and the length."""
+        return {
+            "vocabulary": list(self.vocabulary),
+            "weights": list(self.weights),
+            "split": self.split,
+            "length": self.length,
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> WordCounts:
         """Rebuild from what `to_json` gave."""
-        vocabulary, split = tuple(values["vocabulary"]), values["split"]
+        vocabulary, split, length = tuple(values["vocabulary"]), values["split"], float(values["length"])
         weights = tuple(float(weight) for weight in values["weights"])
         if not all(isinstance(token, str) for token in vocabulary) or len({*vocabulary}) < len(vocabulary):
             raise ValueError("the vocabulary must be different texts")
         if len(weights) != len(vocabulary) or not all(map(isfinite, weights)) or split not in SPLITS:
             raise ValueError("weights must be as many finite numbers, split one of " + ", ".join(SPLITS))
-        return cls(vocabulary, weights, split)
+        if not 0 < length < float("inf"):
+            raise ValueError("the length must be a number above 0")
+        return cls(vocabulary, weights, split, length)
