@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from preset_samples import tiny_bert
 
 from kmorph.errors import DataError, PresetError
 from kmorph.training.backend import load_backend
@@ -17,25 +18,10 @@ load_backend()
 
 from kmorph.presets import find_preset, keras_hub, load_preset, save_preset  # noqa: E402
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film"]
-
 
 @pytest.fixture(scope="module")
 def classifier_preset(tmp_path_factory):
-    """A classifier of texts with nine words and new weights."""
-    models = keras_hub().models
-    tokenizer = models.BertTokenizer(vocabulary=VOCABULARY)
-    backbone = models.BertBackbone(
-        vocabulary_size=9,
-        num_layers=1,
-        num_heads=2,
-        hidden_dim=8,
-        intermediate_dim=16,
-        max_sequence_length=16,
-    )
-    preprocessor = models.BertTextClassifierPreprocessor(tokenizer, sequence_length=16)
-    classifier = models.BertTextClassifier(backbone, num_classes=2, preprocessor=preprocessor)
-    return save_preset(classifier, tmp_path_factory.mktemp("presets") / "tiny")
+    return tiny_bert(tmp_path_factory.mktemp("presets") / "tiny")
 
 
 def test_a_preset_is_loaded_as_it_was_saved(classifier_preset):
