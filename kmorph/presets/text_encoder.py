@@ -67,7 +67,8 @@ class TextEncoder:
         found = backbone.output
         sequence = found.get("sequence_output") if isinstance(found, dict) else found
         inputs = backbone.input
-        if sequence is None or len(sequence.shape) != 3 or "padding_mask" not in inputs:
+        # Encoders of images, such as ViT, give sequences, too; their input is one tensor.
+        if sequence is None or len(sequence.shape) != 3 or "padding_mask" not in _names(inputs):
             raise PresetError(
                 f"{self.folder} holds a {type(backbone).__name__}, which is no encoder of texts: expected a "
                 "model such as BERT, DistilBERT, RoBERTa or DeBERTa"
@@ -115,8 +116,10 @@ class TextEncoder:
 
     def tokens(self, texts: list[str]) -> dict[str, np.ndarray]:
         """Arrays that the model takes, filled up to `BATCH` texts and a multiple of `STEP` tokens."""
-        full = [text or " " for text in texts] + [" "] * (BATCH - len(texts))
-        # A batch of nothing but empty texts has no axis for KerasHub's packer.
+        # Half a character cannot be written as UTF-8; a batch of nothing but empty texts has no axis for
+        # KerasHub's packer.
+        valid = [text.encode("utf-8", "replace").decode() or " " for text in texts]
+        full = valid + [" "] * (BATCH - len(texts))
         arrays = {
             name: np.asarray(value) for name, value in self._preprocessor(full).items() if name in self.inputs
         }
@@ -137,6 +140,10 @@ class TextEncoder:
     def inputs(self) -> tuple[str, ...]:
         """Names of the arrays that the model takes."""
         return tuple(self.model.input)
+
+
+def _names(inputs: Any) -> tuple[str, ...]:
+    return tuple(inputs) if isinstance(inputs, dict) else ()
 
 
 def _length_of(folder: Path) -> int:

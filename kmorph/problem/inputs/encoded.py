@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite, sqrt
 from pathlib import Path
@@ -90,9 +90,9 @@ class EncodedInput(Input):
     def kept_bytes(self) -> int:
         return 0 if self.encodings is None else self.encodings.nbytes
 
-    def vectors(self, examples: np.ndarray, keys: Callable[[], Sequence[bytes]]) -> np.ndarray:
+    def vectors(self, examples: np.ndarray, keys: Callable[[], Iterable[bytes]]) -> np.ndarray:
         """Vectors of checked examples; `keys` gives the bytes that tell one from another."""
-        return encoded(type(self), self.encoder, self.digest, self.encodings, examples, keys)
+        return encoded(type(self), self.encoder, self.digest, self.encodings, examples, keys, self.width)
 
     def front(self) -> list[Layer | Fork]:
         """Normalisation, after which vectors are `LENGTH` long, as the root of the mean square."""
@@ -158,7 +158,8 @@ def encoded(
     digest: str,
     encodings: Encodings | None,
     examples: np.ndarray,
-    keys: Callable[[], Sequence[bytes]],
+    keys: Callable[[], Iterable[bytes]],
+    width: int | None = None,
 ) -> np.ndarray:
     """Vectors of checked examples, float32 of shape (n, width); see `EncodedInput`."""
 
@@ -169,7 +170,7 @@ def encoded(
     if encodings is None:
         return encode(np.arange(len(examples)), lambda index, vectors: None)
     costs = np.array([len(one) for one in examples]) if examples.dtype == object else None
-    return encodings.rows(f"{kind.kind}-{digest}", keys(), encode, costs)
+    return encodings.rows(f"{kind.kind}-{digest}", keys(), encode, costs, width)
 
 
 def measured(vectors: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

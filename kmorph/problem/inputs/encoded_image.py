@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,5 +127,6 @@ class ImageEncoding:
         )
 
 
-def _bytes_of(images: np.ndarray) -> list[bytes]:
-    return [f"{images.shape[1:]} {images.dtype.str} ".encode() + image.tobytes() for image in images]
+def _bytes_of(images: np.ndarray) -> Iterator[bytes]:
+    form = f"{images.shape[1:]} {images.dtype.str} ".encode()
+    return (form + image.tobytes() for image in images)

@@ -27,7 +27,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from kmorph.data.encodings import size_of as encodings_size
+from kmorph.data import encodings
 from kmorph.errors import GraphError, SearchError
 from kmorph.files import UserPath, absolute_path, remove_temporary, replace_file
 from kmorph.search.store.history import History
@@ -146,7 +146,7 @@ class RunFolder:
         """Bytes of the search's own files, those of the fit under way included."""
         own = [self.path / name for name in (_DATABASE, f"{_DATABASE}-journal", _LOCK, _OWNER)]
         files = sum(map(_size, (*own, *self.models.iterdir(), *self.scratch.iterdir())))
-        return files + encodings_size(self.path)
+        return files + encodings.size_of(self.path)
 
     def translated_errors(self) -> contextlib.AbstractContextManager[None]:
         """Convert OS errors about the folder (disk full, for example) into `SearchError`."""
@@ -181,6 +181,7 @@ class RunFolder:
             self.models.mkdir(exist_ok=True)
             remove_temporary(self.path)
             remove_temporary(self.models)
+            encodings.tidy(self.path)
             # Whatever an orphaned worker still holds open stays until the next opening.
             shutil.rmtree(self.path / _SCRATCH, ignore_errors=True)
             self.scratch.mkdir(parents=True)
