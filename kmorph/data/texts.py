@@ -20,6 +20,7 @@ _PLAIN = {
 }
 _WORD = re.compile("[^ \t\n\v\f\r]+")
 SPLITS = ("whitespace", "character")
+NO_TOKEN = "[]"  # is found in no text, as its punctuation goes; Keras takes no empty vocabulary
 JUDGED_FROM = 2_000  # texts by which it is decided whether words are set apart by spaces
 UNSPACED = 12  # characters of a word: where they have more on average, words are not set apart by spaces
 

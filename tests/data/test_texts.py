@@ -136,3 +136,15 @@ def test_damaged_inputs_are_refused():
         damaged = {**stored, "values": {**stored["values"], **changes}}
         with pytest.raises(DataError, match="damaged"):
             Input.restored(damaged)
+
+
+def test_texts_without_words_have_a_twin():
+    texts = check_texts(["", "...", " \n", "\0", "[]"])
+    made = TextInput.learn(texts)
+    assert made.vocabulary == ()
+    import keras
+
+    twin = made.reading(keras.Sequential([keras.Input(made.shape), keras.layers.Activation("linear")]))
+    np.testing.assert_array_equal(twin(tf.constant(texts.tolist())[:, None]).numpy(), made.encode(texts))
+    with pytest.raises(DataError, match="damaged"):
+        Input.restored({**made.stored(), "values": {**made.to_json(), "vocabulary": "film"}})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kmorph.data.encodings import Encodings
-from kmorph.data.texts import SPLITS, check_texts, pairs_of, split_of, tokens_of
+from kmorph.data.texts import NO_TOKEN, SPLITS, check_texts, pairs_of, split_of, tokens_of
 from kmorph.errors import DataError
 from kmorph.graph import Embedding, Fork, Layer
 from kmorph.graph.keras_bridge import functional
@@ -166,7 +166,7 @@ class TextInput(Input):
                 split=self.split,
                 ngrams=ngrams,
                 output_sequence_length=length,
-                vocabulary=list(self.vocabulary),
+                vocabulary=list(self.vocabulary) or [NO_TOKEN],
             )
             parts.append(vectorize(texts))
         both = keras.layers.Concatenate(dtype="int64")(parts)
@@ -181,12 +181,14 @@ class TextInput(Input):
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TextInput:
         """Rebuild from what `to_json` gave."""
-        vocabulary = tuple(values["vocabulary"])
+        vocabulary = values["vocabulary"]
         words, pairs, split = (values[name] for name in ("words", "pairs", "split"))
+        if not isinstance(vocabulary, list):
+            raise ValueError("the vocabulary must be a list")
         if not all(isinstance(token, str) for token in vocabulary) or len({*vocabulary}) < len(vocabulary):
             raise ValueError("the vocabulary must be different texts")
         if type(words) is not int or type(pairs) is not int or words < 1 or pairs < 1 or split not in SPLITS:
             raise ValueError(
                 "words and pairs must be whole numbers from 1, split one of " + ", ".join(SPLITS)
             )
-        return cls(vocabulary, words, pairs, split)
+        return cls(tuple(vocabulary), words, pairs, split)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import ceil, isfinite, log, log10
+from math import ceil, log, log10
 from typing import Any
 
 import numpy as np
 
-from kmorph.data.texts import SPLITS, pairs_of, split_of, tokens_of
+from kmorph.data.texts import NO_TOKEN, SPLITS, pairs_of, split_of, tokens_of
 from kmorph.graph.keras_bridge import functional
 
 MOST = 4096  # words and pairs that are counted, or as many as …
@@ -17,6 +17,7 @@ MOST_BYTES = 512 << 20  # … of all texts together fit this
 LEARNED_FROM = 20_000  # texts
 SHORTEST, LONGEST = 1.0, 2.0
 """Bounds of the length, which is log10 of the words in a text: the longer it is, the less one vector says."""
+LARGEST = 1e6  # of weights, which are logarithms
 RARE, FEW = 2, 30  # a word or pair is in so many texts at least, where there are more texts than these
 
 
@@ -69,7 +70,7 @@ class WordCounts:
         known = sorted((-count, token) for token, count in counts.items() if "\0" not in token)
         if len(some) > FEW:
             known = [pair for pair in known if -pair[0] >= RARE] or known
-        known = known[: max(1, min(MOST, MOST_BYTES // (4 * len(texts))))]
+        known = known[: max(1, min(MOST, MOST_BYTES // (4 * len(texts))))] or [(0, NO_TOKEN)]
         weights = tuple(log((1 + len(some)) / (1 - count)) + 1 for count, _ in known)
         length = min(max(log10(max(words, 1) / len(some)), SHORTEST), LONGEST)
         return cls(tuple(token for _, token in known), weights, split, length)
@@ -116,12 +117,16 @@ class WordCounts:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> WordCounts:
         """Rebuild from what `to_json` gave."""
-        vocabulary, split, length = tuple(values["vocabulary"]), values["split"], float(values["length"])
+        vocabulary, split, length = values["vocabulary"], values["split"], float(values["length"])
         weights = tuple(float(weight) for weight in values["weights"])
+        if not isinstance(vocabulary, list) or not vocabulary:
+            raise ValueError("the vocabulary must be a list of one text at least")
         if not all(isinstance(token, str) for token in vocabulary) or len({*vocabulary}) < len(vocabulary):
             raise ValueError("the vocabulary must be different texts")
-        if len(weights) != len(vocabulary) or not all(map(isfinite, weights)) or split not in SPLITS:
-            raise ValueError("weights must be as many finite numbers, split one of " + ", ".join(SPLITS))
-        if not 0 < length < float("inf"):
+        if len(weights) != len(vocabulary) or any(not abs(weight) < LARGEST for weight in weights):
+            raise ValueError("weights must be as many finite numbers")
+        if split not in SPLITS:
+            raise ValueError("split must be one of " + ", ".join(SPLITS))
+        if not 0 < length < LARGEST:
             raise ValueError("the length must be a number above 0")
-        return cls(vocabulary, weights, split, length)
+        return cls(tuple(vocabulary), weights, split, length)
