@@ -142,6 +142,8 @@ class EncodedInput(Input):
 def common_fields(values: dict[str, Any]) -> dict[str, Any]:
     """Checked fields of `EncodedInput` from its JSON."""
     encoder, digest = values["encoder"], values["digest"]
+    if not all(isinstance(values[name], list) for name in ("mean", "variance")):
+        raise ValueError("mean and variance must be lists")
     mean, variance = (tuple(float(value) for value in values[name]) for name in ("mean", "variance"))
     if not isinstance(encoder, str) or not isinstance(digest, str) or not encoder:
         raise ValueError("encoder and digest must be texts")

@@ -79,8 +79,8 @@ class EncodedImageInput(EncodedInput):
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> EncodedImageInput:
         """Rebuild from what `to_json` gave."""
-        shape = tuple(int(size) for size in values["image_shape"])
-        if len(shape) != 3 or min(shape) < 1:
+        shape = tuple(values["image_shape"])
+        if len(shape) != 3 or any(type(size) is not int or size < 1 for size in shape):
             raise ValueError(f"images have two axes and channels, the shape is {shape}")
         return cls(**common_fields(values), image_shape=shape)
 
