@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -54,12 +55,35 @@ class ImageEncoder:
     @cached_property
     def _converter(self) -> Any:
         try:
-            return load_preset("ImageConverter", self.folder)
+            found = load_preset("ImageConverter", self.folder)
         except PresetError as error:
             raise PresetError(
                 f"{self.folder} does not say how its images are scaled: there is no image_converter.json. "
                 f"Save the preset from a classifier that has a preprocessor with an ImageConverter ({error})"
             ) from error
+        # KerasHub reads that of some models in the layout of Hugging Face only.
+        return self._converter_of_hugging_face() if found is None else found
+
+    def _converter_of_hugging_face(self) -> Any:
+        file = self.folder / "preprocessor_config.json"
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+            factor = float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0
+            mean, spread = ([float(value) for value in config[name]] for name in ("image_mean", "image_std"))
+            if not config.get("do_normalize", True):
+                mean, spread = [0.0] * COLOURS, [1.0] * COLOURS
+            if len(mean) != COLOURS or len(spread) != COLOURS or min(spread) <= 0:
+                raise ValueError("mean and deviation of three colours are needed")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise PresetError(
+                f"{self.folder} does not say how its images are scaled: {file.name} is missing or damaged "
+                f"({error!r}). Copy it from where the model was found"
+            ) from error
+        return keras_hub().layers.ImageConverter(
+            image_size=tuple(self.backbone.inputs[0].shape[1:3]),
+            scale=[factor / one for one in spread],
+            offset=[-at / one for at, one in zip(mean, spread, strict=True)],
+        )
 
     def reading(self, shape: tuple[int, ...]) -> keras.Model:
         """A Keras model from images of one shape, (n, height, width, channels), to vectors."""

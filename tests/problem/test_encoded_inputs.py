@@ -248,6 +248,65 @@ def test_a_vision_transformer(tmp_path):
     np.testing.assert_allclose(ImageEncoder(folder).encode(PICTURES), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def hugging_face_vit(tmp_path_factory):
+    """A ViT as Hugging Face's libraries write it; KerasHub does not read how it scales images."""
+    folder, layer = tmp_path_factory.mktemp("vit"), "vit.encoder.layer.0."
+    rng = np.random.default_rng(0)
+    shapes = {
+        "vit.embeddings.patch_embeddings.projection": ((8, 3, 8, 8), (8,)),
+        **{f"{layer}attention.attention.{name}": ((8, 8), (8,)) for name in ("query", "key", "value")},
+        f"{layer}attention.output.dense": ((8, 8), (8,)),
+        **{f"{layer}layernorm_{name}": ((8,), (8,)) for name in ("before", "after")},
+        f"{layer}intermediate.dense": ((16, 8), (16,)),
+        f"{layer}output.dense": ((8, 16), (8,)),
+        "vit.layernorm": ((8,), (8,)),
+    }
+    arrays = {"vit.embeddings.cls_token": (1, 1, 8), "vit.embeddings.position_embeddings": (1, 5, 8)}
+    arrays |= {f"{name}.weight": weight for name, (weight, _) in shapes.items()}
+    arrays |= {f"{name}.bias": bias for name, (_, bias) in shapes.items()}
+    save_file(
+        {name: rng.normal(size=shape).astype(np.float32) for name, shape in arrays.items()},
+        folder / "model.safetensors",
+    )
+    config = {
+        "architectures": ["ViTModel"],
+        "model_type": "vit",
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 16,
+        "patch_size": 8,
+        "hidden_size": 8,
+        "intermediate_size": 16,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "qkv_bias": True,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("said", [{"do_rescale": True, "rescale_factor": 1 / 255}, {}])
+def test_scaling_in_the_layout_of_hugging_face(hugging_face_vit, said):
+    config = {"image_mean": MEAN, "image_std": SPREAD, "size": 224, **said}
+    (hugging_face_vit / "preprocessor_config.json").write_text(json.dumps(config))
+    halved = PICTURES.reshape(5, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+    scaled = ((halved / 255 - np.array(MEAN)) / np.array(SPREAD)).astype(np.float32)
+    expected = np.asarray(load_preset("Backbone", hugging_face_vit)(scaled)).mean(axis=1)
+    found = ImageEncoder(hugging_face_vit).encode(PICTURES)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    assert np.ptp(found, axis=0).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"image_mean": [1], "image_std": [1]}', '{"image_mean": 3}']
+)
+def test_scaling_that_is_damaged(hugging_face_vit, text):
+    (hugging_face_vit / "preprocessor_config.json").write_text(text)
+    with pytest.raises(PresetError, match="preprocessor_config.json is missing or damaged"):
+        ImageEncoder(hugging_face_vit).encode(PICTURES)
+
+
 def test_two_channels_are_refused(resnet):
     with pytest.raises(PresetError, match="1 or 3 channels, these have 2"):
         ImageEncoding(resnet, "embeddings", Encodings()).learn(PICTURES[..., :2])
