@@ -43,7 +43,7 @@ def find_preset(preset: UserPath) -> Path:
     PresetError
         If it is nowhere to be found. The message says where was looked, and where to place it.
     """
-    if not isinstance(preset, str | os.PathLike):
+    if not isinstance(preset, str | bytes | os.PathLike):
         raise PresetError(
             f"a preset is the name or the folder of a pretrained model, got {type(preset).__name__}"
         )
@@ -162,6 +162,11 @@ def _check_safetensors(file: Path) -> None:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+def is_local(preset: UserPath) -> bool:
+    """Return whether a preset is a folder, which is found without KerasHub."""
+    return isinstance(preset, str | bytes | os.PathLike) and user_path(preset, PresetError).is_dir()
 
 
 def preset_digest(folder: Path) -> str:

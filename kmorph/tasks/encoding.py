@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kmorph.data.encodings import Encodings
-from kmorph.errors import SearchError
+from kmorph.errors import DataError, SearchError
 from kmorph.files import absolute_path
 from kmorph.presets import find_preset
-from kmorph.presets.finding import preset_digest
+from kmorph.presets.finding import is_local, preset_digest
 from kmorph.problem import EncodedInput, Input
 from kmorph.problem.inputs.base import InputKind
-from kmorph.problem.inputs.encoded import locate
+from kmorph.problem.inputs.encoded import EMBEDDINGS, locate
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
 from kmorph.tasks.arguments import Arguments
@@ -32,12 +33,14 @@ class Encoding:
         The estimator's class of inputs, or what stands for it with an encoder.
     encodings : Encodings
     encoder : path-like, optional
-        As the user gave it.
+    features : str
+        Both as the user gave them.
     """
 
     kind: InputKind
     encodings: Encodings
     encoder: Any = None
+    features: str = EMBEDDINGS
 
     @classmethod
     def of(cls, estimator: Any, arguments: Arguments, folder: Path | None = None) -> Encoding:
@@ -55,7 +58,7 @@ class Encoding:
         DataError
             If there are no encoders of such examples, or this one is not found.
         """
-        own, encoder = estimator.input, estimator.encoder
+        own, encoder, features = estimator.input, estimator.encoder, estimator.encoder_features
         writes = True
         if folder is None and estimator.path is not None:
             folder = absolute_path(estimator.path, SearchError)
@@ -65,15 +68,23 @@ class Encoding:
             folder, writes, Line(estimator.verbose), load_backend, seconds=arguments.time_limit
         )
         if encoder is None:
+            if features != EMBEDDINGS:
+                raise DataError(f"encoder_features={features!r} goes with encoder=…: give both, or neither")
             return cls(own, encodings)
         _load_for(encoder)
-        return cls(own.encoded_by(encoder, estimator.encoder_features, encodings), encodings, encoder)
+        kind = own.encoded_by(encoder, features, encodings)
+        return cls(kind, encodings, encoder, features)
 
     def used_by(self, origin: Origin) -> Origin:
         """An origin whose input keeps its encodings here, and finds its encoder where the user says."""
         if origin.input is None:
             return origin
         found = with_encoder(origin.input, self.encoder)
+        if self.encoder is not None and isinstance(found, EncodedInput) and not found.has(self.features):
+            raise SearchError(
+                f"the search was not made with encoder_features={self.features!r}: leave that out, or begin "
+                "a new search"
+            )
         return replace(origin, input=found.keeping(self.encodings))
 
 
@@ -98,7 +109,7 @@ def with_encoder(input: Input, encoder: Any, place: Path | None = None) -> Input
     where = "the search" if place is None else f"the search in {place}"
     if not isinstance(input, EncodedInput):
         raise SearchError(f"{where} was made without an encoder: leave out encoder=, or begin a new search")
-    if str(encoder) == input.encoder:
+    if isinstance(encoder, str | bytes | os.PathLike) and os.fsdecode(encoder) == input.encoder:
         return input
     _load_for(encoder)
     if preset_digest(find_preset(encoder)) != input.digest:
@@ -111,5 +122,5 @@ def with_encoder(input: Input, encoder: Any, place: Path | None = None) -> Input
 
 def _load_for(encoder: Any) -> None:
     """Load the backend where KerasHub has to be asked what a name means."""
-    if not Path(str(encoder)).expanduser().is_dir():
+    if not is_local(encoder):
         load_backend()

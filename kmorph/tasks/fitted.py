@@ -138,15 +138,15 @@ class Fitted(BaseEstimator):
         """
         searcher = self._searcher()
         found, own = stored_input(searcher), getattr(type(self), "input", Input)
-        if isinstance(found, EncodedInput) and found.noun == own.noun:
-            load_backend()
-            return with_encoder(found, self.encoder, searcher.path)
-        if not isinstance(found, own):
+        is_encoded = isinstance(found, EncodedInput) and found.noun == own.noun
+        if not is_encoded and not isinstance(found, own):
             raise SearchError(
                 f"the search in {searcher.path} is for {found.noun}, {type(self).__name__} for {own.noun}: "
                 "open it with the estimator that made it"
             )
-        return found
+        if is_encoded:
+            load_backend()
+        return with_encoder(found, self.encoder, searcher.path)
 
     def _target(self) -> Target:
         """Target of the search: turns labels into codes, and outputs into labels."""

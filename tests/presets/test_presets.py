@@ -28,6 +28,7 @@ def test_a_preset_is_loaded_as_it_was_saved(classifier_preset):
     loaded = load_preset("TextClassifier", classifier_preset)
     assert loaded.predict(["a good film"], verbose=0).shape == (1, 2)
     assert find_preset(str(classifier_preset)) == classifier_preset
+    assert find_preset(str(classifier_preset).encode()) == classifier_preset
 
 
 def test_saving_replaces_a_preset_and_nothing_else(classifier_preset, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,13 @@ from kmorph.graph import Fork, Graph, Layer, Normalize
 from kmorph.graph.keras_bridge import functional
 from kmorph.locks import ForkSafeLock
 from kmorph.presets.encoder import Encoder
-from kmorph.presets.finding import find_preset, preset_digest
+from kmorph.presets.finding import find_preset, is_local, preset_digest
 from kmorph.problem.inputs.base import Input
 
 if TYPE_CHECKING:
     import keras
+
+EMBEDDINGS = "embeddings"  # name of the encoder's own features
 
 AnyEncoded = TypeVar("AnyEncoded", bound="EncodedInput")
 
@@ -76,7 +79,11 @@ class EncodedInput(Input):
             If it is not there, or no longer what the search was made with.
         """
         with _using_encoder.held():
-            return _load(type(self), find_preset(self.encoder), self.digest)
+            return _load(type(self), _found(self.encoder), self.digest)
+
+    def has(self, features: str) -> bool:
+        """Return whether the examples' vectors have such features."""
+        return features == EMBEDDINGS
 
     @property
     def width(self) -> int:
@@ -167,7 +174,7 @@ def encoded(
 
     def encode(index: np.ndarray, done: Callable[..., None]) -> np.ndarray:
         with _using_encoder.held():
-            return _load(kind, find_preset(encoder), digest).encode(examples[index], done)
+            return _load(kind, _found(encoder), digest).encode(examples[index], done)
 
     if encodings is None:
         return encode(np.arange(len(examples)), lambda index, vectors: None)
@@ -191,8 +198,18 @@ def locate(encoder: Any) -> tuple[str, str]:
         If there is none.
     """
     folder = find_preset(encoder)
-    name = str(folder.absolute()) if Path(str(encoder)).expanduser().is_dir() else str(encoder)
+    name = str(folder.absolute()) if is_local(encoder) else os.fsdecode(encoder)
     return name, preset_digest(folder)
+
+
+def _found(encoder: str) -> Path:
+    """The folder of a search's encoder."""
+    try:
+        return find_preset(encoder)
+    except PresetError as error:
+        raise PresetError(
+            f"{error}. If the encoder of this search was moved, give its new place with encoder=…"
+        ) from error
 
 
 @functools.lru_cache(maxsize=1)

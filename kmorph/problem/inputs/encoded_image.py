@@ -13,6 +13,7 @@ from kmorph.data.encodings import Encodings
 from kmorph.data.grids import IMAGES, check_grids
 from kmorph.presets.image_encoder import ImageEncoder
 from kmorph.problem.inputs.encoded import (
+    EMBEDDINGS,
     EncodedInput,
     check_features,
     common_fields,
@@ -23,8 +24,6 @@ from kmorph.problem.inputs.encoded import (
 
 if TYPE_CHECKING:
     import keras
-
-EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True)

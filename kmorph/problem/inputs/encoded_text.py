@@ -15,6 +15,7 @@ from kmorph.graph import Fork, Layer, Normalize
 from kmorph.graph.keras_bridge import functional
 from kmorph.presets.text_encoder import TextEncoder
 from kmorph.problem.inputs.encoded import (
+    EMBEDDINGS,
     LENGTH,
     EncodedInput,
     check_features,
@@ -28,7 +29,7 @@ from kmorph.problem.inputs.word_counts import WordCounts
 if TYPE_CHECKING:
     import keras
 
-EMBEDDINGS, JOINED = "embeddings", "joined"
+JOINED = "joined"
 SAMPLES = ("a text for trying an export", "another one", "Über die Länge: 長さ!", "")
 
 
@@ -52,6 +53,9 @@ class EncodedTextInput(EncodedInput):
     def __post_init__(self) -> None:
         beside = 0 if self.counts is None else self.counts.width
         object.__setattr__(self, "shape", (self.width + beside,))
+
+    def has(self, features: str) -> bool:
+        return super().has(features) or (features == JOINED and self.counts is not None)
 
     @classmethod
     def load(cls, folder: Path) -> TextEncoder:
