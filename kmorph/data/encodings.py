@@ -127,11 +127,11 @@ class Encodings:
         report = self._reporter(missing, costs)
 
         def done(index: np.ndarray, vectors: np.ndarray) -> None:
-            if not np.isfinite(vectors).all():
-                bad = index[~np.isfinite(vectors).all(axis=1)][0]
+            bad = len(index) - int(np.isfinite(vectors).all(axis=1).sum())
+            if bad:
                 raise DataError(
-                    f"the encoder gives NaN or infinity for example {missing[bad]}: check that example, and "
-                    "whether the preset's weights are whole"
+                    f"the encoder gives NaN or infinity for {bad} of {len(index)} examples: check whether "
+                    "its weights are whole, and whether the examples are as it expects them"
                 )
             new = {digests[missing[i]]: row for i, row in zip(index, vectors.copy(), strict=True)}
             known.update(new)
