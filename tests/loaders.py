@@ -10,8 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from encoding_samples import EXAMPLES, NAME, checked, files
+
 import kmorph
 from kmorph import Graph, starts
+from kmorph.data.encodings import FOLDER, Encodings
+from kmorph.errors import KmorphError
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
 from kmorph.search.store.record import FailureRecord, ModelRecord
@@ -73,6 +77,18 @@ def _resume(folder: Path) -> None:
         history.set_meta("objective", "loss")
 
 
+def _encodings(folder: Path) -> None:
+    checked(Encodings(folder), EXAMPLES)
+    (file,) = files(folder)
+    file.rename(file.with_name("0.safetensors"))
+
+
+def _read_encodings(folder: Path) -> None:
+    """A damaged file counts as none: what it held is encoded again, and has to be the same."""
+    if checked(Encodings(folder, writes=False), EXAMPLES):
+        raise KmorphError("the file is not used")
+
+
 LOADERS = [
     Loader(
         "Graph.load", _graph, "graph.safetensors", lambda folder: Graph.load(folder / "graph.safetensors")
@@ -80,4 +96,5 @@ LOADERS = [
     Loader("load_searcher", _search, "search.db", _read_search),
     Loader("load_searcher: a model", _search, "models/1.safetensors", _read_search),
     Loader("resume", _search, "search.db", _resume),
+    Loader("encodings", _encodings, f"{FOLDER}/{NAME}/0.safetensors", _read_encodings),
 ]

@@ -1,7 +1,5 @@
-"""Encodings on the disk are those that the encoder gives, whatever happened to processes and files."""
+"""Encodings on the disk are those that the encoder gives, whatever happens to processes and disks."""
 
-import hashlib
-import logging
 import os
 import random
 import shutil
@@ -15,61 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from encoding_samples import BATCH, EXAMPLES, NAME, WIDTH, Encoder, checked, files, fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from kmorph.data import encodings as module
 from kmorph.data.encodings import DIGEST, FOLDER, Encodings, size_of, tidy
 from kmorph.errors import DataError, SearchError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-NAME = "kind-0123"
-WIDTH = 4
-BATCH = 3
-EXAMPLES = [f"example {i}".encode() for i in range(20)]
-
-
-def fresh(examples):
-    """Each example's vector is made of the digest of its bytes."""
-    rows = [np.frombuffer(hashlib.sha256(one).digest()[: 2 * WIDTH], np.uint16) for one in examples]
-    return np.array(rows, np.float32)
-
-
-class Encoder:
-    """Encodes some examples, and notes which."""
-
-    def __init__(self, examples, seconds=0.0, first=0.0, fails_at=None, error=KeyboardInterrupt):
-        self.examples, self.seconds, self.first = examples, seconds, first
-        self.fails_at, self.error = fails_at, error
-        self.encoded = []
-
-    def __call__(self, index, done):
-        rows = fresh([self.examples[i] for i in index])
-        time.sleep(self.first)
-        for begin in range(0, len(index), BATCH):
-            if self.fails_at is not None and begin >= self.fails_at:
-                raise self.error
-            time.sleep(self.seconds)
-            part = np.arange(begin, min(begin + BATCH, len(index)))
-            self.encoded += [self.examples[index[i]] for i in part]
-            done(part, rows[part])
-        return rows
-
-
-def checked(encodings, examples, name=NAME, **options):
-    """Rows must be those of a new encoder; returns which examples were encoded for them."""
-    width = options.pop("width", None)
-    encoder = Encoder(examples, **options)
-    np.testing.assert_array_equal(encodings.rows(name, examples, encoder, width=width), fresh(examples))
-    assert len({*encoder.encoded}) == len(encoder.encoded)
-    return encoder.encoded
-
-
-def files(folder):
-    return sorted((folder / FOLDER).rglob("*.safetensors"))
-
-
 CALLS = st.lists(
     st.tuples(
         st.lists(st.sampled_from(EXAMPLES), min_size=1, max_size=12),
@@ -162,7 +115,7 @@ def test_vectors_that_are_not_finite_are_refused_and_not_kept(tmp_path):
 CHILD = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
 import test_encodings as tests
 tests.module.WRITE_EVERY = 0.02
 examples = tests.EXAMPLES_OF_CHILDREN[int(sys.argv[3]) : int(sys.argv[4])]
@@ -267,7 +220,7 @@ def test_a_full_file_system(file_system):
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
 import test_encodings as tests
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (800, 800))
@@ -287,114 +240,6 @@ def test_a_disk_that_is_full_in_the_middle(tmp_path):
     subprocess.run([sys.executable, "-c", FULL, str(Path(__file__).parent), str(tmp_path)], check=True)
     assert not [file for file in tmp_path.rglob("*") if file.name.startswith(".")]
     assert checked(Encodings(tmp_path), EXAMPLES) == []
-
-
-# Files that are damaged, or from elsewhere.
-
-
-def _changed(change):
-    """Change the arrays of a file, and leave all else as it is: as someone does who knows the format."""
-
-    def damage(file):
-        arrays = {name: value.copy() for name, value in load_file(file).items()}
-        arrays = change(**arrays)
-        about = {"encoder": file.parent.name}
-        if {*arrays} == {"digests", "rows"}:
-            about["content"] = module._content(arrays["digests"], arrays["rows"])
-        save_file(arrays, file, about)
-
-    return damage
-
-
-def _with_nan(digests, rows):
-    rows[3, 2] = np.nan
-    return {"digests": digests, "rows": rows}
-
-
-def _doubled(digests, rows):
-    digests[1] = digests[0]
-    return {"digests": digests, "rows": rows}
-
-
-def _of_another_encoder(file):
-    other = file.parent.with_name("kind-4567")
-    other.mkdir()
-    renamed = file.rename(other / file.name)
-    save_file(load_file(renamed), renamed, {"encoder": other.name, "content": "0"})
-    shutil.copy(renamed, file)
-    renamed.unlink()
-
-
-def _edited(file, at=-5):
-    content = bytearray(file.read_bytes())
-    content[at] ^= 1
-    file.write_bytes(content)
-
-
-def _folder(file):
-    file.unlink()
-    file.mkdir()
-
-
-DAMAGES = {
-    "empty": lambda file: file.write_bytes(b""),
-    "text": lambda file: file.write_text("encodings"),
-    "truncated": lambda file: file.write_bytes(file.read_bytes()[:-100]),
-    "one bit of a vector": _edited,
-    "one bit of a digest": lambda file: _edited(file, at=-4 * WIDTH * len(EXAMPLES) - 5),
-    "a folder": _folder,
-    "NaN": _changed(_with_nan),
-    "float64": _changed(lambda digests, rows: {"digests": digests, "rows": rows.astype(np.float64)}),
-    "float16": _changed(lambda digests, rows: {"digests": digests, "rows": rows.astype(np.float16)}),
-    "whole numbers": _changed(lambda digests, rows: {"digests": digests, "rows": rows.astype(np.int32)}),
-    "no numbers": _changed(lambda digests, rows: {"digests": digests, "rows": rows[:, :0]}),
-    "one number a row": _changed(lambda digests, rows: {"digests": digests, "rows": rows[:, 0].copy()}),
-    "fewer rows": _changed(lambda digests, rows: {"digests": digests, "rows": rows[:-1].copy()}),
-    "digests of other length": _changed(
-        lambda digests, rows: {"digests": digests[:, :8].copy(), "rows": rows}
-    ),
-    "a digest twice": _changed(_doubled),
-    "no digests": _changed(lambda digests, rows: {"rows": rows}),
-    "of another encoder": _of_another_encoder,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_files_are_computed_anew(tmp_path, damage, caplog):
-    checked(Encodings(tmp_path), EXAMPLES)
-    (file,) = files(tmp_path)
-    DAMAGES[damage](file)
-    with caplog.at_level(logging.WARNING, "kmorph.search"):
-        assert checked(Encodings(tmp_path), [*EXAMPLES, b"one more"]) == [*EXAMPLES, b"one more"]
-    assert f"{file} are not used" in caplog.text
-    assert checked(Encodings(tmp_path), EXAMPLES) == []
-
-
-@pytest.mark.parametrize("width", [None, WIDTH])
-@pytest.mark.parametrize("of", [slice(0, 5), slice(0, 20)], ids=["some", "all"])
-def test_files_of_another_width_are_computed_anew(tmp_path, width, of):
-    """They come from an encoder of the same name, and nothing is wrong with them but that."""
-    place = tmp_path / FOLDER / NAME
-    digests = [hashlib.blake2b(example, digest_size=DIGEST).digest() for example in EXAMPLES]
-    module._write(place, {digest: np.ones(WIDTH + 1, np.float32) for digest in digests[of]})
-    new = [*EXAMPLES, b"one more"]  # without it, nothing says how wide the encoder is
-    encoder = Encoder(new)
-    np.testing.assert_array_equal(Encodings(tmp_path).rows(NAME, new, encoder, width=width), fresh(new))
-    assert {*encoder.encoded} == {*new}
-
-
-@settings(max_examples=150)
-@given(st.integers(0, 2**32), st.integers(1, 5))
-def test_no_change_of_a_file_gives_other_rows(seed, changes):
-    chance = random.Random(seed)
-    with tempfile.TemporaryDirectory() as name:
-        checked(Encodings(Path(name)), EXAMPLES)
-        (file,) = files(Path(name))
-        content = bytearray(file.read_bytes())
-        for _ in range(changes):
-            content[chance.randrange(len(content))] = chance.randrange(256)
-        file.write_bytes(content)
-        checked(Encodings(Path(name)), EXAMPLES)
 
 
 # Time and space.
