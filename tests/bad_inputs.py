@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import kmorph
-from kmorph import ImageClassifier, datasets, starts
+from kmorph import ImageClassifier, ImageClassifier1D, TextClassifier, datasets, starts
 from kmorph.data import LabelCodec, check_images, check_sample_weight
 from kmorph.pretrained import ObjectDetector
 from kmorph.problem import Numbers
@@ -74,6 +74,14 @@ _Y = [0, 1] * 10
 def _fit(x: Any = _X, y: Any = _Y, fit: dict[str, Any] | None = None, **arguments: Any) -> Callable[[], Any]:
     # The folder cannot be made: an error about data or arguments comes before anything is written.
     return lambda: ImageClassifier(path="/dev/null/run", **arguments).fit(x, y, **(fit or {}))
+
+
+def _texts(**arguments: Any) -> Callable[[], Any]:
+    return lambda: TextClassifier(path="/dev/null/run", **arguments).fit([f"text {i}" for i in range(20)], _Y)
+
+
+def _fit_signals(**arguments: Any) -> Callable[[], Any]:
+    return lambda: ImageClassifier1D(path="/dev/null/run", **arguments).fit(np.zeros((20, 9, 1)), _Y)
 
 
 def _detect(image_size: Any = None, **changes: Any) -> Callable[[], Any]:
@@ -371,5 +379,22 @@ BAD_INPUTS: list[BadInput] = [
     BadInput("detector: size", _detect(image_size=100), ("multiples of 32", "100")),
     BadInput("detector: not fitted", lambda: ObjectDetector(None).predict(_X[0]), ("not fitted", "preset")),
     BadInput("detector: a number as preset", lambda: ObjectDetector(3).predict(_X[0]), ("pretrained",)),
+    BadInput("encoder: a file", _texts(encoder=__file__), ("is a file", "config.json")),
+    BadInput("encoder: a folder of anything", _texts(encoder="/dev"), ("is no preset", "config.json")),
+    BadInput("encoder: a number", _texts(encoder=3), ("got int", "folder")),
+    BadInput("encoder: empty", _texts(encoder=""), ("empty",)),
+    BadInput("encoder: signals", _fit_signals(encoder="/dev"), ("texts and images", "signals")),
+    BadInput(
+        "encoder_features: misspelled",
+        _texts(encoder="/dev", encoder_features="embed"),
+        ("'joined'", "'embed'"),
+    ),
+    BadInput("encoder_features: alone", _texts(encoder_features="joined"), ("encoder=", "'joined'")),
+    BadInput("encoder_features: of images", _fit(encoder="/dev", encoder_features="joined"), ("for images",)),
+    BadInput(
+        "encoder: a search without one",
+        _fitted(lambda clf: clf.predict(_X), encoder="/dev"),
+        ("made without an encoder", "leave out"),
+    ),
     BadInput("load_searcher: no folder", lambda: kmorph.load_searcher("no-such-folder"), ("no search",)),
 ]
