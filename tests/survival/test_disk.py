@@ -15,7 +15,7 @@ import psutil
 import pytest
 from search_runs import QUICK, Run, check, digits, gone
 
-from kmorph import Graph, ImageClassifier, load_searcher
+from kmorph import Graph, ImageClassifier, TextClassifier, load_searcher
 from kmorph.errors import DataError, SearchError
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
@@ -163,6 +163,36 @@ def test_resuming_goes_on_within_the_limit(limited, tmp_path):
     watch.join()
     assert len(again.history) == MORE and watch.largest <= limit
     assert len(weightless(again)) > len(weightless(clf))
+
+
+@pytest.mark.slow
+def test_encodings_count_for_the_limit(tmp_path):
+    """There are so many of them that no reserve for other things has room for them."""
+    pytest.importorskip("keras_hub")
+    from preset_samples import tiny_bert
+
+    texts = [f"{'good' if i % 2 else 'bad'} film {i}" for i in range(60_000)]
+    labels = [i % 2 for i in range(60_000)]
+
+    def fit(limit):
+        clf = TextClassifier(
+            path=tmp_path / "run", encoder=preset, verbose=False, seed=0, max_disk=limit, max_models=4,
+            ensemble=False, searcher_args={"trainer_args": {"max_iter_num": 1}},
+        )  # fmt: skip
+        return clf.fit(texts, labels)
+
+    preset = tiny_bert(tmp_path / "bert")
+    with pytest.raises(DataError, match="max_disk=1,000 bytes is too little") as caught:
+        fit(1000)
+    limit = int(re.search("at least ([0-9,]+)", str(caught.value))[1].replace(",", ""))
+    watch = Watch(tmp_path / "run")
+    watch.start()
+    clf = fit(limit)
+    watch.over = True
+    watch.join()
+    assert len(clf.history) == 4 and not clf.failures
+    encodings = sum(file.stat().st_size for file in (tmp_path / "run" / "encodings").rglob("*.safetensors"))
+    assert encodings > 60_000 * 4 * 8 and encodings < watch.largest <= limit
 
 
 @pytest.fixture
