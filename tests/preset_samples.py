@@ -33,8 +33,11 @@ def tiny_bert(folder: Path, seed: int = 0) -> Path:
     return save_preset(models.BertTextClassifier(backbone, num_classes=2, preprocessor=preprocessor), folder)
 
 
-def tiny_resnet(folder: Path, seed: int = 0) -> Path:
-    """A classifier of images with one residual block of 64 filters, the fewest there can be, as a preset."""
+def tiny_resnet(folder: Path, seed: int = 0, side: int | None = RESNET_SIDE) -> Path:
+    """A classifier of images with one residual block of 64 filters, the fewest there can be, as a preset.
+
+    Images are resized to `side`; None: they stay as they are.
+    """
     load_backend()
     import keras
 
@@ -51,7 +54,7 @@ def tiny_resnet(folder: Path, seed: int = 0) -> Path:
         image_shape=(None, None, 3),
     )
     converter = library.layers.ResNetImageConverter(
-        image_size=(RESNET_SIDE, RESNET_SIDE),
+        image_size=None if side is None else (side, side),
         scale=[float(1 / (255 * spread)) for spread in SPREAD],
         offset=[float(-mean / spread) for mean, spread in zip(MEAN, SPREAD, strict=True)],
         crop_to_aspect_ratio=False,
@@ -59,4 +62,18 @@ def tiny_resnet(folder: Path, seed: int = 0) -> Path:
     preprocessor = models.ResNetImageClassifierPreprocessor(image_converter=converter)
     return save_preset(
         models.ResNetImageClassifier(backbone, num_classes=2, preprocessor=preprocessor), folder
+    )
+
+
+def tiny_vit(folder: Path, side: int = 16) -> Path:
+    """A classifier of images of one size, whose first layer is KerasHub's own, as a preset."""
+    load_backend()
+    library = keras_hub()
+    backbone = library.models.ViTBackbone(
+        image_shape=(side, side, 3), patch_size=8, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=16
+    )
+    converter = library.layers.ViTImageConverter(image_size=(side, side), scale=1 / 255)
+    preprocessor = library.models.ViTImageClassifierPreprocessor(converter)
+    return save_preset(
+        library.models.ViTImageClassifier(backbone, num_classes=2, preprocessor=preprocessor), folder
     )

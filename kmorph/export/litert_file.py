@@ -13,9 +13,9 @@ import numpy as np
 
 from kmorph.errors import ExportError
 from kmorph.export.child import in_tensorflow
-from kmorph.export.compare import check_close, check_equal, encoded, outputs_of, samples
+from kmorph.export.compare import check_close, check_equal, outputs_of, samples
 from kmorph.export.litert_layers import for_litert
-from kmorph.export.numbers_only import text_input
+from kmorph.export.numbers_only import NumbersOnly
 from kmorph.export.placing import file_target, write_placed
 from kmorph.export.text_core import write_text_core
 from kmorph.export.views import Views
@@ -23,7 +23,7 @@ from kmorph.export.wrap import checked_target, need_utf8, wrap
 from kmorph.files import UserPath
 from kmorph.graph import Graph, Opaque
 from kmorph.graph.layers import KINDS
-from kmorph.problem import Input, Target
+from kmorph.problem import EncodedInput, Input, Target
 from kmorph.training.quiet import without_native_messages
 
 SIGNATURE = "serving_default"
@@ -89,34 +89,40 @@ def write_litert(
     if examples is not None and not int8:
         raise ExportError("examples are for int8=True, which measures ranges on them")
     target = checked_target(graph, classes)
-    texts = text_input(input)
     need_utf8(target.names, "a JSON file")
-    measured = None if examples is None else _encoded(examples, graph, input)
-    compared = encoded(input, samples(graph, input)) if measured is None else measured
-    expected, _ = outputs_of(graph, target, views, None, compared)
-    content = in_tensorflow(_converted, graph, target, views, int8, measured)
+    whole = NumbersOnly.of(graph, input)
+    measured = None if examples is None else _arrays(examples, whole, input)
+    compared = whole.arrays(samples(graph, input)) if measured is None else measured
+    expected, _ = outputs_of(graph, target, views, None if whole.texts else input, compared)
+    content = in_tensorflow(_converted, whole.graph, target, views, int8, measured)
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
         check = check_close if int8 else check_equal
-        check(expected, _run(graph, temporary, compared), f"the file {file.name}, run by LiteRT,")
+        check(expected, _run(whole.graph, temporary, compared), f"the file {file.name}, run by LiteRT,")
         if not target.is_numeric:
             names = json.dumps(target.names, ensure_ascii=False)
             temporary.with_suffix(".labels.json").write_text(names, encoding="utf-8")
-        if texts is not None:
+        if whole.texts is not None:
             folder = temporary.with_suffix(".text")
             folder.mkdir()
-            write_text_core(folder, texts)
+            write_text_core(folder, whole.texts)
 
     return write_placed(file, write)
 
 
-def _encoded(examples: Any, graph: Graph, input: Input | None) -> np.ndarray:
-    """Some of the examples, as the network reads them."""
-    encoded = np.asarray(examples) if input is None else input.encode(examples, name="examples")
-    if encoded.shape[1:] != graph.input_shape or not len(encoded):
-        raise ExportError(f"examples have shape {encoded.shape}; expected (n, *{graph.input_shape})")
-    return encoded[:: -(-len(encoded) // MOST_EXAMPLES)].astype(np.float32)
+def _arrays(examples: Any, whole: NumbersOnly, input: Input | None) -> np.ndarray:
+    """Some of the examples, as the file takes them."""
+    if input is None:
+        arrays = np.asarray(examples)
+    elif isinstance(input, EncodedInput):  # the encoder is in the file
+        arrays = input.check(examples, name="examples")
+    else:
+        arrays = input.encode(examples, name="examples")
+    expected = whole.graph.input_shape
+    if arrays.shape[1:] != expected or not len(arrays):
+        raise ExportError(f"examples have shape {arrays.shape}; expected (n, *{expected})")
+    return arrays[:: -(-len(arrays) // MOST_EXAMPLES)].astype(np.float32)
 
 
 def _converted(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kmorph.errors import ExportError
-from kmorph.export.compare import check_equal, encoded, outputs_of, samples
-from kmorph.export.numbers_only import text_input
+from kmorph.export.compare import check_equal, outputs_of, samples
+from kmorph.export.numbers_only import NumbersOnly
 from kmorph.export.onnx_layers import OnnxGraph
 from kmorph.export.placing import file_target, write_placed
 from kmorph.export.text_core import write_text_core
@@ -80,11 +80,11 @@ def write_onnx(
         raise ExportError(f"ONNX needs {error.name or 'onnx'}: pip install 'kmorph[onnx]'") from error
     file = file_target(file, ".onnx")
     target = checked_target(graph, classes)
-    texts = text_input(input)
     need_utf8(target.names, "ONNX")
+    whole = NumbersOnly.of(graph, input)
     examples = samples(graph, input)
     expected, _ = outputs_of(graph, target, views, input, examples)
-    content = _model(graph, target, views).SerializeToString()
+    content = _model(whole.graph, target, views).SerializeToString()
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
@@ -95,12 +95,12 @@ def write_onnx(
                 f"onnxruntime does not read what kmorph wrote: {error}. Please report it"
             ) from error
         (given,) = session.get_inputs()
-        found = session.run(None, {given.name: encoded(input, examples)})[0]
+        found = session.run(None, {given.name: whole.arrays(examples)})[0]
         check_equal(expected, found, f"the file {file.name}, run by onnxruntime,")
-        if texts is not None:
+        if whole.texts is not None:
             folder = temporary.with_suffix(".text")
             folder.mkdir()
-            write_text_core(folder, texts)
+            write_text_core(folder, whole.texts)
 
     return write_placed(file, write)
 

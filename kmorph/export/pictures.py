@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kmorph.problem import ImageInput, Input
+from kmorph.problem import EncodedImageInput, ImageInput, Input
 
 MOST_CHANNELS = 4  # gray, gray with alpha, colour, colour with alpha
 BYTE = 255
@@ -37,7 +37,8 @@ class Pictures:
         """The decoder of a network's images, or None where pictures cannot be what it was trained on.
 
         Mean and variance tell: numbers within [0, b] of mean m have a variance of at most m (b - m), which
-        whole numbers within [0, 255] of a mean below 1 exceed, unless they are zeros and ones.
+        whole numbers within [0, 255] of a mean below 1 exceed, unless they are zeros and ones. Where an
+        encoder reads the images, their lowest and highest values do.
 
         Parameters
         ----------
@@ -50,6 +51,11 @@ class Pictures:
             return None
         if input is None:
             return cls(shape, 1.0)
+        if isinstance(input, EncodedImageInput):
+            lowest, highest = input.span
+            if lowest < 0 or highest > BYTE:
+                return None
+            return cls(shape, 1.0 if highest > 1 else float(BYTE))
         if not isinstance(input, ImageInput):
             return None
         mean, variance = (np.array(values) for values in (input.mean, input.variance))

@@ -83,6 +83,8 @@ class Served:
         self.pictures = Pictures.of(self.shape, input)
         self.name = "texts" if is_text else "images" if len(self.shape) == 3 else "inputs"
         self._names = tf.constant(target.names)
+        # All signatures call one function: tracing a tokenizer takes a second.
+        self._call = tf.function(self._called, input_signature=[self.batch()])
 
     def signatures(self) -> list[Signature]:
         """Those that this network can have; see `write_saved_model`."""
@@ -142,7 +144,9 @@ class Served:
         import tensorflow as tf
 
         # A loaded signature takes batches of any shape, whatever its specification says.
-        examples = tf.ensure_shape(tf.cast(examples, self.dtype), (None, *self.shape))
+        return self._call(tf.ensure_shape(tf.cast(examples, self.dtype), (None, *self.shape)))
+
+    def _called(self, examples: Any) -> Any:
         return self.model(examples, training=False)
 
     def _scores(self, examples: Any) -> Any:

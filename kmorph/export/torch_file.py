@@ -14,8 +14,8 @@ import numpy as np
 
 from kmorph._version import __version__
 from kmorph.errors import ExportError
-from kmorph.export.compare import check_equal, encoded, outputs_of, samples
-from kmorph.export.numbers_only import text_input
+from kmorph.export.compare import check_equal, outputs_of, samples
+from kmorph.export.numbers_only import NumbersOnly
 from kmorph.export.text_core import TEXT_FILES, write_text_core
 from kmorph.export.torch_source import TorchModel, torch_model
 from kmorph.export.views import Views
@@ -86,13 +86,13 @@ def write_torch(
     except OSError as error:
         raise _unwritable(folder, error) from error
     predicted = checked_target(graph, classes)
-    texts = text_input(input)
+    whole = NumbersOnly.of(graph, input)
     examples = samples(graph, input)
     expected, _ = outputs_of(graph, predicted, views, input, examples)
     torch = require_torch()
     with torch.device("cpu"):
-        model = torch_model(graph, predicted, views, input)
-        contents = _contents(model, graph, predicted)
+        model = torch_model(whole.graph, predicted, views, input)
+        contents = _contents(model, whole.graph, predicted)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
@@ -100,9 +100,9 @@ def write_torch(
                 written.mkdir()
                 for name, content in contents.items():
                     (written / name).write_bytes(content)
-                if texts is not None:
-                    write_text_core(written, texts)
-                _compare(written, encoded(input, examples), expected)
+                if whole.texts is not None:
+                    write_text_core(written, whole.texts)
+                _compare(written, whole.arrays(examples), expected)
                 _replace(written, folder)
         except OSError as error:
             raise _unwritable(folder, error) from error

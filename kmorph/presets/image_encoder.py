@@ -98,13 +98,21 @@ class ImageEncoder:
             raise PresetError(
                 f"encoders take images with 1 or {COLOURS} channels, these have {shape[-1]}: choose channels"
             )
-        outputs = self.backbone(self._converted(found))
+        outputs = self._encoder(self._converted(found))
         axes = len(outputs.shape) - 2
         if axes == 1:
             outputs = layers.GlobalAveragePooling1D(dtype="float32")(outputs)
         elif axes == 2:
             outputs = layers.GlobalAveragePooling2D(data_format="channels_last", dtype="float32")(outputs)
         return functional(images, outputs, "image_vectors")
+
+    @property
+    def _encoder(self) -> Any:
+        """The backbone; one of Keras' own layers as a plain model, which loads where KerasHub is missing."""
+        backbone = self.backbone
+        if all(type(layer).__module__.startswith("keras.") for layer in backbone.layers):
+            return functional(backbone.inputs, backbone.outputs[0], "encoder")
+        return backbone
 
     def _converted(self, images: Any) -> Any:
         """Resized and scaled images, by stock layers where the converter has nothing of its own."""
@@ -113,7 +121,8 @@ class ImageEncoder:
         converter = self._converter
         if type(converter).call is not keras_hub().layers.ImageConverter.call:
             return converter(images)
-        if converter.image_size is not None:
+        size = converter.image_size
+        if size is not None and tuple(size) != tuple(images.shape[1:3]):
             images = converter.resizing(images)
         if converter.scale is None and converter.offset is None:
             return images

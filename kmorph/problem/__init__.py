@@ -2,7 +2,9 @@
 
 from kmorph.problem.inputs import (
     ArrayInput,
+    EncodedImageInput,
     EncodedInput,
+    EncodedTextInput,
     ImageInput,
     Input,
     SignalInput,
@@ -17,7 +19,9 @@ from kmorph.problem.targets import Classes, LabelSets, Numbers, Target, YesNo
 __all__ = [
     "ArrayInput",
     "Classes",
+    "EncodedImageInput",
     "EncodedInput",
+    "EncodedTextInput",
     "ImageInput",
     "Input",
     "LabelSets",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,15 @@ class EncodedImageInput(EncodedInput):
     Parameters
     ----------
     image_shape : tuple (height, width, channels)
+    span : tuple (lowest, highest)
+        Value of the training images.
     """
 
     kind = "encoded_image"
     noun = "images"
 
     image_shape: tuple[int, ...] = (1, 1, 1)
+    span: tuple[float, float] = (0.0, 255.0)
     shape: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,11 +73,11 @@ class EncodedImageInput(EncodedInput):
 
     def samples(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Random pictures."""
-        return rng.uniform(0, 255, (n, *self.image_shape)).astype(np.float32)
+        return rng.uniform(*self.span, (n, *self.image_shape)).astype(np.float32)
 
     def to_json(self) -> dict[str, Any]:
-        """What all encoded inputs keep, and the shape of images."""
-        return {**super().to_json(), "image_shape": list(self.image_shape)}
+        """What all encoded inputs keep, and the shape of images and the span of their values."""
+        return {**super().to_json(), "image_shape": list(self.image_shape), "span": list(self.span)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> EncodedImageInput:
@@ -81,7 +85,10 @@ class EncodedImageInput(EncodedInput):
         shape = tuple(values["image_shape"])
         if len(shape) != 3 or any(type(size) is not int or size < 1 for size in shape):
             raise ValueError(f"images have two axes and channels, the shape is {shape}")
-        return cls(**common_fields(values), image_shape=shape)
+        lowest, highest = (float(value) for value in values.get("span", cls.span))
+        if not (isfinite(lowest) and isfinite(highest) and lowest <= highest):
+            raise ValueError(f"span must be two finite numbers, the lower one first, it is {values['span']}")
+        return cls(**common_fields(values), image_shape=shape, span=(lowest, highest))
 
 
 class ImageEncoding:
@@ -122,7 +129,12 @@ class ImageEncoding:
             EncodedImageInput, self.encoder, self.digest, self.encodings, x, lambda: _bytes_of(x)
         )
         return EncodedImageInput(
-            self.encoder, self.digest, *measured(vectors), self.encodings, image_shape=x.shape[1:]
+            self.encoder,
+            self.digest,
+            *measured(vectors),
+            self.encodings,
+            image_shape=x.shape[1:],
+            span=(float(x.min()), float(x.max())),
         )
 
 

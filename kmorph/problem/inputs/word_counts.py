@@ -99,6 +99,8 @@ class WordCounts:
             vocabulary=list(self.vocabulary),
             dtype="float32",
         )(texts)
+        # Keras takes counts of texts of shape (n, 1) for (n, 1, width), and then computes (n, width).
+        counts = keras.layers.Reshape((self.width,), dtype="float32")(counts)
         scale = keras.layers.Rescaling([0.0, *self.weights], dtype="float32")
         weighted = scale(keras.ops.log1p(keras.ops.cast(counts, "float32")))
         unit = keras.layers.UnitNormalization(axis=-1, dtype="float32")(weighted)
