@@ -6,6 +6,6 @@ KerasHub (the extra ``kmorph[pretrained]``) knows a few hundred architectures. W
 
 from kmorph.presets.finding import find_preset
 from kmorph.presets.library import keras_hub
-from kmorph.presets.loading import load_preset, save_preset
+from kmorph.presets.loading import check_place, load_preset, save_preset
 
-__all__ = ["find_preset", "keras_hub", "load_preset", "save_preset"]
+__all__ = ["check_place", "find_preset", "keras_hub", "load_preset", "save_preset"]

@@ -65,11 +65,7 @@ def save_preset(model: Any, folder: UserPath) -> Path:
     DataError
         If `folder` holds something else, or cannot be written.
     """
-    folder = user_path(folder, DataError)
-    if folder.exists() and not (
-        folder.is_dir() and (not any(folder.iterdir()) or (folder / CONFIG).exists())
-    ):
-        raise DataError(f"{folder} holds something else than a preset: choose a new folder")
+    folder = check_place(folder)
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,4 +79,20 @@ def save_preset(model: Any, folder: UserPath) -> Path:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def check_place(folder: UserPath) -> Path:
+    """Check that a preset may be written to a folder: it is new, empty, or holds an earlier one.
+
+    Raises
+    ------
+    DataError
+        If that is not so.
+    """
+    folder = user_path(folder, DataError)
+    if folder.exists() and not (
+        folder.is_dir() and (not any(folder.iterdir()) or (folder / CONFIG).exists())
+    ):
+        raise DataError(f"{folder} holds something else than a preset: choose a new folder")
     return folder
