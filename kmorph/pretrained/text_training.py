@@ -42,6 +42,7 @@ MOST_HELD = 0.2  # of the texts
 EPOCHS = 3
 LEAST_EPOCHS = 0.5  # what must fit into the time left, or more texts are encoded instead
 TRAINING_COST = 3.5  # of a text in training, relative to encoding it
+STARTING_COST = 5.0  # of training, relative to that of encoding: seconds until it is compiled
 SIZE = 16  # texts a step
 RATE, WARM_UP, DECAY = 5e-5, 0.1, 0.01  # peak, share of the steps before it, of weights a step
 ENCODING_SHARE = 0.7  # of the time, at most, for encoding before the first head
@@ -150,7 +151,8 @@ class Training:
         x_held = encoder.encode(held_texts, float("inf"))
         first = train[:HEAD_TEXTS]
         x = encoder.encode([self.texts[i] for i in first], self.seconds_left(ENCODING_SHARE))
-        tunes = n >= FEW and encoder.seconds(len(train)) * TRAINING_COST * LEAST_EPOCHS < self.seconds_left()
+        needed = STARTING_COST * encoder.start + TRAINING_COST * LEAST_EPOCHS * encoder.seconds(len(train))
+        tunes = n >= FEW and needed < self.seconds_left()
         if not tunes and len(x) == len(first):
             rest = [self.texts[i] for i in train[len(first) :]]
             x = np.concatenate([x, encoder.encode(rest, self.seconds_left())])
@@ -236,6 +238,7 @@ class _Encoder:
         self._network = network
         self._texts = 0
         self._seconds = 0.0
+        self.start: float = 0.0  # seconds of the first part, which is compiled
 
     def encode(self, texts: Texts, seconds: float) -> np.ndarray:
         """The vectors of as many texts as there is time for, of some in any case."""
@@ -251,12 +254,17 @@ class _Encoder:
             if clock() - said > EVERY:
                 said = clock()
                 self._training.say(f"encoded {begin + len(some):,} of {len(texts):,} texts")
-            self._texts, self._seconds = self._texts + len(some), self._seconds + clock() - before
+            if not self.start:
+                self.start = clock() - before
+            else:
+                self._texts, self._seconds = self._texts + len(some), self._seconds + clock() - before
         return np.concatenate(vectors)
 
     def seconds(self, texts: int) -> float:
-        """Seconds that encoding some texts is going to take."""
-        return texts * self._seconds / max(1, self._texts)
+        """Seconds that encoding some texts is going to take, compiling aside."""
+        if not self._texts:
+            return texts * self.start / (2 * BATCH)
+        return texts * self._seconds / self._texts
 
 
 class _Labelled:
