@@ -1,7 +1,7 @@
 """Pretrained models by task: ready to predict, and to be trained on data of one's own.
 
-They are KerasHub's (the extra ``kmorph[pretrained]``). Importing this package loads neither it nor Keras: names
-are loaded when they are first used (PEP 562).
+They are KerasHub's (the extra ``kmorph[pretrained]``). Importing this package loads neither it nor Keras:
+names are loaded when they are first used (PEP 562).
 """
 
 from __future__ import annotations

@@ -74,6 +74,19 @@ def with_mean(backbone: Any) -> Any | None:
     return longer
 
 
+def layers_of_mean(classifier: Any) -> list[Any]:
+    """The layers between the encoder and the head that `with_mean` and `set_to_identity` gave weights.
+
+    They are left as they are in training: their weights are so far from others in size that steps which
+    suit these would spoil them.
+    """
+    backbone = classifier.backbone
+    names = [f"transformer_layer_{backbone.num_layers - 1}", "pooled_dense"]
+    layers = [layer for layer in backbone.layers if layer.name in names]
+    pooled = getattr(classifier, "pooled_dense", None)
+    return layers if pooled is None else [*layers, pooled]
+
+
 def _set_to_mean(layer: Any, width: int) -> None:
     """Give a new layer weights by which each token's vector becomes the normalised mean of all."""
     attention = layer._self_attention_layer

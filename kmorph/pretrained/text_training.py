@@ -21,7 +21,14 @@ import numpy as np
 from kmorph.errors import DataError
 from kmorph.files import UserPath
 from kmorph.presets import check_place, find_preset, keras_hub, load_preset, save_preset
-from kmorph.pretrained.text_head import fit_head, log_loss, make_classifier, set_to_identity, with_mean
+from kmorph.pretrained.text_head import (
+    fit_head,
+    layers_of_mean,
+    log_loss,
+    make_classifier,
+    set_to_identity,
+    with_mean,
+)
 from kmorph.pretrained.text_model import (
     BATCH,
     LABELS,
@@ -41,10 +48,12 @@ HEAD_TEXTS = 4000  # texts that the head is fitted on, where all weights are tra
 MOST_HELD = 0.2  # of the texts
 EPOCHS = 3
 LEAST_EPOCHS = 0.5  # what must fit into the time left, or more texts are encoded instead
-TRAINING_COST = 3.5  # of a text in training, relative to encoding it
+TRAINING_COST = 2.5  # of a text in training, relative to encoding it
 STARTING_COST = 5.0  # of training, relative to that of encoding: seconds until it is compiled
 SIZE = 16  # texts a step
 RATE, WARM_UP, DECAY = 5e-5, 0.1, 0.01  # peak, share of the steps before it, of weights a step
+SHARES = (0.5, 1.0)
+"""How far from the weights at the start, to those trained, weights are tried: half the way is often best."""
 ENCODING_SHARE = 0.7  # of the time, at most, for encoding before the first head
 SAVING = 3.0  # seconds kept back for writing the preset
 EVERY = 10.0  # seconds between lines about progress
@@ -85,6 +94,7 @@ class Training:
     verbose: bool = True
     clock: Callable[[], float] = time.monotonic
     begun: float = field(default_factory=time.monotonic)
+    _has_mean: bool = False  # whether layers were added, which take the mean
 
     def run(self) -> Path:
         """Train, and write the preset; return its folder."""
@@ -123,6 +133,7 @@ class Training:
         set_length(preprocessor, backbone, self.sequence_length)
         # A classifier that was trained here has its mean already.
         longer = None if (folder / TASK_WEIGHTS).is_file() and read_labels(folder) else with_mean(backbone)
+        self._has_mean = longer is not None
         width = self.targets.shape[1]
         classifier = make_classifier(backbone if longer is None else longer, preprocessor, width)
         pooled = getattr(classifier, "pooled_dense", None)
@@ -185,6 +196,9 @@ class Training:
         """Train all weights; return whether that lowered the held-out loss. The best weights are set."""
         import keras
 
+        fixed = layers_of_mean(classifier) if self._has_mean else []
+        for layer in fixed:
+            layer.trainable = False
         network = keras.Model(classifier.inputs, classifier.outputs)
         optimizer = keras.optimizers.AdamW(RATE, weight_decay=DECAY, global_clipnorm=1.0)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embeddings"])
@@ -197,10 +211,10 @@ class Training:
         targets = self.targets[train].astype(np.float32)
         steps = EPOCHS * -(-len(train) // SIZE)
         self.say(f"training all weights, at most {EPOCHS} epochs")
-        kept = [np.array(value) for value in network.get_weights()]
-        improved, step, said = False, 0, self.clock()
+        kept = start = [np.array(value) for value in network.get_weights()]
+        step, said = 0, self.clock()
         before, limit = self.clock(), self.seconds_left()
-        evaluation = 1.3 * encoder.seconds(len(held))
+        evaluation = 1.3 * len(SHARES) * encoder.seconds(len(held))
         for epoch in range(EPOCHS):
             losses = []
             for rows in _batches(tokens.lengths, SIZE, rng):
@@ -210,6 +224,8 @@ class Training:
                 optimizer.learning_rate = RATE * min(1.0, progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
                 losses.append(float(network.train_on_batch(tokens.batch(rows), targets[rows])))
                 step += 1
+                if step == 1:  # which was compiled
+                    before, limit = self.clock(), self.seconds_left()
                 if not np.isfinite(losses[-1]):
                     break
                 if self.clock() - said > EVERY:
@@ -217,16 +233,21 @@ class Training:
                     self.say(f"epoch {epoch + 1}, {progress:.0%}: loss {np.mean(losses[-20:]):.3f}")
             if not losses or not np.isfinite(losses[-1]):
                 break
-            logits = compute(network, held, BATCH)
-            loss = log_loss(logits, held_targets)
-            self.say(f"epoch {epoch + 1}: {_judge(logits, held_targets)}")
-            if loss < best:
-                best, improved = loss, True
-                kept = [np.array(value) for value in network.get_weights()]
+            trained = [np.array(value) for value in network.get_weights()]
+            for share in SHARES:
+                mixed = [a + share * (b - a) for a, b in zip(start, trained, strict=True)]
+                network.set_weights(mixed)
+                logits = compute(network, held, BATCH)
+                self.say(f"epoch {epoch + 1}, {share:.0%} of the change: {_judge(logits, held_targets)}")
+                if (loss := log_loss(logits, held_targets)) < best:
+                    best, kept = loss, mixed
+            network.set_weights(trained)
             if progress >= 1:
                 break
         network.set_weights(kept)
-        return improved
+        for layer in fixed:
+            layer.trainable = True  # as whoever loads the preset expects
+        return kept is not start
 
 
 class _Encoder:
