@@ -100,6 +100,11 @@ class ImageClassifier(Classifier):
         by a pixel both ways and, where that keeps the label, mirrored. The network then predicts each image
         three times, or six. The search does not use it, so that it can be set afterwards, as in
         ``clf.set_params(views=True)``.
+    encoder : path-like, optional
+        Preset of KerasHub's, by name or folder: images are read by this encoder, frozen, and the search is
+        for the network behind it; see `docs/pretrained.md`.
+    encoder_features : {"embeddings"}, default="embeddings"
+        What of the encoder the network reads. For texts there is ``"joined"``, too.
 
     Attributes
     ----------

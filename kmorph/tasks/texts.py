@@ -18,6 +18,11 @@ class TextClassifier(Classifier):
         Names are ``"bag"`` (the mean of vectors of words and pairs) and ``"fcn"`` (convolutions); all else as
         for `ImageClassifier`. Networks of your own receive numbers of entries, see
         `kmorph.problem.TextInput`.
+    encoder : path-like, optional
+        Preset of KerasHub's, by name or folder, or a folder in the layout of Hugging Face: texts are read by
+        this encoder, frozen, and the search is for the network behind it; see `docs/pretrained.md`.
+    encoder_features : {"embeddings", "joined"}, default="embeddings"
+        ``"joined"``: counts of words and pairs of words beside the encoder's vectors.
 
     Notes
     -----
