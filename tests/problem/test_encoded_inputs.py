@@ -27,8 +27,9 @@ from kmorph.presets import keras_hub, load_preset, save_preset  # noqa: E402
 from kmorph.presets.image_encoder import ImageEncoder  # noqa: E402
 from kmorph.presets.text_encoder import TextEncoder  # noqa: E402
 from kmorph.problem import Input  # noqa: E402
+from kmorph.problem.inputs.encoded import LENGTH  # noqa: E402
 from kmorph.problem.inputs.encoded_image import EncodedImageInput, ImageEncoding  # noqa: E402
-from kmorph.problem.inputs.encoded_text import COUNTS_WEIGHT, EncodedTextInput, TextEncoding  # noqa: E402
+from kmorph.problem.inputs.encoded_text import EncodedTextInput, TextEncoding  # noqa: E402
 
 RNG = np.random.default_rng(0)
 LONG = "film " * 100
@@ -181,8 +182,8 @@ def test_counts_beside_vectors(bert):
         np.linalg.norm(scaled[:, :BERT_WIDTH], axis=1),
         np.linalg.norm(scaled[:, BERT_WIDTH:], axis=1),
     )
-    assert np.sqrt(np.mean(vectors**2)) == pytest.approx(np.sqrt(BERT_WIDTH), rel=1e-4)
-    assert counts[0] == pytest.approx(COUNTS_WEIGHT * np.sqrt(BERT_WIDTH), rel=1e-4)
+    assert np.sqrt(np.mean(vectors**2)) == pytest.approx(LENGTH, rel=1e-4)
+    assert counts[0] == pytest.approx(made.counts.length * LENGTH, rel=1e-4)
 
 
 # Images.

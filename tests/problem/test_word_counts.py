@@ -52,9 +52,9 @@ def test_it_is_its_keras_model(learned, others, split):
     texts = learned + others
     found = counts.encode(check_texts(texts))
     assert found.shape == (len(texts), counts.width) and found.dtype == np.float32
-    np.testing.assert_allclose(of_model(counts, texts), found, atol=2e-6)
+    np.testing.assert_allclose(of_model(counts, texts), found, atol=4e-6)
     lengths = np.linalg.norm(found, axis=1)
-    assert np.all((lengths == 0) | (abs(lengths - 1) < 1e-5))
+    assert np.all((lengths == 0) | (abs(lengths - counts.length) < 1e-5))
     assert WordCounts.from_json(counts.to_json()) == counts
 
 
@@ -73,7 +73,15 @@ def test_by_hand():
 def test_a_very_long_text():
     texts = check_texts(["good " * 100_000 + "bad", "film"])
     counts = WordCounts.learn(texts)
-    np.testing.assert_allclose(of_model(counts, texts), counts.encode(texts), atol=2e-6)
+    np.testing.assert_allclose(of_model(counts, texts), counts.encode(texts), atol=4e-6)
+
+
+@pytest.mark.parametrize(("words", "length"), [(3, 1.0), (10, 1.0), (50, np.log10(50)), (1000, 2.0)])
+def test_counts_of_long_texts_weigh_more(words, length):
+    texts = check_texts(["good " * words, "bad " * words])
+    counts = WordCounts.learn(texts)
+    assert counts.length == pytest.approx(length)
+    np.testing.assert_allclose(np.linalg.norm(counts.encode(texts), axis=1), length, rtol=1e-5)
 
 
 def test_texts_without_words():
@@ -93,7 +101,7 @@ def test_rare_words_go_first_and_there_are_not_too_many(monkeypatch):
     assert WordCounts.learn(texts).vocabulary == counts.vocabulary[:3]
 
 
-GOOD = WordCounts(("good", "film"), (1.0, 2.0), "whitespace").to_json()
+GOOD = WordCounts(("good", "film"), (1.0, 2.0), "whitespace", 1.5).to_json()
 
 
 @pytest.mark.parametrize(
@@ -112,10 +120,13 @@ GOOD = WordCounts(("good", "film"), (1.0, 2.0), "whitespace").to_json()
         {"weights": [1.0, 2.0, 3.0]},
         {"split": "sentence"},
         {"split": []},
+        {"length": 0.0},
+        {"length": float("nan")},
+        {"length": None},
     ],
 )
 def test_damaged_ones_are_refused(change):
-    assert WordCounts.from_json(GOOD) == WordCounts(("good", "film"), (1.0, 2.0), "whitespace")
+    assert WordCounts.from_json(GOOD) == WordCounts(("good", "film"), (1.0, 2.0), "whitespace", 1.5)
     with pytest.raises((KeyError, TypeError, ValueError)):
         WordCounts.from_json({**GOOD, **change})
     for name in GOOD:

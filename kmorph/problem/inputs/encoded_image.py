@@ -85,7 +85,7 @@ class EncodedImageInput(EncodedInput):
         shape = tuple(values["image_shape"])
         if len(shape) != 3 or any(type(size) is not int or size < 1 for size in shape):
             raise ValueError(f"images have two axes and channels, the shape is {shape}")
-        lowest, highest = (float(value) for value in values.get("span", cls.span))
+        lowest, highest = (float(value) for value in values["span"])
         if not (isfinite(lowest) and isfinite(highest) and lowest <= highest):
             raise ValueError(f"span must be two finite numbers, the lower one first, it is {values['span']}")
         return cls(**common_fields(values), image_shape=shape, span=(lowest, highest))
