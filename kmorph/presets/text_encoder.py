@@ -13,12 +13,12 @@ import numpy as np
 from kmorph.errors import PresetError
 from kmorph.graph.keras_bridge import functional
 from kmorph.presets.loading import load_preset
+from kmorph.presets.tokens import Tokens
 
 if TYPE_CHECKING:
     import keras
 
 LONGEST = 256  # tokens of a text that are read, where the preset does not say otherwise; time grows with them
-STEP = 32  # lengths of batches are multiples of this, so that few shapes are compiled
 BATCH = 32
 PREPROCESSORS = ("TextClassifierPreprocessor", "TextEmbedderPreprocessor")
 POOLING = ("mean", "first")
@@ -115,17 +115,11 @@ class TextEncoder:
         return vectors
 
     def tokens(self, texts: list[str]) -> dict[str, np.ndarray]:
-        """Arrays that the model takes, filled up to `BATCH` texts and a multiple of `STEP` tokens."""
-        # Half a character cannot be written as UTF-8; a batch of nothing but empty texts has no axis for
-        # KerasHub's packer.
-        valid = [text.encode("utf-8", "replace").decode() or " " for text in texts]
-        full = valid + [" "] * (BATCH - len(texts))
-        arrays = {
-            name: np.asarray(value) for name, value in self._preprocessor(full).items() if name in self.inputs
-        }
-        used = int(arrays["padding_mask"].sum(axis=1).max())
-        kept = min(self.length, STEP * -(-max(used, 1) // STEP))
-        return {name: value[:, :kept] for name, value in arrays.items()}
+        """Arrays that the model takes, filled up to `BATCH` texts, so that few shapes are compiled."""
+        # A batch of nothing but empty texts has no axis for KerasHub's packer.
+        filled = [text or " " for text in texts] + [" "] * (BATCH - len(texts))
+        arrays = Tokens.of(self._preprocessor, filled).batch(np.arange(len(filled)))
+        return {name: arrays[name] for name in self.inputs}
 
     def reading(self) -> keras.Model:
         """A Keras model from texts, shape (n, 1), to vectors; its tokenizer runs in TensorFlow."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -17,90 +15,15 @@ from kmorph.errors import DataError, PresetError
 from kmorph.files import UserPath
 from kmorph.locks import ForkSafeLock
 from kmorph.presets import find_preset, keras_hub, load_preset
+from kmorph.presets.tokens import CHUNK, Tokens
+from kmorph.tasks.options import check_count
 from kmorph.training.backend import load_backend
 
 LABELS = "labels.json"
 """File beside a preset's own, with the labels of its classes and, for sentiment, their polarities."""
 TASK, TASK_WEIGHTS = "task.json", "task.weights.h5"
 
-CHUNK = 2048  # texts encoded at once
 BATCH = 32  # texts computed at once
-CHARACTERS = 8  # of a text a token, more than words of any language have on average
-LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-"""Batches are as long as their longest text, rounded up: with few shapes backends compile seldom."""
-
-
-Texts: TypeAlias = Sequence[str] | np.ndarray
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Texts as a network takes them: equally long arrays, a row a text.
-
-    Parameters
-    ----------
-    arrays : dict of str to ndarray
-    lengths : ndarray of int, shape (n,)
-        Number of tokens before the padding; the whole length where a network reads the padding, too.
-    """
-
-    arrays: dict[str, np.ndarray]
-    lengths: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Some texts, without the padding that none of them needs."""
-        longest = int(self.lengths[rows].max())
-        length = next((length for length in LENGTHS if length >= longest), None)
-        return {name: array[rows, :length] for name, array in self.arrays.items()}
-
-    def by_length(self, size: int) -> Iterator[np.ndarray]:
-        """Rows of all texts in batches of about equal length."""
-        order = np.argsort(self.lengths, kind="stable")
-        for begin in range(0, len(order), size):
-            yield order[begin : begin + size]
-
-    @classmethod
-    def of(cls, preprocessor: Any, texts: Texts) -> Tokens:
-        """Encode texts by a preprocessor of KerasHub's.
-
-        Long texts are cut first, and only where that leaves too few tokens encoded whole: KerasHub splits a
-        text into words to its end, though it keeps but the first ones.
-        """
-        parts = []
-        for begin in range(0, len(texts), CHUNK):
-            # Half a character cannot be written as UTF-8.
-            whole = [text.encode("utf-8", "replace").decode() for text in texts[begin : begin + CHUNK]]
-            most = CHARACTERS * preprocessor.sequence_length
-            part = _encoded(preprocessor, [text[:most] for text in whole])
-            lengths = _lengths(part)
-            full = preprocessor.sequence_length
-            short = [i for i, text in enumerate(whole) if len(text) > most and lengths[i] < full]
-            if short:
-                again = _encoded(preprocessor, [whole[i] for i in short])
-                for name, array in part.items():
-                    array[short] = again[name]
-            parts.append(part)
-        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return cls(arrays, _lengths(arrays))
-
-
-def _encoded(preprocessor: Any, texts: list[str]) -> dict[str, np.ndarray]:
-    import keras
-
-    encoded = preprocessor(texts)
-    return {name: np.array(keras.ops.convert_to_numpy(array)) for name, array in encoded.items()}
-
-
-def _lengths(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Numbers of tokens up to the last one that is no padding, or all where a network reads the padding."""
-    mask = arrays.get("padding_mask")
-    if mask is None:
-        array = next(iter(arrays.values()))
-        return np.full(len(array), array.shape[1])
-    return mask.shape[1] - np.argmax(mask[:, ::-1] != 0, axis=1)
 
 
 def check_filled_texts(texts: Any, name: str) -> np.ndarray:
@@ -172,8 +95,9 @@ class TextModel:
             return self._loaded
 
     def _read(self) -> _Loaded:
-        for name, value in (("sequence_length", self.sequence_length), ("batch_size", self.batch_size)):
-            check_size(name, value, optional=name == "sequence_length")
+        check_count("sequence_length", self.sequence_length)
+        if check_count("batch_size", self.batch_size) is None:
+            raise DataError("batch_size must be a whole number from 1, got None")
         load_backend()
         keras_hub("TextClassifier")
         folder = find_preset(self.preset)
@@ -261,21 +185,6 @@ def set_length(preprocessor: Any, backbone: Any, length: int | None) -> None:
     length = preprocessor.sequence_length if length is None else int(length)
     most = getattr(backbone, "max_sequence_length", None)
     preprocessor.sequence_length = length if most is None else min(length, most)
-
-
-def check_size(name: str, value: Any, *, optional: bool = False, least: int = 1) -> None:
-    """Check that an argument is a whole number of at least `least`, or None if it is optional."""
-    from kmorph.numeric import whole_number
-
-    if value is None and optional:
-        return
-    try:
-        if whole_number(value) >= least:
-            return
-    except TypeError:
-        pass
-    none = "None or " if optional else ""
-    raise DataError(f"{name} must be {none}a whole number from {least}, got {value!r}")
 
 
 def read_labels(folder: Path) -> dict[str, Any] | None:

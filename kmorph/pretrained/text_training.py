@@ -21,6 +21,7 @@ import numpy as np
 from kmorph.errors import DataError
 from kmorph.files import UserPath
 from kmorph.presets import check_place, find_preset, keras_hub, load_preset, save_preset
+from kmorph.presets.tokens import Texts, Tokens
 from kmorph.pretrained.text_head import (
     fit_head,
     layers_of_mean,
@@ -33,14 +34,12 @@ from kmorph.pretrained.text_model import (
     BATCH,
     LABELS,
     TASK_WEIGHTS,
-    Texts,
-    Tokens,
-    check_size,
     compute,
     read_labels,
     set_length,
 )
 from kmorph.problem.split import stratified_split, validation_fraction
+from kmorph.tasks.options import check_count
 from kmorph.training.backend import backend_name, load_backend
 
 FEW = 300  # texts; with fewer the encoder stays as it is: a held-out part would be too small to judge
@@ -76,7 +75,7 @@ class Training:
         Where the preset is written.
     labels : dict
         What is written beside it.
-    sequence_length : int
+    sequence_length : int, optional
     time_limit : float, optional
     seed : int, optional
     verbose : bool
@@ -88,7 +87,7 @@ class Training:
     preset: UserPath
     folder: UserPath
     labels: dict[str, Any]
-    sequence_length: int
+    sequence_length: int | None
     time_limit: float | None = None
     seed: int | None = None
     verbose: bool = True
@@ -98,7 +97,7 @@ class Training:
 
     def run(self) -> Path:
         """Train, and write the preset; return its folder."""
-        check_size("sequence_length", self.sequence_length, least=3)
+        check_count("sequence_length", self.sequence_length, least=3)
         check_place(self.folder)
         load_backend()
         seed = random.SystemRandom().randrange(2**31) if self.seed is None else self.seed

@@ -77,8 +77,7 @@ def test_without_writing_they_are_read_and_kept_elsewhere(tmp_path):
 def test_parts_are_written_on_the_way_and_merged(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "WRITE_EVERY", -1.0)
     seen = []
-    show = lambda text: seen.append(len(files(tmp_path)))  # noqa: E731
-    checked(Encodings(tmp_path, show=show), EXAMPLES)
+    checked(Encodings(tmp_path, show=lambda text: seen.append(len(files(tmp_path)))), EXAMPLES)
     assert seen[:-1] == sorted(seen[:-1]) and max(seen) >= len(EXAMPLES) // BATCH
     (file,) = files(tmp_path)
     assert len(load_file(file)["rows"]) == len(EXAMPLES)

@@ -18,6 +18,7 @@ pytest.importorskip("keras_hub")
 
 from kmorph.errors import DataError, PresetError  # noqa: E402
 from kmorph.presets import load_preset  # noqa: E402
+from kmorph.presets.tokens import Tokens  # noqa: E402
 from kmorph.pretrained import (  # noqa: E402
     SentimentAnalysis,
     TopicClassifier,
@@ -25,7 +26,6 @@ from kmorph.pretrained import (  # noqa: E402
     train_topic_classifier,
 )
 from kmorph.pretrained.text_head import fit_head, log_loss, with_mean  # noqa: E402
-from kmorph.pretrained.text_model import Tokens  # noqa: E402
 
 from .conftest import sentences  # noqa: E402
 

@@ -82,9 +82,7 @@ def _from_file(file: Path, name: str) -> np.ndarray:
             if opened.width * opened.height > MOST_PIXELS:
                 raise DataError(f"{name}: {file} has {opened.width} x {opened.height} pixels: scale it down")
             return _from_pillow(opened)
-    except DataError:
-        raise
-    except MemoryError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise what they like on damaged files
         raise DataError(

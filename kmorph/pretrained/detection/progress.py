@@ -73,5 +73,5 @@ class ProgressLine:
     def _guarded(self) -> Any:
         try:
             yield
-        except Exception:
+        except Exception:  # a closed pipe, an odd terminal: training does not end for its display
             self._silent = True

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ AnyEncoded = TypeVar("AnyEncoded", bound="EncodedInput")
 
 LENGTH = sqrt(10)  # of vectors, with which the general learning rate suits a linear layer on them
 MOST_DECAY = 0.05
+CONSTANT = 1e-12  # variance of numbers that are the same for all examples, but for rounding
 EPOCHS = 1000  # of one example; of n, this divided by sqrt(n)
 
 _using_encoder = ForkSafeLock()
@@ -97,9 +98,19 @@ class EncodedInput(Input):
     def kept_bytes(self) -> int:
         return 0 if self.encodings is None else self.encodings.nbytes
 
-    def vectors(self, examples: np.ndarray, keys: Callable[[], Iterable[bytes]]) -> np.ndarray:
-        """Vectors of checked examples; `keys` gives the bytes that tell one from another."""
-        return encoded(type(self), self.encoder, self.digest, self.encodings, examples, keys, self.width)
+    @classmethod
+    def learn(cls: type[AnyEncoded], x: Any) -> AnyEncoded:
+        """Refuse: without an encoder there is nothing to learn with; see `EncodedKind`."""
+        raise DataError(f"{cls.__name__} is learned by an EncodedKind, which has the encoder")
+
+    @staticmethod
+    @abstractmethod
+    def keys(examples: np.ndarray) -> Iterable[bytes]:
+        """Give the bytes by which each of the checked examples is known."""
+
+    def vectors(self, examples: np.ndarray) -> np.ndarray:
+        """Encode checked examples, without what may stand beside their vectors."""
+        return _encoded(type(self), self.encoder, self.digest, self.encodings, examples, self.width)
 
     def front(self) -> list[Layer | Fork]:
         """Normalisation, after which vectors are `LENGTH` long, as the root of the mean square."""
@@ -161,13 +172,75 @@ def common_fields(values: dict[str, Any]) -> dict[str, Any]:
     return {"encoder": encoder, "digest": digest, "mean": mean, "variance": variance}
 
 
-def encoded(
+class EncodedKind:
+    """Learns an `EncodedInput`; stands where the class of an input does.
+
+    Parameters
+    ----------
+    encoder : path-like
+        Preset of the encoder.
+    features : str
+        One of `known`.
+    encodings : Encodings
+        Where vectors are kept.
+
+    Raises
+    ------
+    DataError
+        If there are no such features.
+    PresetError
+        If there is no such preset.
+    """
+
+    kind: ClassVar[type[EncodedInput]]
+    known: ClassVar[tuple[str, ...]] = (EMBEDDINGS,)
+
+    def __init__(self, encoder: Any, features: Any, encodings: Encodings) -> None:
+        if features not in self.known:
+            raise DataError(
+                f"encoder_features must be {' or '.join(map(repr, self.known))} for {self.kind.noun}, got "
+                f"{features!r}"
+            )
+        self.features = features
+        self.encoder, self.digest = locate(encoder)
+        self.encodings = encodings
+
+    def check(self, x: Any, name: str = "x") -> np.ndarray:
+        """Check examples as their input does."""
+        return self.kind.check(x, name)
+
+    def learn(self, x: np.ndarray) -> EncodedInput:
+        """Encode the training examples, and measure their vectors.
+
+        Raises
+        ------
+        DataError
+            If nothing can be learned from them, or encoding would take longer than there is time.
+        """
+        vectors = _encoded(self.kind, self.encoder, self.digest, self.encodings, x)
+        variance = vectors.var(axis=0, dtype=np.float64)
+        variance = np.where(variance > CONSTANT, variance, 1.0)
+        mean = vectors.mean(axis=0, dtype=np.float64)
+        return self.kind(
+            self.encoder,
+            self.digest,
+            tuple(mean.tolist()),
+            tuple(variance.tolist()),
+            self.encodings,
+            **self.learned(x),
+        )
+
+    def learned(self, x: np.ndarray) -> dict[str, Any]:
+        """Learn the input's other fields, by name."""
+        return {}
+
+
+def _encoded(
     kind: type[EncodedInput],
     encoder: str,
     digest: str,
     encodings: Encodings | None,
     examples: np.ndarray,
-    keys: Callable[[], Iterable[bytes]],
     width: int | None = None,
 ) -> np.ndarray:
     """Vectors of checked examples, float32 of shape (n, width); see `EncodedInput`."""
@@ -179,14 +252,7 @@ def encoded(
     if encodings is None:
         return encode(np.arange(len(examples)), lambda index, vectors: None)
     costs = np.array([len(one) for one in examples]) if examples.dtype == object else None
-    return encodings.rows(f"{kind.kind}-{digest}", keys(), encode, costs, width)
-
-
-def measured(vectors: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and variance of each number of vectors."""
-    variance = vectors.var(axis=0, dtype=np.float64)
-    variance = np.where(variance > 1e-12, variance, 1.0)
-    return tuple(vectors.mean(axis=0, dtype=np.float64).tolist()), tuple(variance.tolist())
+    return encodings.rows(f"{kind.kind}-{digest}", kind.keys(examples), encode, costs, width)
 
 
 def locate(encoder: Any) -> tuple[str, str]:
@@ -220,17 +286,3 @@ def _load(kind: type[EncodedInput], folder: Path, digest: str) -> Encoder:
             "its place with encoder=…"
         )
     return kind.load(folder)
-
-
-def check_features(features: Any, known: tuple[str, ...], noun: str) -> str:
-    """Check `encoder_features`.
-
-    Raises
-    ------
-    DataError
-    """
-    if features not in known:
-        raise DataError(
-            f"encoder_features must be {' or '.join(map(repr, known))} for {noun}, got {features!r}"
-        )
-    return str(features)

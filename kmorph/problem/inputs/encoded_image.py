@@ -6,22 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from kmorph.data.encodings import Encodings
 from kmorph.data.grids import IMAGES, check_grids
 from kmorph.presets.image_encoder import ImageEncoder
-from kmorph.problem.inputs.encoded import (
-    EMBEDDINGS,
-    EncodedInput,
-    check_features,
-    common_fields,
-    encoded,
-    locate,
-    measured,
-)
+from kmorph.problem.inputs.encoded import EncodedInput, EncodedKind, common_fields
 
 if TYPE_CHECKING:
     import keras
@@ -57,19 +48,20 @@ class EncodedImageInput(EncodedInput):
         """Check images; see `kmorph.data.grids.check_grids`."""
         return check_grids(x, IMAGES, name=name)
 
-    @classmethod
-    def learn(cls, x: np.ndarray) -> EncodedImageInput:
-        raise NotImplementedError("ImageEncoding learns, which knows the encoder")
+    @staticmethod
+    def keys(examples: np.ndarray) -> Iterator[bytes]:
+        """Give the bytes of each image, after its form."""
+        form = f"{examples.shape[1:]} {examples.dtype.str} ".encode()
+        return (form + image.tobytes() for image in examples)
 
     def encode(self, x: Any, name: str = "x") -> np.ndarray:
         """Vectors, float32 of shape (n, width)."""
         images = check_grids(x, IMAGES, name=name, like=self.image_shape)
-        return self.vectors(images, lambda: _bytes_of(images))
+        return self.vectors(images)
 
     def features(self) -> keras.Model:
         """A Keras model of images, shape (n, height, width, channels)."""
-        model: ImageEncoder = self.model  # type: ignore[assignment]
-        return model.reading(self.image_shape)
+        return cast(ImageEncoder, self.model).reading(self.image_shape)
 
     def samples(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Random pictures."""
@@ -91,53 +83,11 @@ class EncodedImageInput(EncodedInput):
         return cls(**common_fields(values), image_shape=shape, span=(lowest, highest))
 
 
-class ImageEncoding:
-    """Learns an `EncodedImageInput`; stands where the class of an input does.
+class ImageEncoding(EncodedKind):
+    """Learns an `EncodedImageInput`."""
 
-    Parameters
-    ----------
-    encoder : path-like
-        Preset of the encoder.
-    features : {"embeddings"}
-    encodings : Encodings
-        Where vectors are kept.
+    kind = EncodedImageInput
 
-    Raises
-    ------
-    PresetError
-        If there is no such preset.
-    """
-
-    def __init__(self, encoder: Any, features: str, encodings: Encodings) -> None:
-        check_features(features, (EMBEDDINGS,), EncodedImageInput.noun)
-        self.encoder, self.digest = locate(encoder)
-        self.encodings = encodings
-
-    def check(self, x: Any, name: str = "x") -> np.ndarray:
-        """Check images."""
-        return check_grids(x, IMAGES, name=name)
-
-    def learn(self, x: np.ndarray) -> EncodedImageInput:
-        """Encode the training images, and measure their vectors.
-
-        Raises
-        ------
-        DataError
-            If encoding would take longer than there is time.
-        """
-        vectors = encoded(
-            EncodedImageInput, self.encoder, self.digest, self.encodings, x, lambda: _bytes_of(x)
-        )
-        return EncodedImageInput(
-            self.encoder,
-            self.digest,
-            *measured(vectors),
-            self.encodings,
-            image_shape=x.shape[1:],
-            span=(float(x.min()), float(x.max())),
-        )
-
-
-def _bytes_of(images: np.ndarray) -> Iterator[bytes]:
-    form = f"{images.shape[1:]} {images.dtype.str} ".encode()
-    return (form + image.tobytes() for image in images)
+    def learned(self, x: np.ndarray) -> dict[str, Any]:
+        """The shape of images, and the span of their values."""
+        return {"image_shape": x.shape[1:], "span": (float(x.min()), float(x.max()))}

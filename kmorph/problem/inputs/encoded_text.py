@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from kmorph.data.encodings import Encodings
 from kmorph.data.texts import check_texts
 from kmorph.errors import DataError
 from kmorph.graph import Fork, Layer, Normalize
@@ -18,11 +17,8 @@ from kmorph.problem.inputs.encoded import (
     EMBEDDINGS,
     LENGTH,
     EncodedInput,
-    check_features,
+    EncodedKind,
     common_fields,
-    encoded,
-    locate,
-    measured,
 )
 from kmorph.problem.inputs.word_counts import WordCounts
 
@@ -66,14 +62,15 @@ class EncodedTextInput(EncodedInput):
         """Check texts; see `kmorph.data.texts.check_texts`."""
         return check_texts(x, name)
 
-    @classmethod
-    def learn(cls, x: np.ndarray) -> EncodedTextInput:
-        raise NotImplementedError("TextEncoding learns, which knows the encoder")
+    @staticmethod
+    def keys(examples: np.ndarray) -> list[bytes]:
+        """Give each text as UTF-8."""
+        return [text.encode("utf-8", "surrogatepass") for text in examples]
 
     def encode(self, x: Any, name: str = "x") -> np.ndarray:
         """Vectors, and counts beside them; float32 of shape (n, *shape)."""
         texts = check_texts(x, name)
-        vectors = self.vectors(texts, lambda: _bytes_of(texts))
+        vectors = self.vectors(texts)
         return vectors if self.counts is None else np.hstack([vectors, self.counts.encode(texts)])
 
     def front(self) -> list[Layer | Fork]:
@@ -88,8 +85,7 @@ class EncodedTextInput(EncodedInput):
         import keras
 
         texts = keras.Input((1,), dtype="string", name="texts")
-        encoder: TextEncoder = self.model  # type: ignore[assignment]
-        found = encoder.reading()(texts)
+        found = cast(TextEncoder, self.model).reading()(texts)
         if self.counts is not None:
             found = keras.layers.Concatenate(dtype="float32")([found, self.counts.model()(texts)])
         return functional(texts, found, "features")
@@ -109,50 +105,20 @@ class EncodedTextInput(EncodedInput):
         return cls(**common_fields(values), counts=None if counts is None else WordCounts.from_json(counts))
 
 
-class TextEncoding:
-    """Learns an `EncodedTextInput`; stands where the class of an input does.
+class TextEncoding(EncodedKind):
+    """Learns an `EncodedTextInput`."""
 
-    Parameters
-    ----------
-    encoder : path-like
-        Preset of the encoder.
-    features : {"embeddings", "joined"}
-    encodings : Encodings
-        Where vectors are kept.
+    kind = EncodedTextInput
+    known = (EMBEDDINGS, JOINED)
 
-    Raises
-    ------
-    PresetError
-        If there is no such preset.
-    """
-
-    def __init__(self, encoder: Any, features: str, encodings: Encodings) -> None:
-        self.features = check_features(features, (EMBEDDINGS, JOINED), EncodedTextInput.noun)
-        self.encoder, self.digest = locate(encoder)
-        self.encodings = encodings
-
-    def check(self, x: Any, name: str = "x") -> np.ndarray:
-        """Check texts."""
-        return check_texts(x, name)
-
-    def learn(self, x: np.ndarray) -> EncodedTextInput:
-        """Encode the training texts, and measure their vectors.
-
-        Raises
-        ------
-        DataError
-            If all texts are equal, or encoding would take longer than there is time.
-        """
+    def learn(self, x: np.ndarray) -> EncodedInput:
+        """Encode the training texts; see `EncodedKind.learn`."""
         if all(text == x[0] for text in x):
             raise DataError(
                 "all texts to learn from are equal: there is nothing to learn. Give different ones."
             )
-        vectors = encoded(
-            EncodedTextInput, self.encoder, self.digest, self.encodings, x, lambda: _bytes_of(x)
-        )
-        found = EncodedTextInput(self.encoder, self.digest, *measured(vectors), self.encodings)
-        return found if self.features == EMBEDDINGS else replace(found, counts=WordCounts.learn(x))
+        return super().learn(x)
 
-
-def _bytes_of(texts: np.ndarray) -> list[bytes]:
-    return [text.encode("utf-8", "surrogatepass") for text in texts]
+    def learned(self, x: np.ndarray) -> dict[str, Any]:
+        """The words that are counted."""
+        return {"counts": WordCounts.learn(x) if self.features == JOINED else None}
