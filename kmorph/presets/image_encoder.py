@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
 
 BATCH = 32
 COLOURS = 3
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one shape, as a network takes them; see `kmorph.presets.encoder.Rows`."""
+
+    images: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.zeros(len(self.images), int)
+
+    def batch(self, index: np.ndarray) -> np.ndarray:
+        return self.images[index].astype(np.float32)
 
 
 class ImageEncoder:
@@ -51,6 +66,11 @@ class ImageEncoder:
                 "model such as ResNet, MobileNet, EfficientNet or ViT"
             )
         return backbone
+
+    @property
+    def core(self) -> keras.Model:
+        """The part with the weights: the backbone."""
+        return self.backbone
 
     @cached_property
     def _converter(self) -> Any:

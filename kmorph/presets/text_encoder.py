@@ -13,7 +13,7 @@ import numpy as np
 from kmorph.errors import PresetError
 from kmorph.graph.keras_bridge import functional
 from kmorph.presets.loading import load_preset
-from kmorph.presets.tokens import Tokens
+from kmorph.presets.tokens import Texts, Tokens
 
 if TYPE_CHECKING:
     import keras
@@ -82,6 +82,11 @@ class TextEncoder:
         return functional(inputs, pooled, "text_encoder")
 
     @property
+    def core(self) -> keras.Model:
+        """The part with the weights: the same model."""
+        return self.model
+
+    @property
     def width(self) -> int:
         """Numbers of a vector."""
         return int(self.model.output_shape[-1])
@@ -116,10 +121,14 @@ class TextEncoder:
 
     def tokens(self, texts: list[str]) -> dict[str, np.ndarray]:
         """Arrays that the model takes, filled up to `BATCH` texts, so that few shapes are compiled."""
+        filled = [*texts, *[" "] * (BATCH - len(texts))]
+        return self.rows(filled).batch(np.arange(len(filled)))
+
+    def rows(self, texts: Texts) -> Tokens:
+        """Tokens of texts, as the model takes them."""
         # A batch of nothing but empty texts has no axis for KerasHub's packer.
-        filled = [text or " " for text in texts] + [" "] * (BATCH - len(texts))
-        arrays = Tokens.of(self._preprocessor, filled).batch(np.arange(len(filled)))
-        return {name: arrays[name] for name in self.inputs}
+        tokens = Tokens.of(self._preprocessor, [text or " " for text in texts])
+        return Tokens({name: tokens.arrays[name] for name in self.inputs}, tokens.lengths)
 
     def reading(self) -> keras.Model:
         """A Keras model from texts, shape (n, 1), to vectors; its tokenizer runs in TensorFlow."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -38,12 +38,6 @@ class Tokens:
         longest = int(self.lengths[rows].max())
         length = next((length for length in LENGTHS if length >= longest), None)
         return {name: array[rows, :length] for name, array in self.arrays.items()}
-
-    def by_length(self, size: int) -> Iterator[np.ndarray]:
-        """Rows of all texts in batches of about equal length."""
-        order = np.argsort(self.lengths, kind="stable")
-        for begin in range(0, len(order), size):
-            yield order[begin : begin + size]
 
     @classmethod
     def of(cls, preprocessor: Any, texts: Texts) -> Tokens:

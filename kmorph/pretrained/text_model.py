@@ -18,6 +18,7 @@ from kmorph.presets import find_preset, keras_hub, load_preset
 from kmorph.presets.tokens import CHUNK, Tokens
 from kmorph.tasks.options import check_count
 from kmorph.training.backend import load_backend
+from kmorph.training.fine_tuning import outputs_of
 
 LABELS = "labels.json"
 """File beside a preset's own, with the labels of its classes and, for sentiment, their polarities."""
@@ -157,19 +158,11 @@ class _Loaded:
         result = np.empty((len(texts), self.width), np.float32)
         for begin in range(0, len(texts), CHUNK):
             tokens = Tokens.of(self.preprocessor, texts[begin : begin + CHUNK])
-            outputs = compute(self._network, tokens, batch_size)
+            outputs = outputs_of(self._network, tokens, batch_size)
             result[begin : begin + CHUNK] = outputs if self._is_probability else probabilities(outputs)
         if not np.isfinite(result).all():
             raise PresetError(f"the preset {self.folder} gives no numbers: its weights are damaged")
         return result
-
-
-def compute(network: Any, tokens: Tokens, batch_size: int) -> np.ndarray:
-    """The outputs of a network, of shape (n, width)."""
-    result = np.empty((len(tokens), int(network.output_shape[-1])), np.float32)
-    for rows in tokens.by_length(batch_size):
-        result[rows] = network.predict_on_batch(tokens.batch(rows))
-    return result
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

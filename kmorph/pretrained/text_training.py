@@ -34,28 +34,19 @@ from kmorph.pretrained.text_model import (
     BATCH,
     LABELS,
     TASK_WEIGHTS,
-    compute,
     read_labels,
     set_length,
 )
 from kmorph.problem.split import stratified_split, validation_fraction
 from kmorph.tasks.options import check_count
-from kmorph.training.backend import backend_name, load_backend
+from kmorph.training.backend import load_backend
+from kmorph.training.fine_tuning import EPOCHS, EVERY, FineTuning, Part, outputs_of, seconds_needed
 
 FEW = 300  # texts; with fewer the encoder stays as it is: a held-out part would be too small to judge
 HEAD_TEXTS = 4000  # texts that the head is fitted on, where all weights are trained afterwards
 MOST_HELD = 0.2  # of the texts
-EPOCHS = 3
-LEAST_EPOCHS = 0.5  # what must fit into the time left, or more texts are encoded instead
-TRAINING_COST = 2.5  # of a text in training, relative to encoding it
-STARTING_COST = 5.0  # of training, relative to that of encoding: seconds until it is compiled
-SIZE = 16  # texts a step
-RATE, WARM_UP, DECAY = 5e-5, 0.1, 0.01  # peak, share of the steps before it, of weights a step
-SHARES = (0.5, 1.0)
-"""How far from the weights at the start, to those trained, weights are tried: half the way is often best."""
 ENCODING_SHARE = 0.7  # of the time, at most, for encoding before the first head
 SAVING = 3.0  # seconds kept back for writing the preset
-EVERY = 10.0  # seconds between lines about progress
 
 
 @dataclass
@@ -161,7 +152,7 @@ class Training:
         x_held = encoder.encode(held_texts, float("inf"))
         first = train[:HEAD_TEXTS]
         x = encoder.encode([self.texts[i] for i in first], self.seconds_left(ENCODING_SHARE))
-        needed = STARTING_COST * encoder.start + TRAINING_COST * LEAST_EPOCHS * encoder.seconds(len(train))
+        needed = seconds_needed(encoder.start, encoder.seconds(len(train)))
         tunes = n >= FEW and needed < self.seconds_left()
         if not tunes and len(x) == len(first):
             rest = [self.texts[i] for i in train[len(first) :]]
@@ -198,55 +189,26 @@ class Training:
         fixed = layers_of_mean(classifier) if self._has_mean else []
         for layer in fixed:
             layer.trainable = False
-        network = keras.Model(classifier.inputs, classifier.outputs)
-        optimizer = keras.optimizers.AdamW(RATE, weight_decay=DECAY, global_clipnorm=1.0)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embeddings"])
-        network.compile(
-            optimizer,
-            keras.losses.CategoricalCrossentropy(from_logits=True),
-            jit_compile=backend_name() == "jax",
+
+        def judge(logits: np.ndarray) -> tuple[float, str]:
+            return log_loss(logits, held_targets), _judge(logits, held_targets)
+
+        tuning = FineTuning(
+            keras.Model(classifier.inputs, classifier.outputs),
+            lambda y, logits: keras.ops.categorical_crossentropy(y, logits, from_logits=True),
+            judge,
+            rng,
+            self.seconds_left,
+            self.say,
+            self.clock,
         )
-        tokens = Tokens.of(classifier.preprocessor, [self.texts[i] for i in train])
-        targets = self.targets[train].astype(np.float32)
-        steps = EPOCHS * -(-len(train) // SIZE)
         self.say(f"training all weights, at most {EPOCHS} epochs")
-        kept = start = [np.array(value) for value in network.get_weights()]
-        step, said = 0, self.clock()
-        before, limit = self.clock(), self.seconds_left()
-        evaluation = 1.3 * len(SHARES) * encoder.seconds(len(held))
-        for epoch in range(EPOCHS):
-            losses = []
-            for rows in _batches(tokens.lengths, SIZE, rng):
-                progress = max(step / steps, (self.clock() - before) / max(limit - evaluation, 1e-9))
-                if progress >= 1:
-                    break
-                optimizer.learning_rate = RATE * min(1.0, progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
-                losses.append(float(network.train_on_batch(tokens.batch(rows), targets[rows])))
-                step += 1
-                if step == 1:  # which was compiled
-                    before, limit = self.clock(), self.seconds_left()
-                if not np.isfinite(losses[-1]):
-                    break
-                if self.clock() - said > EVERY:
-                    said = self.clock()
-                    self.say(f"epoch {epoch + 1}, {progress:.0%}: loss {np.mean(losses[-20:]):.3f}")
-            if not losses or not np.isfinite(losses[-1]):
-                break
-            trained = [np.array(value) for value in network.get_weights()]
-            for share in SHARES:
-                mixed = [a + share * (b - a) for a, b in zip(start, trained, strict=True)]
-                network.set_weights(mixed)
-                logits = compute(network, held, BATCH)
-                self.say(f"epoch {epoch + 1}, {share:.0%} of the change: {_judge(logits, held_targets)}")
-                if (loss := log_loss(logits, held_targets)) < best:
-                    best, kept = loss, mixed
-            network.set_weights(trained)
-            if progress >= 1:
-                break
-        network.set_weights(kept)
+        tokens = Tokens.of(classifier.preprocessor, [self.texts[i] for i in train])
+        examples = Part(tokens, self.targets[train].astype(np.float32))
+        improved = tuning.run(examples, Part(held, held_targets), best, encoder.seconds(len(held)))
         for layer in fixed:
             layer.trainable = True  # as whoever loads the preset expects
-        return kept is not start
+        return improved
 
 
 class _Encoder:
@@ -270,7 +232,7 @@ class _Encoder:
             if begin and before - begun + self.seconds(part) > seconds:
                 break
             some = texts[begin : begin + part]
-            vectors.append(compute(self._network, Tokens.of(self._preprocessor, some), BATCH))
+            vectors.append(outputs_of(self._network, Tokens.of(self._preprocessor, some), BATCH))
             if clock() - said > EVERY:
                 said = clock()
                 self._training.say(f"encoded {begin + len(some):,} of {len(texts):,} texts")
@@ -311,13 +273,6 @@ def _mixed(order: np.ndarray, codes: np.ndarray) -> np.ndarray:
             first.append(i)
     rest = np.setdiff1d(np.arange(len(order)), first)
     return order[np.concatenate([np.array(first, int), rest])]
-
-
-def _batches(lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Rows in random batches of about equal length, in random order."""
-    order = np.argsort(lengths + rng.uniform(0, 8, len(lengths)))
-    parts = [order[begin : begin + size] for begin in range(0, len(order), size)]
-    return [parts[i] for i in rng.permutation(len(parts))]
 
 
 def _judge(logits: np.ndarray, targets: np.ndarray) -> str:

@@ -16,7 +16,7 @@ from kmorph.problem.packing import pack_problem
 from kmorph.search.candidate import Job, Result
 from kmorph.search.events import CandidateStarted, Listener, ModelRecorded
 from kmorph.search.store.folder import RunFolder
-from kmorph.search.store.history import PINNED, History
+from kmorph.search.store.history import FINE_TUNED, PINNED, History
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.workers.interrupts import FAREWELL, terminable
 from kmorph.search.workers.jobs import Jobs
@@ -70,21 +70,7 @@ def train_final(
         If training failed; the model is then as it was. If only the time was too short there is a warning.
     """
     target = folder.model_file(record.model_id)
-    job = Job(
-        graph_file=str(target),
-        morphs=(),
-        data_folder=str(data_folder),
-        plan=plan,
-        output_file=str(folder.scratch / "final.safetensors"),
-        events_file=str(folder.scratch / "final.jsonl"),
-        stop_file=str(folder.stop_file),
-        fresh=retrain,
-        strategy=strategy,
-        problem=None if problem is None else pack_problem(problem),
-        sent=time.time(),
-        sender=platform.node(),
-        layers=pack_layers(),
-    )
+    job = _job(folder, target, data_folder, plan, retrain, strategy, problem)
     jobs: Jobs[ModelRecord] = Jobs(pool, listener)
     change = "final fit, new weights" if retrain else "final fit"
     n_parameters = Graph.load(target).n_parameters
@@ -130,11 +116,71 @@ def train_final(
     )
     with folder.translated_errors():
         Path(result.file).replace(target)
-    history.update_all([updated], {PINNED: record.model_id})
+    history.update_all([updated], {PINNED: record.model_id, FINE_TUNED: None})
+    folder.remove_tuned()
     listener(ModelRecorded(updated))
     if interrupt is not None:
         raise interrupt
     return updated
+
+
+def train_apart(
+    folder: RunFolder,
+    record: ModelRecord,
+    plan: Plan,
+    listener: Listener,
+    pool: Pool,
+    strategy: str | bytes | None,
+    problem: Problem,
+) -> Graph:
+    """Train a model's network with new weights; the search stays as it is.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Training and validation data are in its `scratch`.
+    record, plan, listener, pool, strategy, problem
+        As in `train_final`.
+
+    Raises
+    ------
+    SearchError
+        If training failed.
+    """
+    job = _job(folder, folder.model_file(record.model_id), folder.scratch, plan, True, strategy, problem)
+    result, interrupt = _trained(Jobs(pool, listener), record, job)
+    if interrupt is not None:
+        raise interrupt
+    if result is None or result.reason:
+        reason = "no worker answered" if result is None else result.reason
+        raise SearchError(f"the network of model {record.model_id} could not be trained: {reason}")
+    return Graph.load(result.file)
+
+
+def _job(
+    folder: RunFolder,
+    graph_file: Path,
+    data_folder: Path,
+    plan: Plan,
+    fresh: bool,
+    strategy: str | bytes | None,
+    problem: Problem | None,
+) -> Job:
+    return Job(
+        graph_file=str(graph_file),
+        morphs=(),
+        data_folder=str(data_folder),
+        plan=plan,
+        output_file=str(folder.scratch / "final.safetensors"),
+        events_file=str(folder.scratch / "final.jsonl"),
+        stop_file=str(folder.stop_file),
+        fresh=fresh,
+        strategy=strategy,
+        problem=None if problem is None else pack_problem(problem),
+        sent=time.time(),
+        sender=platform.node(),
+        layers=pack_layers(),
+    )
 
 
 def _trained(

@@ -18,7 +18,7 @@ from kmorph.search.loop import Search
 from kmorph.search.remeasure import measure_again
 from kmorph.search.store.disk import DiskLimit
 from kmorph.search.store.folder import RunFolder
-from kmorph.search.store.history import PINNED, History
+from kmorph.search.store.history import FINE_TUNED, PINNED, History
 from kmorph.search.store.models import Models
 from kmorph.search.store.reader import Searcher
 from kmorph.search.strategy.planning import final_plan
@@ -29,6 +29,7 @@ from kmorph.tasks.arguments import Arguments, check_arguments, pose_problem
 from kmorph.tasks.audience import Audience
 from kmorph.tasks.choices import choose_starts, hyperparameters_of, settings_of
 from kmorph.tasks.encoding import Encoding
+from kmorph.tasks.fine_tuning import fine_tune
 from kmorph.tasks.fitting import KEPT_CHANGES, Examples, Origin, try_problem
 from kmorph.tasks.pickling import warn_of_left_out
 from kmorph.tasks.predictor import Predictor
@@ -200,7 +201,8 @@ class Estimator(Predictor):
                     with folder.translated_errors():
                         encoding.encodings.keep(folder.path)
                         data.save(folder.scratch)
-                    history.set_meta(PINNED, None)
+                    history.update_all([], {PINNED: None, FINE_TUNED: None})
+                    folder.remove_tuned()
                     if change is not None:
                         measured = measure_again(folder, history, problem, change, pool, limit, strategy)
                         progress.message(change.describe(*measured))
@@ -327,6 +329,56 @@ class Estimator(Predictor):
                     train_final(
                         folder, history, record, data_folder, plan, retrain, progress, pool, strategy, problem
                     )
+
+    def fine_tune(
+        self,
+        x: Any,
+        y: Any = None,
+        time_limit: float | None = None,
+        validation_data: Any = None,
+        sample_weight: Any = None,
+    ) -> Estimator:
+        """Train the encoder and the network behind it together, after `fit` with an `encoder`.
+
+        The best model's network is trained anew behind the frozen encoder first, on the training part alone;
+        from there all weights are trained (see `kmorph.training.fine_tuning`), in this process. Where that
+        lowers the loss on the validation part, the result is what predicts and is exported from now on, until
+        the next `fit` or `final_fit`; else the model stays as it was. The models of `history` keep the
+        frozen encoder.
+
+        Parameters
+        ----------
+        x, y : array-like, or a loader or a pair (x, y) as `x`
+            As in `fit`.
+        time_limit : float, optional
+            Seconds for this call. None: that of the constructor; if that is None too, three epochs.
+        validation_data : tuple (x, y) or (x, y, weights), or loader, optional
+            What decides. By default the search's own part of the examples.
+        sample_weight : array-like of shape (n,), optional
+            As in `fit`.
+
+        Returns
+        -------
+        self
+            `fine_tuned_` has the losses.
+
+        Raises
+        ------
+        DataError
+            If data or arguments cannot be used.
+        SearchError
+            If there is no model yet, the search has no encoder, or training failed. A time limit too short
+            for anything gives a warning, and the model stays as it was.
+        """
+        begun = time.time()
+        warn_of_left_out(self)
+        arguments = check_arguments(self, time_limit)
+        self._searcher()
+        with Reading(arguments, self.path, self.verbose) as reading:
+            x, y, sample_weight = reading.examples(x, y, sample_weight)
+            validation_data = reading.validation(validation_data)
+            fine_tune(self, x, y, validation_data, sample_weight, arguments, begun)
+        return self
 
     def _pool(self, arguments: Arguments) -> AbstractContextManager[Pool]:
         """Where candidates are trained, for one call."""

@@ -18,7 +18,7 @@ from kmorph.graph.keras_bridge import predict
 from kmorph.locks import ForkSafeLock
 from kmorph.problem import EncodedInput, Input, Target
 from kmorph.search.store.folder import RunFolder
-from kmorph.search.store.history import History
+from kmorph.search.store.history import FINE_TUNED, History
 from kmorph.search.store.reader import ModelVersion, Searcher
 from kmorph.tasks.encoding import with_encoder
 from kmorph.tasks.fitting import KEPT_CHANGES, stored_input, stored_target
@@ -124,6 +124,14 @@ class Fitted(BaseEstimator):
         return self._searcher().get_best_model_id()
 
     @property
+    def fine_tuned_(self) -> dict[str, Any] | None:
+        """What `fine_tune` made of the best model, None if nothing: ``model_id``, ``loss`` on the validation
+        part, ``frozen_loss`` without it, ``epochs``, ``seconds``.
+        """
+        about = self._searcher().meta(FINE_TUNED)
+        return None if about is None else {name: value for name, value in about.items() if name != "file"}
+
+    @property
     def best_graph(self) -> Graph:
         """The best model's graph, with its weights."""
         return self._searcher().load_best_model()
@@ -148,6 +156,13 @@ class Fitted(BaseEstimator):
             load_backend()
         return with_encoder(found, self.encoder, searcher.path)
 
+    def _input_of(self, version: ModelVersion) -> Input:
+        """Input that goes with a model: that of the search, or with the encoder fine-tuned."""
+        found = self._input()
+        if version.tuned is None or not isinstance(found, EncodedInput):
+            return found
+        return found.tuned_by(self._searcher().tuned_file(version.tuned))
+
     def _target(self) -> Target:
         """Target of the search: turns labels into codes, and outputs into labels."""
         return stored_target(self._searcher())
@@ -170,8 +185,8 @@ class Fitted(BaseEstimator):
             )
         return Views(self._input(), tuple(kinds))
 
-    def _best(self) -> tuple[Graph, keras.Model]:
-        """The best graph and its Keras model, kept until the search changes on disk."""
+    def _best(self) -> tuple[Input, Graph, keras.Model]:
+        """The best graph, its input and its Keras model, which is kept until the search changes on disk."""
         load_backend()  # refuses a forked process in which it cannot work, too
         searcher = self._searcher()
         version = searcher.best_version()
@@ -180,23 +195,23 @@ class Fitted(BaseEstimator):
             with _using_models.held():
                 loaded = self._kept(version)
                 if loaded is None:
-                    graph = searcher.load_model_by_id(version.model_id)
+                    graph = searcher.load_version(version)
                     loaded = graph, graph.to_keras()
                     self._loaded = (version, loaded)
-        return loaded
+        return self._input_of(version), *loaded
 
-    def _predicting(self) -> keras.Model:
-        """The best model, or where `views` is True its mean over views of each example."""
+    def _predicting(self) -> tuple[Input, keras.Model]:
+        """The best model and its input; where `views` is True, its mean over views of each example."""
         views = self._views()
-        _, model = self._best()
+        input, _, model = self._best()
         if views is None:
-            return model
+            return input, model
         with _using_models.held():
             known, averaging = self.__dict__.get("_averaged", (None, None))
             if known != (model, views):
                 averaging = views.over(model)
                 self._averaged = ((model, views), averaging)
-        return averaging
+        return input, averaging
 
     def _outputs(self, model: keras.Model, x: np.ndarray) -> np.ndarray:
         """Outputs of the best model, or of one that shares its layers; any number of threads may ask."""

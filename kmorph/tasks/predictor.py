@@ -55,7 +55,8 @@ class Predictor(TransformerMixin, Fitted):
 
         By the best model, or another one.
         """
-        input, target, model = self._input(), self._target(), model or self._predicting()
+        input, model = self._predicting() if model is None else (self._input(), model)
+        target = self._target()
         scores, labels = [], []
         for examples, theirs in pieces(x):
             scores.append(target.scores(self._outputs(model, input.encode(examples))))
@@ -156,7 +157,7 @@ class Predictor(TransformerMixin, Fitted):
             Raw examples in, features out. It is a copy: the estimator predicts as before, whatever is done
             with it.
         """
-        graph, _ = self._best()
+        _, graph, _ = self._best()
         return self._features(graph, graph.to_keras(), layer)
 
     def _features(self, graph: Graph, model: keras.Model, layer: int | None) -> keras.Model:
@@ -170,7 +171,8 @@ class Predictor(TransformerMixin, Fitted):
 
     def transform(self, x: Any) -> np.ndarray:
         """Features of examples: what the last layer reads, shape (n, features)."""
-        extractor, input = self._features(*self._best(), None), self._input()
+        input, graph, model = self._best()
+        extractor = self._features(graph, model, None)
         return joined([self._outputs(extractor, input.encode(examples)) for examples, _ in pieces(x)])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -227,8 +229,13 @@ class Predictor(TransformerMixin, Fitted):
         from kmorph.export import export
 
         load_backend()
-        graph = self.best_graph if model_id is None else self._searcher().load_model_by_id(model_id)
-        return export(graph, self._target(), target, format, self._views(), self._input(), **options)
+        searcher = self._searcher()
+        if model_id is None:
+            version = searcher.best_version()
+            graph, input = searcher.load_version(version), self._input_of(version)
+        else:
+            graph, input = searcher.load_model_by_id(model_id), self._input()
+        return export(graph, self._target(), target, format, self._views(), input, **options)
 
     def export_keras_model(self, file: UserPath) -> Path:
         """Write the best model as a ``.keras`` file: raw examples in, probabilities or numbers out."""

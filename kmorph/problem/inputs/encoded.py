@@ -18,8 +18,9 @@ from kmorph.errors import DataError, PresetError
 from kmorph.graph import Fork, Graph, Layer, Normalize
 from kmorph.graph.keras_bridge import functional
 from kmorph.locks import ForkSafeLock
-from kmorph.presets.encoder import Encoder
+from kmorph.presets.encoder import Encoder, Rows
 from kmorph.presets.finding import find_preset, is_local, preset_digest
+from kmorph.presets.tuned import Tuned
 from kmorph.problem.inputs.base import Input
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class EncodedInput(Input):
         Of each number of the training examples' vectors.
     encodings : Encodings, optional
         Where vectors are kept. It is not part of the input's value, and does not travel to workers.
+    tuned : Path, optional
+        File of `kmorph.presets.tuned` with the encoder's weights; see `tuned_by`.
     """
 
     start_names = ("mlp",)
@@ -61,6 +64,7 @@ class EncodedInput(Input):
     mean: tuple[float, ...]
     variance: tuple[float, ...]
     encodings: Encodings | None = field(default=None, compare=False, repr=False)
+    tuned: Path | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "encodings": None}
@@ -80,7 +84,29 @@ class EncodedInput(Input):
             If it is not there, or no longer what the search was made with.
         """
         with _using_encoder.held():
-            return _load(type(self), _found(self.encoder), self.digest)
+            return self._loaded()
+
+    def _loaded(self) -> Encoder:
+        return _load(type(self), _found(self.encoder), self.digest, self.tuned)
+
+    def new_model(self) -> Encoder:
+        """The encoder as its preset has it, loaded anew so that its weights may be trained.
+
+        Raises
+        ------
+        PresetError
+            As `model`.
+        """
+        with _using_encoder.held():
+            return _load.__wrapped__(type(self), _found(self.encoder), self.digest)
+
+    @abstractmethod
+    def trainable(self, encoder: Encoder) -> keras.Model:
+        """A Keras model from batches of `rows` to what `encode` gives."""
+
+    @abstractmethod
+    def rows(self, encoder: Encoder, examples: np.ndarray) -> Rows:
+        """Checked examples as `trainable` takes them."""
 
     def has(self, features: str) -> bool:
         """Return whether the examples' vectors have such features."""
@@ -93,6 +119,10 @@ class EncodedInput(Input):
 
     def keeping(self: AnyEncoded, encodings: Encodings) -> AnyEncoded:
         return replace(self, encodings=encodings)
+
+    def tuned_by(self: AnyEncoded, file: Path) -> AnyEncoded:
+        """The input with the fine-tuned weights of a file; what it encodes is not kept."""
+        return replace(self, encodings=None, tuned=file)
 
     @property
     def kept_bytes(self) -> int:
@@ -110,6 +140,9 @@ class EncodedInput(Input):
 
     def vectors(self, examples: np.ndarray) -> np.ndarray:
         """Encode checked examples, without what may stand beside their vectors."""
+        if self.tuned is not None:
+            with _using_encoder.held():
+                return self._loaded().encode(examples, lambda index, vectors: None)
         return _encoded(type(self), self.encoder, self.digest, self.encodings, examples, self.width)
 
     def front(self) -> list[Layer | Fork]:
@@ -279,10 +312,21 @@ def _found(encoder: str) -> Path:
 
 
 @functools.lru_cache(maxsize=1)
-def _load(kind: type[EncodedInput], folder: Path, digest: str) -> Encoder:
+def _load(kind: type[EncodedInput], folder: Path, digest: str, tuned: Path | None = None) -> Encoder:
     if preset_digest(folder) != digest:
         raise PresetError(
             f"the encoder in {folder} is not the one that the search was made with: put that back, or give "
             "its place with encoder=…"
         )
-    return kind.load(folder)
+    encoder = kind.load(folder)
+    if tuned is not None:
+        weights = Tuned.load(tuned)
+        try:
+            if weights.digest != digest:
+                raise ValueError("it is of another encoder")
+            encoder.core.set_weights(weights.encoder)
+        except ValueError as error:
+            raise PresetError(
+                f"the weights in {tuned} do not fit the encoder in {folder}: {error}"
+            ) from error
+    return encoder

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from kmorph.data.grids import IMAGES, check_grids
-from kmorph.presets.image_encoder import ImageEncoder
+from kmorph.presets.encoder import Encoder
+from kmorph.presets.image_encoder import ImageEncoder, Images
 from kmorph.problem.inputs.encoded import EncodedInput, EncodedKind, common_fields
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ class EncodedImageInput(EncodedInput):
         """Vectors, float32 of shape (n, width)."""
         images = check_grids(x, IMAGES, name=name, like=self.image_shape)
         return self.vectors(images)
+
+    def trainable(self, encoder: Encoder) -> keras.Model:
+        """See `EncodedInput.trainable`."""
+        return cast(ImageEncoder, encoder).reading(self.image_shape)
+
+    def rows(self, encoder: Encoder, examples: np.ndarray) -> Images:
+        """See `EncodedInput.rows`."""
+        return Images(examples)
 
     def features(self) -> keras.Model:
         """A Keras model of images, shape (n, height, width, channels)."""

@@ -12,7 +12,9 @@ from kmorph.data.texts import check_texts
 from kmorph.errors import DataError
 from kmorph.graph import Fork, Layer, Normalize
 from kmorph.graph.keras_bridge import functional
+from kmorph.presets.encoder import Encoder, Rows
 from kmorph.presets.text_encoder import TextEncoder
+from kmorph.presets.tokens import Tokens
 from kmorph.problem.inputs.encoded import (
     EMBEDDINGS,
     LENGTH,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import keras
 
 JOINED = "joined"
+COUNTS = "counts"  # name of an array beside those of the tokens
 SAMPLES = ("a text for trying an export", "another one", "Über die Länge: 長さ!", "")
 
 
@@ -80,6 +83,22 @@ class EncodedTextInput(EncodedInput):
         columns = self.counts.width
         return [Normalize((*self.mean, *[0.0] * columns), (*self._variances(), *[1 / LENGTH**2] * columns))]
 
+    def trainable(self, encoder: Encoder) -> keras.Model:
+        """See `EncodedInput.trainable`."""
+        import keras
+
+        model = cast(TextEncoder, encoder).model
+        if self.counts is None:
+            return model
+        counts = keras.Input((self.counts.width,), name=COUNTS)
+        found = keras.layers.Concatenate(dtype="float32")([model.output, counts])
+        return functional({**model.input, COUNTS: counts}, found, "features")
+
+    def rows(self, encoder: Encoder, examples: np.ndarray) -> Rows:
+        """See `EncodedInput.rows`."""
+        tokens = cast(TextEncoder, encoder).rows(examples)
+        return tokens if self.counts is None else _TokensAndCounts(tokens, self.counts, examples)
+
     def features(self) -> keras.Model:
         """A Keras model of texts, shape (n, 1)."""
         import keras
@@ -103,6 +122,22 @@ class EncodedTextInput(EncodedInput):
         """Rebuild from what `to_json` gave."""
         counts = values["counts"]
         return cls(**common_fields(values), counts=None if counts is None else WordCounts.from_json(counts))
+
+
+@dataclass(frozen=True)
+class _TokensAndCounts:
+    """Texts as `EncodedTextInput.trainable` takes them; words are counted a batch at a time."""
+
+    tokens: Tokens
+    counts: WordCounts
+    texts: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.tokens.lengths
+
+    def batch(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        return {**self.tokens.batch(index), COUNTS: self.counts.encode(self.texts[index])}
 
 
 class TextEncoding(EncodedKind):

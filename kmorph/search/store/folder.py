@@ -4,6 +4,7 @@
 
     path/search.db                  history (SQLite)
     path/models/<id>.safetensors    graphs with weights
+    path/models/tuned-….safetensors a fine-tuned encoder and the head behind it
     path/encodings/…                what pretrained encoders made of the examples
     path/.kmorph-scratch/<token>/   events, checkpoints and data of the fit under way
     path/search.lock                held by the writer; path/search.owner.json says who that is
@@ -38,6 +39,7 @@ _SCRATCH = ".kmorph-scratch"  # no name that a user's own folder has: it is empt
 _LOCK = "search.lock"
 _OWNER = "search.owner.json"
 _MODEL_SUFFIX = ".safetensors"
+_TUNED_PREFIX = "tuned-"
 
 
 class FolderInUseError(SearchError):
@@ -141,6 +143,22 @@ class RunFolder:
     def model_path(folder: Path, model_id: int) -> Path:
         """Where the graph of model `model_id` of the search in `folder` is."""
         return folder / _MODELS / f"{model_id}{_MODEL_SUFFIX}"
+
+    def new_tuned_file(self) -> Path:
+        """Where a fine-tuned encoder is to be; each has a name of its own."""
+        return self.models / f"{_TUNED_PREFIX}{secrets.token_hex(4)}{_MODEL_SUFFIX}"
+
+    def remove_tuned(self, keep: str | None = None) -> None:
+        """Remove fine-tuned encoders, but for the file with the name `keep`."""
+        for file in self.models.glob(f"{_TUNED_PREFIX}*{_MODEL_SUFFIX}"):
+            if file.name != keep:
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+    @staticmethod
+    def tuned_path(folder: Path, name: str) -> Path:
+        """Where the fine-tuned encoder `name` of the search in `folder` is."""
+        return folder / _MODELS / name
 
     def size(self) -> int:
         """Bytes of the search's own files, those of the fit under way included."""

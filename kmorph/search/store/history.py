@@ -36,6 +36,8 @@ from kmorph.search.store.record import FailureRecord, ModelRecord, R
 
 PINNED = "best_model_id"
 """Key under which `final_fit` notes that its result is the best model."""
+FINE_TUNED = "fine_tuned"
+"""Key under which `fine_tune` notes what it made: name of the file, id of the model, losses."""
 _ID = "search_id"
 _RESERVED = ("format_version", "kmorph_version", "created", "epoch", _ID)
 _ID_SOURCES = ("created", "seed", "data")

@@ -12,9 +12,10 @@ from kmorph.errors import SearchError
 from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
 from kmorph.numeric import whole_number
+from kmorph.presets.tuned import Tuned
 from kmorph.problem.metrics import Objective
 from kmorph.search.store.folder import RunFolder, translated_errors
-from kmorph.search.store.history import PINNED, History
+from kmorph.search.store.history import FINE_TUNED, PINNED, History
 from kmorph.search.store.home import Home
 from kmorph.search.store.ranking import best_record, discarded_seconds
 from kmorph.search.store.rebuild import has_weights, load_or_rebuild
@@ -22,11 +23,15 @@ from kmorph.search.store.record import ModelRecord
 
 
 class ModelVersion(NamedTuple):
-    """A model as it is at a moment: `final_fit` may replace it, and then the time of its file differs."""
+    """A model as it is at a moment: `final_fit` may replace it, and then the time of its file differs.
+
+    Where its encoder was fine-tuned with it, `tuned` is the name of their file.
+    """
 
     search_id: str
     model_id: int
     modified: int
+    tuned: str | None = None
 
 
 class Searcher:
@@ -123,20 +128,23 @@ class Searcher:
     def best_version(self) -> ModelVersion:
         """The best model, and when its file was last written."""
 
-        def read(folder: Path) -> tuple[int, int, list[int]]:
+        def read(folder: Path) -> tuple[ModelVersion, list[int]]:
+            tuned = _tuned(folder)
+            if tuned is not None:
+                return ModelVersion(self.search_id, *tuned), []
             best, lost = _best(folder)
             with translated_errors(folder):
                 modified = RunFolder.model_path(folder, best.model_id).stat().st_mtime_ns
-            return best.model_id, modified, lost
+            return ModelVersion(self.search_id, best.model_id, modified), lost
 
-        model_id, modified, lost = self.home.read(read)
+        version, lost = self.home.read(read)
         if lost:
             warnings.warn(
                 f"the best model of the search in {self.path} cannot be read any more: instead of "
-                f"{_ranges(lost)} the best one is now {model_id}",
+                f"{_ranges(lost)} the best one is now {version.model_id}",
                 stacklevel=3,
             )
-        return ModelVersion(self.search_id, model_id, modified)
+        return version
 
     def load_model_by_id(self, model_id: int) -> Graph:
         """The graph of a model, with its weights.
@@ -165,7 +173,17 @@ class Searcher:
 
     def load_best_model(self) -> Graph:
         """The graph of the best model, with its weights."""
-        return self.load_model_by_id(self.get_best_model_id())
+        return self.load_version(self.best_version())
+
+    def load_version(self, version: ModelVersion) -> Graph:
+        """The graph of a model as it is in a version, with its weights."""
+        if version.tuned is None:
+            return self.load_model_by_id(version.model_id)
+        return Tuned.load(self.tuned_file(version.tuned)).head
+
+    def tuned_file(self, name: str) -> Path:
+        """The file with a fine-tuned encoder."""
+        return RunFolder.tuned_path(self.path, name)
 
     def __repr__(self) -> str:
         return f"<Searcher {str(self.path)!r}: {len(self.records())} models>"
@@ -199,6 +217,24 @@ def _best(folder: Path) -> tuple[ModelRecord, list[int]]:
             return best, lost
         lost.append(best.model_id)
         records.remove(best)
+
+
+def _tuned(folder: Path) -> tuple[int, int, str] | None:
+    """Model id, time and name of the fine-tuned model's file, if there is one."""
+    with _opened(folder) as history:
+        about = history.get_meta(FINE_TUNED)
+    if about is None:
+        return None
+    file = RunFolder.tuned_path(folder, about["file"])
+    try:
+        return about["model_id"], file.stat().st_mtime_ns, about["file"]
+    except OSError:
+        warnings.warn(
+            f"the fine-tuned encoder {file} is gone: predictions are those of the frozen one. Call fine_tune "
+            "again",
+            stacklevel=4,
+        )
+        return None
 
 
 def load_searcher(path: UserPath) -> Searcher:
