@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from kmorph.presets import keras_hub, save_preset
 from kmorph.training.backend import load_backend
@@ -33,10 +34,11 @@ def tiny_bert(folder: Path, seed: int = 0) -> Path:
     return save_preset(models.BertTextClassifier(backbone, num_classes=2, preprocessor=preprocessor), folder)
 
 
-def tiny_resnet(folder: Path, seed: int = 0, side: int | None = RESNET_SIDE) -> Path:
+def tiny_resnet(folder: Path, seed: int = 0, side: int | None = RESNET_SIDE, **resizing: Any) -> Path:
     """A classifier of images with one residual block of 64 filters, the fewest there can be, as a preset.
 
-    Images are resized to `side`; None: they stay as they are.
+    Images are resized to `side`, and how is said by settings of KerasHub's converter, by default without
+    cropping; None: they stay as they are.
     """
     load_backend()
     import keras
@@ -57,7 +59,7 @@ def tiny_resnet(folder: Path, seed: int = 0, side: int | None = RESNET_SIDE) -> 
         image_size=None if side is None else (side, side),
         scale=[float(1 / (255 * spread)) for spread in SPREAD],
         offset=[float(-mean / spread) for mean, spread in zip(MEAN, SPREAD, strict=True)],
-        crop_to_aspect_ratio=False,
+        **{"crop_to_aspect_ratio": False, **resizing},
     )
     preprocessor = models.ResNetImageClassifierPreprocessor(image_converter=converter)
     return save_preset(

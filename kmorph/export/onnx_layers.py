@@ -27,12 +27,14 @@ from kmorph.graph import (
     LayerNorm,
     Multiply,
     Normalize,
+    Opaque,
     Pool,
     Rescale,
     Reshape,
     ZeroPadding,
 )
 from kmorph.graph.layers import Shape, Weights
+from kmorph.graph.resizing import resizing_matrices
 
 FIRST, LAST = "channels first", "channels last"
 
@@ -168,15 +170,19 @@ def refuse_others(graph: Graph) -> None:
     ExportError
     """
     others = [
-        f"{layer.describe()} (layer {i})"
-        for i, layer in enumerate(graph.layers)
-        if type(layer) not in WRITERS
+        f"{layer.describe()} (layer {i})" for i, layer in enumerate(graph.layers) if not _is_written(layer)
     ]
     if others:
         raise ExportError(
             f"kmorph writes no ONNX for {', '.join(others)}: only for its own kinds of layers, not for those "
             "kept whole from a Keras model or registered by a program. Write a .keras file or a SavedModel"
         )
+
+
+def _is_written(layer: Layer) -> bool:
+    if isinstance(layer, Opaque):
+        return resizing_matrices(layer) is not None
+    return type(layer) in WRITERS
 
 
 def _activation(g: OnnxGraph, layer: Activation, weights: Weights, nodes: list[_Node]) -> Written:
@@ -321,6 +327,13 @@ def _concat(g: OnnxGraph, layer: Concat, weights: Weights, nodes: list[_Node]) -
     return order, g.add("Concat", *(node.named(order) for node in nodes), axis=1 if order == FIRST else -1)
 
 
+def _resizing(g: OnnxGraph, layer: Opaque, weights: Weights, nodes: list[_Node]) -> Written:
+    matrices = resizing_matrices(layer)
+    assert matrices is not None  # other layers kept whole are refused before
+    higher = g.add("MatMul", g.constant(matrices.rows), nodes[0].first)
+    return FIRST, g.add("MatMul", higher, g.constant(matrices.columns.T))
+
+
 WRITERS: dict[type[Layer], Callable[[OnnxGraph, Any, Weights, list[_Node]], Written]] = {
     Activation: _activation,
     Add: _merging,
@@ -337,6 +350,7 @@ WRITERS: dict[type[Layer], Callable[[OnnxGraph, Any, Weights, list[_Node]], Writ
     LayerNorm: _layer_norm,
     Multiply: _merging,
     Normalize: _normalize,
+    Opaque: _resizing,
     Pool: _pool,
     Rescale: _rescale,
     Reshape: _in_new_shape,

@@ -36,6 +36,7 @@ from kmorph.graph.layers import (
     Reshape,
     ZeroPadding,
 )
+from kmorph.graph.resizing import resizing_matrices
 from kmorph.graph.torch_piece import Piece, channels_first, channels_last
 
 Code = Callable[[Any, Piece], str]
@@ -127,10 +128,19 @@ def torch_code(layer: Layer, piece: Piece) -> str:
 
 @writes(Opaque)
 def _opaque(layer: Opaque, piece: Piece) -> str:
-    raise ExportError(
-        f"layer {piece.name!r} is Keras' {layer.class_name}, kept whole, and cannot be written in PyTorch: "
-        "replace it by layers of kmorph, or write a .keras file or a SavedModel"
-    )
+    matrices = resizing_matrices(layer)
+    if matrices is None:
+        raise ExportError(
+            f"layer {piece.name!r} is Keras' {layer.class_name}, kept whole, and cannot be written in "
+            "PyTorch: replace it by layers of kmorph, or write a .keras file or a SavedModel"
+        )
+    sizes = (" x ".join(map(str, shape[:-1])) for shape in (*layer.input_shapes, layer.shape))
+    piece.setup.append(f"# Resizes images, from {' to '.join(sizes)}, by two matrices of constants.")
+    names = []
+    for name, matrix in (("rows", matrices.rows), ("columns", matrices.columns.T)):
+        names.append(piece.buffer(name, f"torch.zeros{matrix.shape}"))
+        piece.state[f"{piece.name}_{name}"] = np.ascontiguousarray(matrix)
+    return f"{names[0]} @ {piece.x} @ {names[1]}"
 
 
 @writes(Conv)

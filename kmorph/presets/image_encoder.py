@@ -143,7 +143,9 @@ class ImageEncoder:
             return converter(images)
         size = converter.image_size
         if size is not None and tuple(size) != tuple(images.shape[1:3]):
-            images = converter.resizing(images)
+            # Its own default is True, which Keras hands on to all layers behind it where a model is called
+            # without that argument: batch norms would take the statistics of the batch.
+            images = converter.resizing(images, training=False)
         if converter.scale is None and converter.offset is None:
             return images
         scale = 1.0 if converter.scale is None else converter.scale

@@ -189,6 +189,8 @@ def foreign_cases(rank: int, own: ModuleType) -> Iterator[Case]:
     if rank:
         named["`UpSampling`"] = getattr(keras.layers, f"UpSampling{rank}D")()
         named["`ConvTranspose`"] = getattr(keras.layers, f"Conv{rank}DTranspose")(3, 2)
+    if rank == 2:
+        named["`Resizing`"] = keras.layers.Resizing(10, 4)
     if rank == 1:
         attention = keras.layers.MultiHeadAttention(2, 2)
         named |= {

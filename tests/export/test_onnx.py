@@ -21,7 +21,7 @@ from kmorph.errors import ExportError
 from kmorph.export import Views, export, onnx_layers, wrap, write_onnx
 from kmorph.export.placing import write_placed
 from kmorph.export.text_core import write_text_core
-from kmorph.graph import Activation, Conv, Dense, Flatten, Graph, GraphBuilder, Opaque, chain
+from kmorph.graph import Activation, Conv, Dense, Flatten, Graph, GraphBuilder, chain
 from kmorph.graph.layers import FUNCTIONS, KINDS
 from kmorph.problem import Classes, ImageInput, LabelSets, Numbers, TextInput
 
@@ -78,7 +78,7 @@ def test_every_start(name, shape, tmp_path):
 
 
 def test_every_kind_is_written():
-    assert set(onnx_layers.WRITERS) == {*KINDS} - {Opaque}
+    assert set(onnx_layers.WRITERS) == {*KINDS}
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,14 @@ ROUNDINGS = (
 CALLS = ("one", "list", "arguments")
 
 
+UNAFFECTED = ("Resizing", "CenterCrop")
+"""Layers of Keras' that do the same in training, but have ``training=True`` as a default.
+
+Keras hands that on to all layers behind them where a model is called without that argument: its batch norms would
+take the statistics of the batch.
+"""
+
+
 @dataclass(frozen=True)
 class Opaque(Layer):
     """A stock Keras layer, or operation of ``keras.ops``, that has no kind of its own.
@@ -111,7 +119,7 @@ class Opaque(Layer):
         return Channels.BARRIER
 
     def call_arguments(self) -> dict[str, Any]:
-        return {"training": False} if self.inference else {}
+        return {"training": False} if self.inference or self.class_name in UNAFFECTED else {}
 
     def at_inference(self) -> Layer:
         return self.with_(inference=True)
