@@ -49,6 +49,17 @@ def test_opaque_layer_is_called_and_trained_as_it_was():
     assert not round_trip(functional(frozen)).to_keras().trainable_weights
 
 
+@pytest.mark.parametrize("kind", [L.Resizing, L.CenterCrop])
+def test_layers_behind_a_resizing_are_not_trained_in_a_call(kind):
+    model = functional(lambda t: L.Dropout(0.5)(L.BatchNormalization()(kind(3, 3)(t))), (4, 4, 2))
+    built = Graph.from_keras(model).to_keras()
+    assert Graph.from_keras(built) == Graph.from_keras(model)
+    x = np.random.default_rng(0).normal(3.0, 2.0, (5, 4, 4, 2)).astype(np.float32)
+    before = built.get_weights()
+    np.testing.assert_allclose(ops.convert_to_numpy(built(x)), built.predict(x, verbose=0), atol=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(before, built.get_weights(), strict=True))
+
+
 def test_opaque_layer_does_not_fit_other_inputs():
     graph = round_trip(functional(lambda t: L.LSTM(3)(t), (5, 4)))
     with pytest.raises(GraphError, match="was made for nodes of shapes"):

@@ -31,8 +31,8 @@ CALLS = ("one", "list", "arguments")
 UNAFFECTED = ("Resizing", "CenterCrop")
 """Layers of Keras' that do the same in training, but have ``training=True`` as a default.
 
-Keras hands that on to all layers behind them where a model is called without that argument: its batch norms would
-take the statistics of the batch.
+Keras hands that on to all layers behind them where a model is called without that argument: its batch norms
+would take the statistics of the batch.
 """
 
 
@@ -122,7 +122,7 @@ class Opaque(Layer):
         return {"training": False} if self.inference or self.class_name in UNAFFECTED else {}
 
     def at_inference(self) -> Layer:
-        return self.with_(inference=True)
+        return self if self.class_name in UNAFFECTED else self.with_(inference=True)
 
     def call_keras(self, built: keras.layers.Layer, inputs: list[Any]) -> Any:
         """Apply the Keras object as the model it came from did."""
