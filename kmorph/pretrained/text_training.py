@@ -190,8 +190,8 @@ class Training:
         for layer in fixed:
             layer.trainable = False
 
-        def judge(logits: np.ndarray) -> tuple[float, str]:
-            return log_loss(logits, held_targets), _judge(logits, held_targets)
+        def judge(logits: np.ndarray) -> tuple[tuple[float], str]:
+            return (log_loss(logits, held_targets),), _judge(logits, held_targets)
 
         tuning = FineTuning(
             keras.Model(classifier.inputs, classifier.outputs),
@@ -205,7 +205,7 @@ class Training:
         self.say(f"training all weights, at most {EPOCHS} epochs")
         tokens = Tokens.of(classifier.preprocessor, [self.texts[i] for i in train])
         examples = Part(tokens, self.targets[train].astype(np.float32))
-        improved = tuning.run(examples, Part(held, held_targets), best, encoder.seconds(len(held)))
+        improved = tuning.run(examples, Part(held, held_targets), (best,), encoder.seconds(len(held)))
         for layer in fixed:
             layer.trainable = True  # as whoever loads the preset expects
         return improved

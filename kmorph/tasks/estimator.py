@@ -342,9 +342,9 @@ class Estimator(Predictor):
 
         The best model's network is trained anew behind the frozen encoder first, on the training part alone;
         from there all weights are trained (see `kmorph.training.fine_tuning`), in this process. Where that
-        lowers the loss on the validation part, the result is what predicts and is exported from now on, until
-        the next `fit` or `final_fit`; else the model stays as it was. The models of `history` keep the
-        frozen encoder.
+        has the better objective on the validation part, or the same and a lower loss, the result is what
+        predicts and is exported from now on, until the next `fit` or `final_fit`; else the model stays as it
+        was. The models of `history` keep the frozen encoder.
 
         Parameters
         ----------
@@ -360,7 +360,7 @@ class Estimator(Predictor):
         Returns
         -------
         self
-            `fine_tuned_` has the losses.
+            `fine_tuned_` has what was measured.
 
         Raises
         ------

@@ -31,7 +31,7 @@ from kmorph.tasks.options import TrainerArgs
 from kmorph.tasks.resuming import FIRST_PROBLEM, ask_again
 from kmorph.training.backend import load_backend
 from kmorph.training.distribute import pack_strategy
-from kmorph.training.fine_tuning import PREDICTED, FineTuning, Part, outputs_of, seconds_needed
+from kmorph.training.fine_tuning import PREDICTED, Cost, FineTuning, Part, outputs_of, seconds_needed
 
 if TYPE_CHECKING:
     from kmorph.tasks.estimator import Estimator
@@ -147,7 +147,8 @@ class _Stage:
         self._network = functional(features.input, self._head_model(features.output), "whole")
         self._tuning: FineTuning | None = None
         self._has_class_numbers = False
-        self.frozen_loss = float("nan")
+        self.measured: dict[Cost, dict[str, float]] = {}
+        self.frozen: dict[str, float] = {}
 
     @property
     def improved(self) -> bool:
@@ -166,16 +167,23 @@ class _Stage:
 
     def run(self, train: Part, held: Part, held_weights: np.ndarray | None, seed: int) -> None:
         """Train, unless there is too little time."""
-        objective = self.problem.objective.name
+        objective = self.problem.objective
+        name = objective.name
 
-        def judge(outputs: np.ndarray) -> tuple[float, str]:
+        def judge(outputs: np.ndarray) -> tuple[Cost, str]:
             found = self.problem.measure(held.targets, outputs, held_weights)
-            return found["loss"], f"held-out loss {found['loss']:.4f}, {objective} {found[objective]:.4f}"
+            value, loss = found.get(name, float("nan")), found["loss"]
+            self.measured[cost := (-objective.objective.merit(value), loss)] = {
+                "metric_value": value,
+                "loss": loss,
+            }
+            return cost, f"held-out {name} {value:.4f}, loss {loss:.4f}"
 
         begun = time.monotonic()
         self._network.predict_on_batch(held.rows.batch(np.arange(min(PREDICTED, len(held)))))
         start, begun = time.monotonic() - begun, time.monotonic()
-        self.frozen_loss, words = judge(outputs_of(self._network, held.rows))
+        frozen, words = judge(outputs_of(self._network, held.rows))
+        self.frozen = self.measured[frozen]
         evaluation = time.monotonic() - begun
         self._say(f"frozen encoder: {words}")
         needed = seconds_needed(start, evaluation * len(train) / len(held))
@@ -191,8 +199,8 @@ class _Stage:
         self._tuning = FineTuning(
             self._network, self._loss, judge, np.random.default_rng(seed), self._seconds_left, self._say
         )
-        if not self._tuning.run(train, held, self.frozen_loss, evaluation):
-            self._say("fine-tuning does not lower the held-out loss: the encoder stays frozen")
+        if not self._tuning.run(train, held, frozen, evaluation):
+            self._say("fine-tuning is no better on the held-out examples: the encoder stays frozen")
 
     def _loss(self, codes: Any, outputs: Any) -> Any:
         from keras import ops
@@ -231,8 +239,8 @@ def _keep(folder: RunFolder, history: History, record: ModelRecord, stage: _Stag
     about = {
         "file": file.name,
         "model_id": record.model_id,
-        "loss": stage.tuning.best,
-        "frozen_loss": stage.frozen_loss,
+        **stage.measured[stage.tuning.best],
+        **{f"frozen_{name}": value for name, value in stage.frozen.items()},
         "epochs": stage.tuning.epochs,
         "seconds": seconds,
     }

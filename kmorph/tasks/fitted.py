@@ -125,8 +125,10 @@ class Fitted(BaseEstimator):
 
     @property
     def fine_tuned_(self) -> dict[str, Any] | None:
-        """What `fine_tune` made of the best model, None if nothing: ``model_id``, ``loss`` on the validation
-        part, ``frozen_loss`` without it, ``epochs``, ``seconds``.
+        """What `fine_tune` made of the best model, None if nothing.
+
+        A dict: ``model_id``; ``metric_value`` and ``loss`` on the validation part, as in `history`, and
+        without fine-tuning ``frozen_metric_value`` and ``frozen_loss``; ``epochs``; ``seconds``.
         """
         about = self._searcher().meta(FINE_TUNED)
         return None if about is None else {name: value for name, value in about.items() if name != "file"}

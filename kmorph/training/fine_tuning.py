@@ -1,9 +1,9 @@
 """Fine-tuning: training all weights of a pretrained network, from a good start.
 
 AdamW with a learning rate that rises and falls linearly (Devlin et al., "BERT", NAACL 2019), in batches of
-examples of like length. After each epoch the held-out loss is measured at the new weights and half the way
-between them and those at the start (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022);
-the best weights are kept.
+examples of like length. After each epoch the new weights are judged on held-out examples, and those half the
+way between them and the start (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022); the
+best weights are kept.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -31,6 +31,8 @@ EVALUATION_MARGIN = 1.3  # of the time kept back for it
 PREDICTED = 64  # examples predicted at once
 JITTER = 8  # tokens by which examples of one batch may differ beside: it mixes them anew each epoch
 EVERY = 10.0  # seconds between lines about progress
+
+Cost: TypeAlias = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class FineTuning:
     loss : callable
         Called with targets and outputs of a batch, as tensors: losses, of shape (n,) or ().
     judge : callable
-        Called with the outputs for the held-out examples: their loss, and words on it.
+        Called with the outputs for the held-out examples: numbers by which they are compared, in order of
+        importance and the lower the better, such as their loss; and words on them.
     rng : numpy.random.Generator
     seconds_left : callable
     say : callable
@@ -72,8 +75,8 @@ class FineTuning:
     ----------
     improved : bool
         Whether weights were found that are better than those at the start.
-    best : float
-        Their loss.
+    best : tuple of float
+        What `judge` gave for them.
     epochs : int
         Epochs after which weights were measured.
     """
@@ -82,7 +85,7 @@ class FineTuning:
         self,
         network: Any,
         loss: Callable[[Any, Any], Any],
-        judge: Callable[[np.ndarray], tuple[float, str]],
+        judge: Callable[[np.ndarray], tuple[Cost, str]],
         rng: np.random.Generator,
         seconds_left: Callable[[], float],
         say: Callable[[str], None],
@@ -90,18 +93,20 @@ class FineTuning:
     ) -> None:
         self.network, self.judge, self.rng = network, judge, rng
         self.seconds_left, self.say, self.clock = seconds_left, say, clock
-        self.improved, self.best, self.epochs = False, np.inf, 0
+        self.improved, self.epochs = False, 0
+        self.best: Cost = (np.inf,)
         self._optimizer = _compile(network, loss)
         self._start = self._kept = _copied(network)
+        self._evaluation = 0.0
 
-    def run(self, train: Part, held: Part, best: float, evaluation: float) -> bool:
+    def run(self, train: Part, held: Part, best: Cost, evaluation: float) -> bool:
         """Train; the best weights are set when it returns, and when it is interrupted.
 
         Parameters
         ----------
         train, held : Part
-        best : float
-            Held-out loss of the weights at the start.
+        best : tuple of float
+            What `judge` gives for the weights at the start.
         evaluation : float
             Seconds that predicting the held-out examples takes.
 
@@ -110,20 +115,21 @@ class FineTuning:
         bool
             Whether they are better than those at the start.
         """
-        self.best = best
+        self.best, self._evaluation = best, evaluation
         try:
-            self._run(train, held, EVALUATION_MARGIN * len(SHARES) * evaluation)
+            self._run(train, held)
         finally:
             self.network.set_weights(self._kept)
         return self.improved
 
-    def _run(self, train: Part, held: Part, reserve: float) -> None:
+    def _run(self, train: Part, held: Part) -> None:
         steps, step = EPOCHS * -(-len(train) // SIZE), 0
         said = before = self.clock()
         limit, progress = self.seconds_left(), 0.0
         for epoch in range(1, EPOCHS + 1):
             losses: list[float] = []
             for index in _mixed(train.rows.lengths, self.rng):
+                reserve = EVALUATION_MARGIN * len(SHARES) * self._evaluation
                 progress = max(step / steps, (self.clock() - before) / max(limit - reserve, 1e-9))
                 if progress >= 1:
                     break
@@ -155,10 +161,14 @@ class FineTuning:
         for share in SHARES:
             mixed = [a + share * (b - a) for a, b in zip(self._start, trained, strict=True)]
             self.network.set_weights(mixed)
-            loss, words = self.judge(outputs_of(self.network, held.rows))
+            begun = self.clock()
+            cost, words = self.judge(outputs_of(self.network, held.rows))
             self.say(f"epoch {epoch}, {share:.0%} of the change: {words}")
-            if loss < self.best:
-                self.best, self._kept, self.improved = loss, mixed, True
+            if cost < self.best and np.isfinite(cost).all():
+                self.best, self._kept, self.improved = cost, mixed, True
+            self._evaluation = max(self._evaluation, self.clock() - begun)
+            if self.seconds_left() < self._evaluation:
+                break
         self.network.set_weights(trained)
         self.epochs = epoch
 
