@@ -2,7 +2,7 @@
 
 Replays what earlier benchmarks recorded; nothing is trained. ``ln loss`` is linear in
 
-    h = [1, n, d, n·d, s, s·n, s·d],  n = log2(FLOPs / 4e6),  d = ln(epochs),  s = 1 at a constant learning rate
+    h = [1, n, d, n·d, s, s·n, s·d],  n = log2(FLOPs / 4e6),  d = ln(epochs),  s = 1 at a constant rate
 
 with a normal prior on its coefficients (mean `PRIOR`, standard deviation `SPREAD`), so that slopes are
 learned from the first observation on (Rasmussen and Williams, "Gaussian Processes for Machine Learning",
