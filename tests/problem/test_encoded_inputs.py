@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -306,6 +307,15 @@ def test_scaling_that_is_damaged(hugging_face_vit, text):
     (hugging_face_vit / "preprocessor_config.json").write_text(text)
     with pytest.raises(PresetError, match="preprocessor_config.json is missing or damaged"):
         ImageEncoder(hugging_face_vit).encode(PICTURES)
+
+
+def test_images_from_0_to_1_get_a_warning(resnet):
+    with pytest.warns(UserWarning, match="up to 1, .*from 0 to 255: multiply them by 255"):
+        ImageEncoding(resnet, "embeddings", Encodings()).learn((PICTURES / 255).astype(np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for images in (PICTURES, PICTURES.astype(np.float32), PICTURES // 255):
+            ImageEncoding(resnet, "embeddings", Encodings()).learn(images)
 
 
 def test_two_channels_are_refused(resnet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import isfinite
@@ -96,6 +97,19 @@ class ImageEncoding(EncodedKind):
     """Learns an `EncodedImageInput`."""
 
     kind = EncodedImageInput
+
+    def learn(self, x: np.ndarray) -> EncodedInput:
+        """Encode the training images; see `EncodedKind.learn`.
+
+        Images from 0 to 1 get a warning: presets of KerasHub scale images themselves, from 0 to 255.
+        """
+        if x.dtype.kind == "f" and x.max() <= 1:
+            warnings.warn(
+                f"the images have values up to {x.max():g}, and pretrained encoders expect them from 0 to "
+                "255: multiply them by 255, here and in predict",
+                stacklevel=5,  # who called `fit`
+            )
+        return super().learn(x)
 
     def learned(self, x: np.ndarray) -> dict[str, Any]:
         """The shape of images, and the span of their values."""
