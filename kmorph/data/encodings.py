@@ -185,20 +185,21 @@ class Encodings:
             spent, count, now = spent + weights[index].sum(), count + len(index), time.monotonic()
             if first is None:  # loading and compiling are in its time, and say nothing of the others
                 first = now, spent
-            took, left = now - begun, 0.0
-            if spent > first[1]:
-                left = (now - first[0]) * (weights.sum() - spent) / (spent - first[1])
-                self._show(f"encoding: {count:,} of {len(missing):,} examples, {left:.0f} s left")
+            if spent <= first[1]:
+                return
+            took = now - begun
+            left = (now - first[0]) * (weights.sum() - spent) / (spent - first[1])
+            self._show(f"encoding: {count:,} of {len(missing):,} examples, {left:.0f} s left")
             if took < JUDGED_AFTER or self._seconds is None or took + left <= MOST_OF_LIMIT * self._seconds:
                 return
+            if count == len(missing):
+                return
+            needed = (took + left) / MOST_OF_LIMIT
+            kept = self._writes and self._folder is not None
             raise DataError(
                 f"encoding {len(missing):,} examples takes about {took + left:.0f} s here, and the time "
-                f"limit is {self._seconds:.0f} s: give more time, fewer examples, or a smaller encoder"
-                + (
-                    "; what is encoded already is kept in the search's folder"
-                    if self._writes and self._folder
-                    else ""
-                )
+                f"limit is {self._seconds:g} s: give {needed:.0f} s or more, fewer examples, or a smaller "
+                "encoder" + ". What is encoded already is kept: the same call goes on from there" * kept
             )
 
         return report

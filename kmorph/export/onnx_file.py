@@ -73,15 +73,15 @@ def write_onnx(
         If onnx or onnxruntime is missing, the suffix is another, the graph holds a layer of a kind that
         kmorph does not write, the file computes something else than Keras, or cannot be written.
     """
+    file = file_target(file, ".onnx")
+    target = checked_target(graph, classes)
+    need_utf8(target.names, "ONNX")
+    whole = NumbersOnly.of(graph, input)
     try:
         import onnx  # noqa: F401
         import onnxruntime
     except ImportError as error:
         raise ExportError(f"ONNX needs {error.name or 'onnx'}: pip install 'kmorph[onnx]'") from error
-    file = file_target(file, ".onnx")
-    target = checked_target(graph, classes)
-    need_utf8(target.names, "ONNX")
-    whole = NumbersOnly.of(graph, input)
     examples = samples(graph, input)
     expected, _ = outputs_of(graph, target, views, input, examples)
     content = _model(whole.graph, target, views).SerializeToString()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,7 @@ def write_torch(
     examples = samples(graph, input)
     expected, _ = outputs_of(graph, predicted, views, input, examples)
     torch = require_torch()
+    _check_triton()
     with torch.device("cpu"):
         model = torch_model(whole.graph, predicted, views, input)
         contents = _contents(model, whole.graph, predicted)
@@ -107,6 +111,21 @@ def write_torch(
         except OSError as error:
             raise _unwritable(folder, error) from error
     return folder
+
+
+def _check_triton() -> None:
+    """Refuse where PyTorch's export would end the process, because TensorFlow came before Triton.
+
+    kmorph imports them the other way round (`kmorph.training.backend`); a user's program may not.
+    """
+    if "tensorflow" not in sys.modules or "triton" in sys.modules or find_spec("triton") is None:
+        return
+    tried = subprocess.run([sys.executable, "-c", "import tensorflow, triton"], capture_output=True)
+    if tried.returncode:
+        raise ExportError(
+            "PyTorch's export imports Triton, which ends this process because TensorFlow was imported before "
+            "it: write `import triton` in front of `import tensorflow` in your program"
+        )
 
 
 def _unwritable(folder: Path, error: OSError) -> ExportError:

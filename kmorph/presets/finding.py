@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def _check_safetensors(file: Path) -> None:
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return textwrap.shorten(lines[0], 200, placeholder=" …") if lines else type(error).__name__
 
 
 def is_local(preset: UserPath) -> bool:

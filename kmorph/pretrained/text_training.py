@@ -224,7 +224,7 @@ class _Encoder:
 
     def encode(self, texts: Texts, seconds: float) -> np.ndarray:
         """The vectors of as many texts as there is time for, of some in any case."""
-        clock, part = self._training.clock, 2 * BATCH
+        clock, part = self._training.clock, BATCH
         begun = said = clock()
         vectors = [np.empty((0, int(self._network.output_shape[-1])), np.float32)]
         for begin in range(0, len(texts), part):
@@ -245,7 +245,7 @@ class _Encoder:
     def seconds(self, texts: int) -> float:
         """Seconds that encoding some texts is going to take, compiling aside."""
         if not self._texts:
-            return texts * self.start / (2 * BATCH)
+            return texts * self.start / BATCH
         return texts * self._seconds / self._texts
 
 

@@ -138,7 +138,7 @@ class Progress:
         text = f"Search ended after {_seconds(time.monotonic() - self._began)}: {counts}"
         if event.best is not None:
             text += "; best is " + ", ".join([f"model {event.best.model_id}", *_metrics(event.best)])
-        self._say(text)
+        self._say(text + (f". {event.early}" if event.early else ""))
 
     def message(self, text: str) -> None:
         """Show a note to the user, at any time."""

@@ -93,9 +93,12 @@ class SearchFinished:
     ----------
     best : ModelRecord or None
         The best model of the whole search, earlier fits included.
+    early : str, optional
+        Why it ended long before its time was up.
     """
 
     best: ModelRecord | None
+    early: str | None = None
 
 
 Event: TypeAlias = (

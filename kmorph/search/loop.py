@@ -167,7 +167,7 @@ class _Loop:
         best = self.models.best(self.settings.objective)
         warn_if_none_is_done(best, self.models, self.settings, stacklevel=6)
         warn_if_too_large(best, self.settings, stacklevel=6)
-        listener(SearchFinished(best))
+        listener(SearchFinished(best, self.schedule.why_early(len(self.models))))
 
     def _keep_what_was_trained(self) -> None:
         """Ask the workers to evaluate what they have; those that take too long are ended."""

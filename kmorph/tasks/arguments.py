@@ -136,6 +136,11 @@ def check_arguments(given: Given, time_limit: Any) -> Arguments:
     return checked
 
 
+def check_class_weight(given: Given, target: Target) -> None:
+    """Check the weights of classes by themselves; raises `DataError` as `pose_problem` does."""
+    _class_weights(given.class_weight, target, np.zeros(0, np.int64))
+
+
 def pose_problem(
     given: Given,
     arguments: Arguments,

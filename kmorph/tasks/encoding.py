@@ -67,6 +67,8 @@ class Encoding:
         encodings = Encodings(
             folder, writes, Line(estimator.verbose), load_backend, seconds=arguments.time_limit
         )
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise SearchError(f"{folder} is a file, a search needs a folder: choose another path")
         if encoder is None:
             if features != EMBEDDINGS:
                 raise DataError(f"encoder_features={features!r} goes with encoder=…: give both, or neither")

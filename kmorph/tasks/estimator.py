@@ -25,7 +25,7 @@ from kmorph.search.strategy.planning import final_plan
 from kmorph.search.workers.leases import pool_for
 from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
-from kmorph.tasks.arguments import Arguments, check_arguments, pose_problem
+from kmorph.tasks.arguments import Arguments, check_arguments, check_class_weight, pose_problem
 from kmorph.tasks.audience import Audience
 from kmorph.tasks.choices import choose_starts, hyperparameters_of, settings_of
 from kmorph.tasks.encoding import Encoding
@@ -182,6 +182,7 @@ class Estimator(Predictor):
         encoding = Encoding.of(self, arguments)
         raw = encoding.kind.check(x)
         target = self._learn_target(y, len(raw))
+        check_class_weight(self, target)
         weights = check_sample_weight(sample_weight, len(raw))
         origin = encoding.used_by(Origin.of(self.path, self.resume, arguments.seed, target, len(raw)))
         examples = Examples.of(encoding.kind, origin, raw, y, validation_data, weights)
@@ -344,7 +345,9 @@ class Estimator(Predictor):
         from there all weights are trained (see `kmorph.training.fine_tuning`), in this process. Where that
         has the better objective on the validation part, or the same and a lower loss, the result is what
         predicts and is exported from now on, until the next `fit` or `final_fit`; else the model stays as it
-        was. The models of `history` keep the frozen encoder.
+        was. The models of `history` keep the frozen encoder. A second call begins with the frozen encoder
+        again, and replaces what the first one made only by something better. Ctrl-C ends it; the best weights
+        that were measured so far are kept, and `KeyboardInterrupt` is raised.
 
         Parameters
         ----------
@@ -365,7 +368,7 @@ class Estimator(Predictor):
         Raises
         ------
         DataError
-            If data or arguments cannot be used.
+            If data or arguments cannot be used, or fewer than 50 examples would be held out.
         SearchError
             If there is no model yet, the search has no encoder, or training failed. A time limit too short
             for anything gives a warning, and the model stays as it was.

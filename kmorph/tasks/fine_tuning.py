@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kmorph.data.checks import check_sample_weight
-from kmorph.errors import SearchError
+from kmorph.errors import DataError, SearchError
 from kmorph.graph import Graph
-from kmorph.graph.keras_bridge import functional, get_weights
+from kmorph.graph.keras_bridge import functional, get_weights, set_weights
 from kmorph.presets.encoder import Encoder
 from kmorph.presets.tuned import Tuned
 from kmorph.problem import EncodedInput, Problem
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 HEAD_SHARE = 0.25  # of the time left, at most, for training the head anew
 SAVING = 2.0  # seconds kept back for writing
+LEAST_HELD = 50  # examples to judge by: with fewer, one that is wrong by chance decides
 
 
 def fine_tune(
@@ -69,6 +70,11 @@ def fine_tune(
         problem = replace(problem, class_weights=tuple(before["class_weights"]))
     ask_again(before, problem)
     data, strategy = examples.divided(problem.class_weights), pack_strategy(estimator.strategy)
+    if len(data.y_val) < LEAST_HELD:
+        raise DataError(
+            f"{len(data.y_val)} examples are too few to judge by whether fine-tuning helps: give more, so "
+            f"that {LEAST_HELD} of them can be held out, or as many as validation_data"
+        )
 
     def seconds_left() -> float:
         if arguments.time_limit is None:
@@ -107,10 +113,12 @@ def fine_tune(
                 _of_mean_one(problem.loss_weights(data.y, data.weights)),
             )
             held = Part(input.rows(encoder, raw[examples.held] if raw_held is None else raw_held), data.y_val)
+            file = searcher.best_version().tuned
+            earlier = None if file is None else Tuned.load(searcher.tuned_file(file))
             stage = _Stage(input, encoder, head, problem, progress.message, seconds_left)
             seed = history.get_meta("seed")
             try:
-                stage.run(train, held, data.weights_val, seed)
+                stage.run(train, held, data.weights_val, seed, earlier)
             finally:
                 if stage.improved:
                     _keep(folder, history, record, stage, time.time() - begun)
@@ -165,8 +173,10 @@ class _Stage:
         weights = [np.array(array) for array in self.encoder.core.get_weights()]
         return Tuned(self.input.digest, weights, head)
 
-    def run(self, train: Part, held: Part, held_weights: np.ndarray | None, seed: int) -> None:
-        """Train, unless there is too little time."""
+    def run(
+        self, train: Part, held: Part, held_weights: np.ndarray | None, seed: int, earlier: Tuned | None
+    ) -> None:
+        """Train, unless there is too little time; what an `earlier` call made is to be surpassed."""
         objective = self.problem.objective
         name = objective.name
 
@@ -186,6 +196,11 @@ class _Stage:
         self.frozen = self.measured[frozen]
         evaluation = time.monotonic() - begun
         self._say(f"frozen encoder: {words}")
+        best = frozen
+        if earlier is not None and earlier.head == self._head:
+            before, words = judge(self._outputs_by(earlier, held))
+            self._say(f"as it was fine-tuned before: {words}")
+            best = min(frozen, before)
         needed = seconds_needed(start, evaluation * len(train) / len(held))
         if needed > self._seconds_left():
             warnings.warn(
@@ -199,8 +214,18 @@ class _Stage:
         self._tuning = FineTuning(
             self._network, self._loss, judge, np.random.default_rng(seed), self._seconds_left, self._say
         )
-        if not self._tuning.run(train, held, frozen, evaluation):
-            self._say("fine-tuning is no better on the held-out examples: the encoder stays frozen")
+        if not self._tuning.run(train, held, best, evaluation):
+            self._say("fine-tuning is no better on the held-out examples: the model stays as it was")
+
+    def _outputs_by(self, tuned: Tuned, held: Part) -> np.ndarray:
+        """Outputs for the held-out examples with other weights."""
+        own = self.encoder.core.get_weights()
+        self.encoder.core.set_weights(tuned.encoder)
+        set_weights(self._head_model, tuned.head)
+        outputs = outputs_of(self._network, held.rows)
+        self.encoder.core.set_weights(own)
+        set_weights(self._head_model, self._head)
+        return outputs
 
     def _loss(self, codes: Any, outputs: Any) -> Any:
         from keras import ops

@@ -88,7 +88,12 @@ class Fitted(BaseEstimator):
             if History.exists(absolute_path(self.path, SearchError) / RunFolder.DATABASE):
                 self._found = (self.path, Searcher(self.path))
                 return self._found[1]
-        raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(x, y) first")
+        advice = "call fit(x, y) first"
+        if self.path is not None and not self.resume:
+            folder = absolute_path(self.path, SearchError)
+            if History.exists(folder / RunFolder.DATABASE):
+                advice = f"the search in {folder} is opened with resume=True, or fit(x, y) begins a new one"
+        raise NotFittedError(f"this {type(self).__name__} is not fitted yet: {advice}")
 
     def _belong_to(self, searcher: Searcher) -> None:
         """Read from this search from now on."""

@@ -16,7 +16,7 @@ from kmorph.data.spool import is_mapped, rows_of
 from kmorph.errors import DataError, KmorphError, SearchError
 from kmorph.files import UserPath, absolute_path
 from kmorph.graph import Graph
-from kmorph.problem import Classes, ImageInput, Input, Objective, Problem, Target
+from kmorph.problem import Classes, EncodedInput, ImageInput, Input, Objective, Problem, Target
 from kmorph.problem.inputs.base import InputKind
 from kmorph.problem.losses import OwnLoss
 from kmorph.problem.packing import pack_problem
@@ -200,6 +200,9 @@ class Examples:
             If something cannot be used.
         """
         input, target = origin.input, origin.target
+        if isinstance(input, EncodedInput):
+            x = input.check(x, name)
+            target.encode(y, n=len(x))  # refused before anything is encoded, which may take long
         encoded = None if input is None else input.encode(x, name)
         n = len(x if encoded is None else encoded)
         codes = target.encode(y, n=n)

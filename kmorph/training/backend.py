@@ -157,6 +157,10 @@ if hasattr(os, "register_at_fork"):
 
 def _load_tensorflow(threads: int | None, devices: bool) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" not in sys.modules and find_spec("triton") is not None:
+        # PyTorch's exports import it, and after TensorFlow that ends the process (Triton 3.8).
+        with contextlib.suppress(ImportError):
+            import_module("triton")
     import tensorflow as tf
 
     if threads is not None:

@@ -248,7 +248,7 @@ def test_a_time_limit_that_encoding_takes_up_is_told_soon(tmp_path, monkeypatch)
     monkeypatch.setattr(module, "JUDGED_AFTER", 0.05)
     begun = time.monotonic()
     with pytest.raises(
-        DataError, match="time limit is 1 s: give more time, fewer examples.*is kept"
+        DataError, match="time limit is 1 s: give . s or more, fewer examples.*is kept: the same call"
     ) as caught:
         checked(Encodings(tmp_path, seconds=1.0), EXAMPLES_OF_CHILDREN, seconds=0.02)
     assert time.monotonic() - begun < 0.5 and "300 examples takes about 2 s" in str(caught.value)
@@ -261,6 +261,13 @@ def test_in_memory_nothing_is_kept_of_what_is_refused(monkeypatch):
     with pytest.raises(DataError) as caught:
         checked(Encodings(seconds=1.0), EXAMPLES_OF_CHILDREN, seconds=0.02)
     assert "is kept" not in str(caught.value)
+
+
+def test_what_is_done_is_never_refused(tmp_path, monkeypatch):
+    """Though loading took longer than there is time."""
+    monkeypatch.setattr(module, "JUDGED_AFTER", 0.05)
+    for count in (2, 5):  # one batch, two
+        checked(Encodings(tmp_path / str(count), seconds=0.1), EXAMPLES[:count], first=0.2)
 
 
 def test_loading_the_encoder_is_not_taken_for_encoding(tmp_path, monkeypatch):

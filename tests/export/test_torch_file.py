@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -312,3 +313,37 @@ def test_examples_of_another_shape_are_refused(graph, tmp_path):
     model = run_path(str(folder / "model.py"))["load"]()
     with pytest.raises(ValueError, match=r"expected examples of shape \(8, 8, 2\), got .*\(1, 8, 8, 1\)"):
         model(torch.zeros(1, 8, 8, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "then"), [("kmorph", "print('triton' in sys.modules)"), ("tensorflow", "export()")]
+)
+def test_triton_that_ends_processes_with_tensorflow(tmp_path, first, then):
+    """Triton 3.8 does so if it comes second; PyTorch for CPUs has none, so another one does it here."""
+    (tmp_path / "triton").mkdir()
+    (tmp_path / "triton" / "__init__.py").write_text(
+        "import os, sys\nif 'tensorflow' in sys.modules:\n    os._exit(139)\n"
+    )
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(tmp_path)!r})
+os.environ["PYTHONPATH"] = {str(tmp_path)!r}
+import {first}
+from kmorph import starts
+from kmorph.errors import ExportError
+from kmorph.export import write_torch
+from kmorph.training.backend import load_backend
+load_backend()
+
+def export():
+    try:
+        write_torch(starts.mlp((4,), 2).initialize(0), ("a", "b"), {str(tmp_path / "model")!r})
+    except ExportError as error:
+        print(error)
+
+{then}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    expected = "True" if first == "kmorph" else "`import triton` in front of `import tensorflow`"
+    assert done.returncode == 0 and expected in done.stdout, (done.returncode, done.stderr[-2000:])

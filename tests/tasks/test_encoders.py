@@ -22,6 +22,7 @@ from kmorph import (  # noqa: E402
 from kmorph.data.encodings import FOLDER, size_of  # noqa: E402
 from kmorph.errors import DataError, PresetError, SearchError  # noqa: E402
 from kmorph.presets.text_encoder import TextEncoder  # noqa: E402
+from kmorph.tasks.fitted import NotFittedError  # noqa: E402
 
 QUICK = {
     "verbose": False,
@@ -229,6 +230,34 @@ def test_max_disk_counts_them(bert, tmp_path):
     assert len(clf.history) == 1
     size = sum(file.stat().st_size for file in clf.path_.rglob("*") if file.is_file())
     assert size_of(clf.path_) < size <= limit
+
+
+# What is refused before anything is encoded, and what is said.
+
+
+def test_checks_come_before_encoding(run, bert, tmp_path, encoded):
+    clf = TextClassifier(path=tmp_path / "run", encoder=bert, class_weight={"unknown": 2.0}, **QUICK)
+    with pytest.raises(DataError, match="'unknown', which is not in y"):
+        clf.fit(TEXTS, LABELS)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SearchError, match="is a file, a search needs a folder"):
+        clf.set_params(path=tmp_path / "file", class_weight=None).fit(TEXTS, LABELS)
+    new = [f"{text} again" for text in TEXTS]
+    for call in (again(run, bert).fit, again(run, bert).final_fit, again(run, bert).fine_tune):
+        with pytest.raises(DataError, match="119 labels"):
+            call(new, LABELS[:-1])
+    assert encoded == []
+
+
+def test_an_estimator_that_does_not_resume_says_how(run):
+    with pytest.raises(NotFittedError, match=f"{run} is opened with resume=True"):
+        TextClassifier(path=run).predict(TEXTS)
+
+
+def test_a_search_that_ends_early_says_why(bert, tmp_path, capsys):
+    clf = TextClassifier(path=tmp_path / "run", encoder=bert, seed=0)
+    clf.fit(TEXTS, LABELS, time_limit=120)
+    assert "More time would not help: after " in capsys.readouterr().out.splitlines()[-1]
 
 
 # Copies, and presets that move.

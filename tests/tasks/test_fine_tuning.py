@@ -30,14 +30,14 @@ QUICK = {
 RNG = np.random.default_rng(0)
 TEXTS = [
     f"{' '.join(RNG.choice(['a', 'film', 'other'], RNG.integers(1, 7)))} {'good' if i % 2 else 'bad'} {i}"
-    for i in range(120)
+    for i in range(200)
 ]
-LABELS = ["fine" if i % 2 else "poor" for i in range(120)]
-SIZES = np.array([2.0 * (i % 2) + 5 for i in range(120)])
-PICTURES = RNG.uniform(0, 200, (60, 12, 12, 3))
-PICTURES[:, ::2] *= 1 + 0.2 * (np.arange(60) % 2)[:, None, None, None]
+LABELS = ["fine" if i % 2 else "poor" for i in range(200)]
+SIZES = np.array([2.0 * (i % 2) + 5 for i in range(200)])
+PICTURES = RNG.uniform(0, 200, (180, 12, 12, 3))
+PICTURES[:, ::2] *= 1 + 0.2 * (np.arange(180) % 2)[:, None, None, None]
 PICTURES = PICTURES.astype(np.uint8)
-SHOWN = np.arange(60) % 2
+SHOWN = np.arange(180) % 2
 
 
 @pytest.fixture(autouse=True)
@@ -116,8 +116,8 @@ def test_exports_have_the_tuned_encoder(tuned, tmp_path):
 def test_counts_and_weights_of_examples(bert, tmp_path):
     options = {**QUICK, "encoder_features": "joined", "class_weight": "balanced"}
     clf = TextClassifier(path=tmp_path / "run", encoder=bert, **options).fit(TEXTS, LABELS)
-    weights = np.where(np.arange(120) < 100, 1.0, 0.0)
-    clf.fine_tune(TEXTS, LABELS, sample_weight=weights, validation_data=(TEXTS[:40], LABELS[:40]))
+    weights = np.where(np.arange(200) < 160, 1.0, 0.0)
+    clf.fine_tune(TEXTS, LABELS, sample_weight=weights, validation_data=(TEXTS[:60], LABELS[:60]))
     assert clf.fine_tuned_["loss"] < clf.fine_tuned_["frozen_loss"]
     assert clf.evaluate(TEXTS, LABELS) > 0.95
 
@@ -216,12 +216,19 @@ def test_an_interrupt_keeps_what_is_better(searched, tmp_path, monkeypatch):
     assert clf.fine_tuned_["epochs"] == 1 and clf.evaluate(TEXTS, LABELS) > searched.evaluate(TEXTS, LABELS)
 
 
-def test_a_second_time_replaces_the_first(tuned, tmp_path):
-    clf = copy_of(tuned, tmp_path)
-    before = files(clf)
+def test_a_second_time_replaces_the_first_only_by_what_is_better(tuned, tmp_path, monkeypatch, capsys):
+    clf = copy_of(tuned, tmp_path).set_params(verbose=True)
+    before, expected = files(clf), clf.predict_proba(TEXTS)
+    monkeypatch.setattr(fine_tuning, "RATE", 1e-5)
     clf.fine_tune(TEXTS, LABELS)
-    assert len(files(clf)) == len(before) == 2 and files(clf) != before
-    assert clf.evaluate(TEXTS, LABELS) > 0.95
+    said = capsys.readouterr().out
+    assert "as it was fine-tuned before: held-out accuracy 1.0000" in said and "stays as it was" in said
+    assert files(clf) == before and clf.fine_tuned_ == tuned.fine_tuned_
+    np.testing.assert_array_equal(clf.predict_proba(TEXTS), expected)
+    monkeypatch.setattr(fine_tuning, "RATE", 6e-3)
+    clf.fine_tune(TEXTS, LABELS)
+    assert len(files(clf)) == len(before) and files(clf) != before
+    assert clf.fine_tuned_["loss"] < tuned.fine_tuned_["loss"]
 
 
 # What goes wrong.
@@ -241,6 +248,8 @@ def test_data_that_does_not_go_with_the_search(searched, tmp_path):
         clf.fine_tune(TEXTS, ["unknown", *LABELS[1:]])
     with pytest.raises(DataError, match="texts"):
         clf.fine_tune(PICTURES, SHOWN)
+    with pytest.raises(DataError, match="30 examples are too few to judge by.*50"):
+        clf.fine_tune(TEXTS[:100], LABELS[:100])
     with pytest.raises(DataError, match="time_limit"):
         clf.fine_tune(TEXTS, LABELS, time_limit=-1)
     assert files(clf) == files(searched)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import MethodType
@@ -71,7 +72,10 @@ def train(network: Network, batches: Batches, plan: Plan, progress: ProgressLine
     optimizer.build(model.trainable_variables)
     done = Trained()
     try:
-        _steps(network, iter(batches), batches.per_pass, plan, optimizer, progress, done)
+        with warnings.catch_warnings():
+            # KerasHub's feature pyramid makes norms that it does not use; Keras misses their gradients.
+            warnings.filterwarnings("ignore", "Gradients do not exist for variables")
+            _steps(network, iter(batches), batches.per_pass, plan, optimizer, progress, done)
     except KeyboardInterrupt:
         if not done.steps:  # nothing is learned that could be kept
             raise

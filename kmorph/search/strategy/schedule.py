@@ -10,6 +10,7 @@ import numpy as np
 
 from kmorph.training.race import FIRST_EVALUATION, LEAST_RACE, RACE
 
+LEFT_OVER = 0.1  # share of the time limit that is left where a search counts as over early
 MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
 # Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
 # in between in proportion. The more epochs there are, the more a long fall of the learning rate pays.
@@ -109,6 +110,17 @@ class Schedule:
         """Return whether less time is left than a candidate costs beside its training."""
         left = self.time_left()
         return left is not None and left <= self._overhead
+
+    def why_early(self, models: int) -> str | None:
+        """Why a search of so many models is over though much of its time is left, in words for the user."""
+        left = self.time_left()
+        if self.time_limit is None or left is None or left < LEFT_OVER * self.time_limit:
+            return None
+        if self.most_epochs is None or (self.max_models is not None and models >= self.max_models):
+            return None
+        return (
+            f"More time would not help: after {self.most_epochs} epochs such networks overfit these examples"
+        )
 
     def slice_seconds(self) -> float | None:
         """Training time of one candidate of the stable phase, its overhead taken off."""

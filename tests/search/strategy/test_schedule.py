@@ -93,6 +93,18 @@ def test_short_limits_afford_fewer_starts():
     assert slow.affordable_starts(3) == 1  # nothing grows: another would be lost
 
 
+def test_a_search_that_is_over_early_says_why():
+    now = [0.0]
+    schedule = Schedule(time_limit=60, begun=0.0, clock=lambda: now[0], most_epochs=11)
+    assert "11 epochs" in schedule.why_early(5)
+    now[0] = 54.0
+    assert schedule.why_early(5) is None
+    now[0] = 0.0
+    for others in ({"most_epochs": None}, {"max_models": 5}, {"time_limit": None}):
+        options = {"time_limit": 60, "begun": 0.0, "clock": lambda: now[0], "most_epochs": 11, **others}
+        assert Schedule(**options).why_early(5) is None
+
+
 def test_what_cannot_be_compared_is_not_grown():
     """With few validation examples one network has the time; without a clock users ask for models."""
     for n_val, grows in ((LEAST_TO_COMPARE - 1, False), (LEAST_TO_COMPARE, True), (0, True)):
