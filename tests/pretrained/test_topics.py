@@ -25,7 +25,7 @@ from kmorph.pretrained import (  # noqa: E402
     text_training,
     train_topic_classifier,
 )
-from kmorph.pretrained.text_head import fit_head, log_loss, with_mean  # noqa: E402
+from kmorph.pretrained.text_head import fit_head, layers_of_mean, log_loss, with_mean  # noqa: E402
 
 from .conftest import sentences  # noqa: E402
 
@@ -90,6 +90,33 @@ def test_all_weights_are_trained_where_there_are_enough_texts(encoder, tmp_path,
     said = capsys.readouterr().out
     assert "training all weights" in said and "epoch 3" in said
     assert np.mean(model.predict(held[0]) == held[1]) > 0.9
+
+
+def test_the_layers_that_take_the_mean_stay_as_they_are_in_training(encoder, tmp_path, monkeypatch):
+    start = {}
+
+    def noting(backbone):
+        longer = with_mean(backbone)
+        start.update({layer.name: layer.get_weights() for layer in longer.layers if layer.weights})
+        return longer
+
+    monkeypatch.setattr(text_training, "FEW", 100)
+    monkeypatch.setattr(text_training, "with_mean", noting)
+    texts, numbers = sentences(120, GROUPS)
+    held = sentences(60, GROUPS, seed=2)
+    train_topic_classifier(
+        texts, numbers, tmp_path / "t", preset=encoder, seed=0, validation_data=held, verbose=False
+    )
+    trained = load_preset("TextClassifier", tmp_path / "t")
+    same = {
+        name
+        for name, weights in start.items()
+        if all(map(np.array_equal, weights, trained.backbone.get_layer(name).get_weights()))
+    }
+    assert (
+        same == {layer.name for layer in layers_of_mean(trained)} == {"transformer_layer_2", "pooled_dense"}
+    )
+    assert len(start) > len(same) + 2
 
 
 def test_a_model_can_be_trained_on(topics, tmp_path):
