@@ -25,7 +25,7 @@ NORM = 1.0  # most that the gradients' norm may be
 SHARES = (0.5, 1.0)
 """How far from the weights at the start, to those trained, weights are tried: half the way is often best."""
 LEAST_EPOCHS = 0.5  # what must fit into the time left
-TRAINING_COST = 2.5  # of an example in training, relative to a prediction
+TRAINING_COST = 3.0  # of an example in training, relative to a prediction
 STARTING_COST = 5.0  # of training, relative to that of predictions: seconds until it is compiled
 EVALUATION_MARGIN = 1.3  # of the time kept back for it
 PREDICTED = 64  # examples predicted at once
