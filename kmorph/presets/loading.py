@@ -40,8 +40,10 @@ def load_preset(kind: str, preset: UserPath, **arguments: Any) -> Any:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
+        name = os.fsdecode(preset)
+        where = "" if name == str(folder) else f" ({folder})"
         raise PresetError(
-            f"the preset {os.fspath(preset)!r} ({folder}) cannot be loaded as {kind}: it is made for "
+            f"the preset {name!r}{where} cannot be loaded as {kind}: it is made for "
             f"something else, is damaged, or KerasHub {library.__version__} does not know its parts. "
             f"KerasHub says: {type(error).__name__}: {reason}"
         ) from error

@@ -33,6 +33,7 @@ AnyEncoded = TypeVar("AnyEncoded", bound="EncodedInput")
 LENGTH = sqrt(10)  # of vectors, with which the general learning rate suits a linear layer on them
 MOST_DECAY = 0.05
 CONSTANT = 1e-12  # variance of numbers that are the same for all examples, but for rounding
+MOST_READ = 1000  # characters of a text, about: encoders read its first 256 tokens or fewer
 EPOCHS = 1000  # of one example; of n, this divided by sqrt(n)
 
 _using_encoder = ForkSafeLock()
@@ -284,7 +285,9 @@ def _encoded(
 
     if encodings is None:
         return encode(np.arange(len(examples)), lambda index, vectors: None)
-    costs = np.array([len(one) for one in examples]) if examples.dtype == object else None
+    costs = None
+    if examples.dtype == object:
+        costs = np.minimum([len(one) for one in examples], MOST_READ)
     return encodings.rows(f"{kind.kind}-{digest}", kind.keys(examples), encode, costs, width)
 
 
