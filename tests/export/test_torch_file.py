@@ -203,11 +203,9 @@ def test_text_core_alone(text_input, tmp_path, split):
     assert TextInput.from_json(json.loads(files[0].read_text("utf-8"))) == text_input
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [pytest.param(b, marks=pytest.mark.skipif(not find_spec(b), reason=b)) for b in ("jax", "torch")],
-)
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.slow), "torch"])
 def test_from_other_backends(graph, images, tmp_path, monkeypatch, backend):
+    pytest.importorskip(backend)
     monkeypatch.setenv("KERAS_BACKEND", backend)
     graph.save(tmp_path / "graph.safetensors")
     run_python(

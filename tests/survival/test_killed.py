@@ -106,7 +106,7 @@ def test_a_killed_worker_costs_one_candidate(tmp_path, script, start):
 
 @posix
 @pace
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
 def test_signals_end_it_with_what_was_trained(tmp_path, name, pace):
     number = getattr(signal, name)
     run = Run(tmp_path / "run", LONG)

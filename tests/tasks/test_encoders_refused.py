@@ -208,9 +208,9 @@ def test_empty_texts_among_others_are_texts(presets, tmp_path):
     np.testing.assert_allclose(clf.predict_proba(["", "bad"])[0], clf.predict_proba(["", ""])[1], atol=1e-5)
 
 
-def test_a_folder_that_cannot_be_written_is_said_after_the_encoder(presets, tmp_path):
+def test_a_folder_that_cannot_be_written(presets, tmp_path):
     """And not as an error of the operating system."""
     for path in ("/dev/null/run", tmp_path / "file"):
         (tmp_path / "file").write_text("mine")
-        with pytest.raises(KmorphError, match="cannot be written|cannot be used"):
+        with pytest.raises(KmorphError, match="cannot be written|is a file"):
             TextClassifier(path=path, encoder=presets / "bert", **QUICK).fit(TEXTS, LABELS)

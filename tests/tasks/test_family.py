@@ -68,7 +68,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+SELDOM = ("channels", "volumes, numbers")  # they go the way of others
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SELDOM)) for name in CASES]
+)
 def test_it_learns_goes_on_and_is_exported(name, tmp_path):
     kind, x, y, least = CASES[name]
     train, test = slice(0, 800), slice(800, None)

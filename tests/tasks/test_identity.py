@@ -181,6 +181,7 @@ def test_a_folder_in_use_is_left_to_its_search(tmp_path, capsys):
     assert len(clf.history) == 1
 
 
+@pytest.mark.slow
 def test_folds_of_a_cross_validation_share_a_path(tmp_path):
     with joblib.parallel_config(backend="threading"):
         found = cross_validate(

@@ -47,7 +47,7 @@ def configured(folder, backend, **settings):
     return {**os.environ, "KERAS_HOME": str(folder), "KERAS_BACKEND": backend}
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow), "torch"])
 def test_steps_do_not_depend_on_the_configuration_file(backend, tmp_path):
     pytest.importorskip(backend)
     results = []
@@ -104,6 +104,7 @@ def test_a_search_in_this_process(tmp_path, settings_restored):
     assert classifier.feature_extractor().compute_dtype == "float32"
 
 
+@pytest.mark.slow
 def test_a_search_in_worker_processes_that_read_the_configuration_file(tmp_path):
     code = """
 import sys

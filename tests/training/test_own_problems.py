@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("own_problems.py")
-RUNS = [("tensorflow", ()), ("jax", ()), ("torch", ()), ("tensorflow", ("devices",))]
+RUNS = [
+    ("tensorflow", ()),
+    pytest.param("jax", (), marks=pytest.mark.slow),
+    ("torch", ()),
+    ("tensorflow", ("devices",)),
+]
 # One rounding error more is enough for some weights of Muon, which works in bfloat16 where Keras says so.
 TOLERANCE = {"Muon": 0.05}
 
