@@ -166,6 +166,7 @@ assert clf.evaluate(TEXTS, LABELS) > 0.95
     assert TextClassifier(path=tmp_path / "run", resume=True).evaluate(TEXTS, LABELS) > 0.95
 
 
+@pytest.mark.slow
 def test_numbers(bert, tmp_path):
     texts = TextRegressor(path=tmp_path / "run", encoder=bert, **QUICK).fit(TEXTS, SIZES)
     before = texts.score(TEXTS, SIZES)

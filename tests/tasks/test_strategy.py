@@ -44,6 +44,7 @@ print("accuracy", clf.evaluate(x[1200:], y[1200:]))
 """
 
 
+@pytest.mark.slow
 def test_images_are_classified_by_two_devices(tmp_path):
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True)

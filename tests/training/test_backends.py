@@ -91,6 +91,7 @@ def test_the_backend_is_found_where_keras_looks(monkeypatch, tmp_path):
     assert backend_name() == "tensorflow"
 
 
+@pytest.mark.slow
 def test_workers_without_a_gpu_leave_out_grappler():
     """In the process of a program that uses kmorph TensorFlow stays as it was."""
     code = (

@@ -47,7 +47,9 @@ def configured(folder, backend, **settings):
     return {**os.environ, "KERAS_HOME": str(folder), "KERAS_BACKEND": backend}
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow), "torch"])
+@pytest.mark.parametrize(
+    "backend", ["tensorflow", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jax", "torch"))]
+)
 def test_steps_do_not_depend_on_the_configuration_file(backend, tmp_path):
     pytest.importorskip(backend)
     results = []

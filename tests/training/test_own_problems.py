@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).with_name("own_problems.py")
 RUNS = [
     ("tensorflow", ()),
     pytest.param("jax", (), marks=pytest.mark.slow),
-    ("torch", ()),
+    pytest.param("torch", (), marks=pytest.mark.slow),
     ("tensorflow", ("devices",)),
 ]
 # One rounding error more is enough for some weights of Muon, which works in bfloat16 where Keras says so.
