@@ -91,6 +91,7 @@ def has(graph, begin: int, end: int, kind: type) -> bool:
 
 def run(arm: Arm, seconds: float, seed: int) -> dict:
     from kmorph.datasets import load_fashion_mnist
+    from kmorph.search.strategy.planning import augmentation_for
     from kmorph.search.workers.calibration import training_speed
     from kmorph.training.backend import load_backend
     from kmorph.training.examples import Data
@@ -104,10 +105,12 @@ def run(arm: Arm, seconds: float, seed: int) -> dict:
     data = Data(x[here], y[here].astype(np.int64), x[there], y[there].astype(np.int64))
     graph = network(arm.width, data.x).initialize(seed)
     begun = time.time()
-    _, policy = training_speed(graph.to_json())
+    speed, policy = training_speed(graph.to_json())
+    last = graph if arm.to is None else network(arm.to, data.x)
+    epochs = seconds * speed / len(here) * (arm.at + (1 - arm.at) * graph.flops / last.flops)
+    kinds = augmentation_for(("shift", "flip", "erase"), epochs)
     plan = Plan(
-        hyperparameters=Hyperparameters(learning_rate=0.2, batch_size=128, augment=("shift", "flip")),
-        policy=policy,
+        hyperparameters=Hyperparameters(learning_rate=0.2, batch_size=128, augment=kinds), policy=policy
     )
     parts, images = [], 0
 
@@ -153,6 +156,7 @@ def run(arm: Arm, seconds: float, seed: int) -> dict:
         "accuracy": parts[-1]["accuracy"],
         "took": time.time() - begun,
         "policy": policy,
+        "augment": kinds,
         "parts": parts,
     }
 
