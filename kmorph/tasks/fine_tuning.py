@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kmorph.data.checks import check_sample_weight
-from kmorph.errors import DataError, SearchError
+from kmorph.errors import DataError, PresetError, SearchError
 from kmorph.graph import Graph
 from kmorph.graph.keras_bridge import functional, get_weights, set_weights
 from kmorph.presets.encoder import Encoder
@@ -21,6 +22,7 @@ from kmorph.search.store.disk import DiskLimit
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import FINE_TUNED, History
 from kmorph.search.store.models import Models
+from kmorph.search.store.reader import Searcher
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.planning import final_plan
 from kmorph.tasks.arguments import Arguments, pose_problem
@@ -35,6 +37,8 @@ from kmorph.training.fine_tuning import PREDICTED, Cost, FineTuning, Part, outpu
 
 if TYPE_CHECKING:
     from kmorph.tasks.estimator import Estimator
+
+logger = logging.getLogger("kmorph.search")
 
 HEAD_SHARE = 0.25  # of the time left, at most, for training the head anew
 SAVING = 2.0  # seconds kept back for writing
@@ -113,8 +117,7 @@ def fine_tune(
                 _of_mean_one(problem.loss_weights(data.y, data.weights)),
             )
             held = Part(input.rows(encoder, raw[examples.held] if raw_held is None else raw_held), data.y_val)
-            file = searcher.best_version().tuned
-            earlier = None if file is None else Tuned.load(searcher.tuned_file(file))
+            earlier = _earlier(searcher, input)
             stage = _Stage(input, encoder, head, problem, progress.message, seconds_left)
             seed = history.get_meta("seed")
             try:
@@ -122,6 +125,19 @@ def fine_tune(
             finally:
                 if stage.improved:
                     _keep(folder, history, record, stage, time.time() - begun)
+
+
+def _earlier(searcher: Searcher, input: EncodedInput) -> Tuned | None:
+    """What an earlier call made, if it can be read."""
+    name = searcher.best_version().tuned
+    if name is None:
+        return None
+    try:
+        found = Tuned.load(searcher.tuned_file(name))
+    except PresetError as error:
+        logger.warning("%s", error)
+        return None
+    return found if found.digest == input.digest else None
 
 
 class _Stage:
