@@ -33,11 +33,6 @@ class Tuned:
     encoder: list[np.ndarray]
     head: Graph
 
-    @property
-    def nbytes(self) -> int:
-        """Size of all weights."""
-        return sum(array.nbytes for array in (*self.encoder, *self.head.weights.values()))
-
     def save(self, file: Path) -> Path:
         """Write the file, whole or not at all.
 
@@ -79,7 +74,15 @@ class Tuned:
                 _, layer, name = key.split("/")
                 weights[int(layer), name] = array
             return cls(str(about["encoder"]), encoder, head.with_weights(weights))
-        except (SafetensorError, KmorphError, OSError, ValueError, TypeError, KeyError) as error:
+        except (
+            SafetensorError,
+            KmorphError,
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            RecursionError,
+        ) as error:
             raise PresetError(
                 f"the fine-tuned encoder in {file} cannot be read ({error}): call fine_tune again, or "
                 "remove the file to predict with the frozen encoder"

@@ -192,7 +192,7 @@ class _Stage:
     def run(
         self, train: Part, held: Part, held_weights: np.ndarray | None, seed: int, earlier: Tuned | None
     ) -> None:
-        """Train, unless there is too little time; what an `earlier` call made is to be surpassed."""
+        """Train if the time allows it, and keep only weights that beat those of an `earlier` call."""
         objective = self.problem.objective
         name = objective.name
 

@@ -17,6 +17,7 @@ from preset_samples import tiny_bert, tiny_resnet  # noqa: E402
 from kmorph import ImageClassifier, TextClassifier, TextRegressor, load_searcher  # noqa: E402
 from kmorph.errors import DataError, PresetError, SearchError  # noqa: E402
 from kmorph.presets.tuned import Tuned  # noqa: E402
+from kmorph.search.store.history import FINE_TUNED, History  # noqa: E402
 from kmorph.tasks.fitted import NotFittedError  # noqa: E402
 from kmorph.training import fine_tuning  # noqa: E402
 
@@ -83,7 +84,7 @@ def test_encoder_and_head_learn_together(searched, tuned):
     found = Tuned.load(tuned.path_ / "models" / name)
     assert [a.shape for a in found.encoder] == [b.shape for b in stored]
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(found.encoder, stored, strict=True))
-    assert found.head == searched.best_graph and found.nbytes > 0
+    assert found.head == searched.best_graph
 
 
 def test_whoever_opens_the_search_predicts_alike(tuned, searched):
@@ -293,3 +294,14 @@ def test_a_file_that_is_gone_or_damaged(tuned, searched, tmp_path):
     file.write_bytes(b"")
     clf.fine_tune(TEXTS, LABELS)  # as the message says
     assert clf.evaluate(TEXTS, LABELS) > 0.95 and not file.exists()
+
+
+@pytest.mark.parametrize(
+    "about", ["text", {}, {"file": "../0.safetensors", "model_id": 0}, {"file": "tuned-0a.safetensors"}]
+)
+def test_a_history_that_names_something_else(searched, tmp_path, about):
+    clf = copy_of(searched, tmp_path)
+    with History.open(clf.path_ / "search.db") as history:
+        history.set_meta(FINE_TUNED, about)
+    with pytest.raises(SearchError, match="is damaged"):
+        TextClassifier(path=clf.path_, resume=True).predict(TEXTS)

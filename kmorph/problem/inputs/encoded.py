@@ -99,7 +99,7 @@ class EncodedInput(Input):
             As `model`.
         """
         with _using_encoder.held():
-            return _load.__wrapped__(type(self), _found(self.encoder), self.digest)
+            return _new(type(self), _found(self.encoder), self.digest)
 
     @abstractmethod
     def trainable(self, encoder: Encoder) -> keras.Model:
@@ -314,14 +314,18 @@ def _found(encoder: str) -> Path:
         ) from error
 
 
-@functools.lru_cache(maxsize=1)
-def _load(kind: type[EncodedInput], folder: Path, digest: str, tuned: Path | None = None) -> Encoder:
+def _new(kind: type[EncodedInput], folder: Path, digest: str) -> Encoder:
     if preset_digest(folder) != digest:
         raise PresetError(
             f"the encoder in {folder} is not the one that the search was made with: put that back, or give "
             "its place with encoder=…"
         )
-    encoder = kind.load(folder)
+    return kind.load(folder)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(kind: type[EncodedInput], folder: Path, digest: str, tuned: Path | None = None) -> Encoder:
+    encoder = _new(kind, folder, digest)
     if tuned is not None:
         weights = Tuned.load(tuned)
         try:

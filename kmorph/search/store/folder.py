@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -145,7 +146,7 @@ class RunFolder:
         return folder / _MODELS / f"{model_id}{_MODEL_SUFFIX}"
 
     def new_tuned_file(self) -> Path:
-        """Where a fine-tuned encoder is to be; each has a name of its own."""
+        """Return a new, unused path for a fine-tuned encoder."""
         return self.models / f"{_TUNED_PREFIX}{secrets.token_hex(4)}{_MODEL_SUFFIX}"
 
     def remove_tuned(self, keep: str | None = None) -> None:
@@ -157,7 +158,15 @@ class RunFolder:
 
     @staticmethod
     def tuned_path(folder: Path, name: str) -> Path:
-        """Where the fine-tuned encoder `name` of the search in `folder` is."""
+        """Return the path of the fine-tuned encoder `name` of the search in `folder`.
+
+        Raises
+        ------
+        SearchError
+            If `name` is no name that `new_tuned_file` gives.
+        """
+        if not isinstance(name, str) or not re.fullmatch(f"{_TUNED_PREFIX}[0-9a-f]+{_MODEL_SUFFIX}", name):
+            raise SearchError(f"the history of the search in {folder} is damaged: it names the file {name!r}")
         return folder / _MODELS / name
 
     def size(self) -> int:

@@ -225,9 +225,12 @@ def _tuned(folder: Path) -> tuple[int, int, str] | None:
         about = history.get_meta(FINE_TUNED)
     if about is None:
         return None
-    file = RunFolder.tuned_path(folder, about["file"])
+    about = about if isinstance(about, dict) else {}
+    file = RunFolder.tuned_path(folder, about.get("file", ""))
     try:
-        return about["model_id"], file.stat().st_mtime_ns, about["file"]
+        return whole_number(about.get("model_id")), file.stat().st_mtime_ns, file.name
+    except TypeError as error:
+        raise SearchError(f"the history of the search in {folder} is damaged: {error}") from error
     except OSError:
         warnings.warn(
             f"the fine-tuned encoder {file} is gone: predictions are those of the frozen one. Call fine_tune "
