@@ -1,15 +1,24 @@
 """Does growing pay? The same search with growing and without it, at equal wall seconds.
 
+Arms:
+
+- ``kmorph``: as it is.
+- ``none``: nothing grows; the first start is trained and settled.
 - ``growing``: children are grown however few epochs the time is worth (`GROWTH_EPOCHS` at 0).
-- ``none``: never (`GROWTH_EPOCHS` out of reach): the first start, sized for the time, is trained and settled.
+- ``random``: the same, but parent and morphs are drawn by chance.
+- ``scratch``: the final architecture of ``kmorph``, from new weights.
+
+Begun with kmorph's own starts, sized for the time, or with one that is bad on purpose (``--start``):
+``narrow``, a cnn of width 16; ``half``, of half the default width; ``coarse``, a residual network of half the
+resolution; ``plain``, two convolutions and a dense layer, as in introductions to Keras.
 
 Fashion-MNIST, the first so many images of a permutation that the seed chooses, or the demo's digits and
-division (``--digits``); judged on the test images.
-Imports, compiling and lost races are charged. Whether growing pays depends on how many epochs the time is
-worth: fewer images, or more seconds, are more epochs. Both arms of a seed run at once, one core each, and
-change cores from seed to seed.
+division (``--digits``); judged on the test images. Imports, compiling and lost races are charged. Whether
+growing pays depends on how many epochs the time is worth: fewer images, or more seconds, are more epochs. Two
+arms run at once, one core each, and change cores from seed to seed.
 
-    python benchmarks/bench_growth.py [--images 60000 | --digits] [--seconds 900] [--seeds 3]
+    python benchmarks/bench_growth.py [--images 60000 | --digits] [--seconds 900] [--seeds 3] [--start half]
+        [--arms kmorph none]
 """
 
 from __future__ import annotations
@@ -21,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -28,7 +38,8 @@ import numpy as np
 from _report import about_this_run
 
 RESULTS = Path(__file__).parent / "results" / "growth"
-ARMS = {"growing": 0.0, "none": inf}
+ARMS = ("kmorph", "none", "growing", "random", "scratch")
+STARTS = ("narrow", "half", "coarse", "plain")
 TOLD = (
     "model_id",
     "parent_id",
@@ -56,15 +67,65 @@ def load(images: int, seed: int):
     return (x[chosen], y[chosen]), test
 
 
-def run_arm(arm: str, images: int, seconds: float, seed: int) -> dict:
+def starts_of(name: str | None, x: np.ndarray) -> list | None:
+    """Starts as a user gives them; None: kmorph's own."""
+    from kmorph import starts
+
+    if name is None:
+        return None
+    if name == "plain":
+        return [plain_network(x.shape[1:3])]
+    width = starts.default_width("cnn", (*x.shape[1:3], 1))
+    return {
+        "narrow": [("cnn", {"width": 16})],
+        "half": [("cnn", {"width": width // 2})],
+        "coarse": [("resnet", {"stem_stride": 2})],
+    }[name]
+
+
+def plain_network(shape: tuple[int, ...]):
+    """The convolutional network of many introductions, at half their widths."""
+    import keras
+
+    inputs = keras.Input((*shape, 1))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    for filters in (16, 32):
+        x = keras.layers.Conv2D(filters, 3, activation="relu", padding="same")(x)
+        x = keras.layers.MaxPooling2D(2)(x)
+    x = keras.layers.Dense(64, activation="relu")(keras.layers.Flatten()(x))
+    return keras.Model(inputs, keras.layers.Dense(10)(x))
+
+
+def set_growing(arm: str) -> None:
+    """Change what kmorph does to what the arm says."""
+    from kmorph.search.strategy import propose, schedule, steps
+
+    if arm != "kmorph":
+        steps.LEAST_STEP = inf
+        schedule.GROWTH_EPOCHS = inf if arm in ("none", "scratch") else 0.0
+        schedule.SHORT_GROWTH_EPOCHS = schedule.GROWTH_EPOCHS
+    if arm == "random":
+        score, rng = propose._Score.__call__, np.random.default_rng(0)
+
+        def by_chance(self, options):
+            drawn = [replace(option, advantage=rng.random()) for option in score(self, options)]
+            return sorted(drawn, key=lambda option: option.advantage)
+
+        propose._Score.__call__ = by_chance
+
+
+def run_arm(arm: str, start: str | None, images: int, seconds: float, seed: int) -> dict:
     begun = time.time()
     (x, y), (x_test, y_test) = load(images, seed)
-    import kmorph.search.strategy.schedule as schedule
-    from kmorph import ImageClassifier
+    from kmorph import Graph, ImageClassifier
 
-    schedule.GROWTH_EPOCHS = schedule.SHORT_GROWTH_EPOCHS = ARMS[arm]
+    set_growing(arm)
+    chosen = starts_of(start, x)
+    if arm == "scratch":
+        grown = json.loads(file_of("kmorph", start, images, seconds, seed).read_text())
+        chosen = [Graph.from_json(grown["network"])]
     with tempfile.TemporaryDirectory() as folder:
-        clf = ImageClassifier(path=folder, seed=seed, verbose=False)
+        clf = ImageClassifier(path=folder, seed=seed, verbose=False, starts=chosen)
         clf.fit(x, y, time_limit=seconds - (time.time() - begun))
         ended = time.time() - begun
         right = clf.predict_proba(x_test)[np.arange(len(x_test)), np.searchsorted(clf.classes_, y_test)]
@@ -74,11 +135,13 @@ def run_arm(arm: str, images: int, seconds: float, seed: int) -> dict:
             "seconds": ended,
             "epochs": sum(entry["epochs"] for entry in clf.history),
             "history": [{name: entry[name] for name in TOLD} for entry in clf.history],
+            "network": clf.best_graph.without_weights().to_json(),
         }
 
 
-def file_of(arm: str, images: int, seconds: float, seed: int) -> Path:
-    return RESULTS / f"{arm}_{images or 'digits'}_{seconds:.0f}s_seed{seed}.json"
+def file_of(arm: str, start: str | None, images: int, seconds: float, seed: int) -> Path:
+    begun = f"_{start}" if start else ""
+    return RESULTS / f"{arm}{begun}_{images or 'digits'}_{seconds:.0f}s_seed{seed}.json"
 
 
 def main() -> None:
@@ -89,54 +152,63 @@ def main() -> None:
     parser.add_argument("--digits", action="store_const", const=0, dest="images")
     parser.add_argument("--seconds", type=float, default=900)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--arm", choices=ARMS, help="run one arm here, for the seed --seeds")
+    parser.add_argument("--start", choices=STARTS)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["kmorph", "none"])
+    parser.add_argument("--one", type=int, help="run one arm here, for this seed")
     options = parser.parse_args()
-    shape = options.images, options.seconds
-    if options.arm:
-        found = run_arm(options.arm, *shape, options.seeds)
-        file = file_of(options.arm, *shape, options.seeds)
+    shape = options.start, options.images, options.seconds
+    if options.one is not None:
+        (arm,) = options.arms
+        found = run_arm(arm, *shape, options.one)
+        file = file_of(arm, *shape, options.one)
         file.parent.mkdir(parents=True, exist_ok=True)
-        about = {
-            "arm": options.arm,
-            "images": options.images,
-            "limit": options.seconds,
-            "seed": options.seeds,
-        }
+        about = {"arm": arm, "start": options.start, "images": options.images}
+        about |= {"limit": options.seconds, "seed": options.one}
         file.write_text(json.dumps({**about, **found, **about_this_run()}) + "\n")
         return
     cores = sorted(os.sched_getaffinity(0))[:2]
     for seed in range(options.seeds):
-        pair = []
-        for i, arm in enumerate(ARMS):
-            if not file_of(arm, *shape, seed).exists():
-                command = [sys.executable, __file__, "--arm", arm, "--images", str(options.images)]
-                command += ["--seconds", str(options.seconds), "--seeds", str(seed)]
-                core = cores[(i + seed) % len(cores)]
-                pair.append(
-                    subprocess.Popen(command, preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}))
-                )
-        if any(process.wait() for process in pair):
-            raise SystemExit("an arm failed")
-    report(*shape, options.seeds)
+        missing = [arm for arm in options.arms if not file_of(arm, *shape, seed).exists()]
+        for first in range(0, len(missing), len(cores)):
+            run_at_once(missing[first : first + len(cores)], shape, seed, cores)
+    report(options.arms, shape, options.seeds)
 
 
-def report(images: int, seconds: float, seeds: int) -> None:
-    print("seed  epochs   accuracy grown, not   log loss grown, not   parameters grown, not")
-    differences = []
-    for seed in range(seeds):
-        grown, fixed = (json.loads(file_of(arm, images, seconds, seed).read_text()) for arm in ARMS)
-        parameters = [max(entry["n_parameters"] for entry in run["history"]) for run in (grown, fixed)]
-        accuracies = f"{grown['test_accuracy']:.4f}, {fixed['test_accuracy']:.4f}"
-        losses = f"{grown['test_loss']:.4f}, {fixed['test_loss']:.4f}"
-        sizes = f"{parameters[0]:,}, {parameters[1]:,}"
-        print(f"{seed:4}  {fixed['epochs']:6.1f}   {accuracies}       {losses}        {sizes}")
-        differences.append([grown[name] - fixed[name] for name in ("test_accuracy", "test_loss")])
-    accuracy, loss = np.transpose(differences)
-    error = [d.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else float("nan") for d in (accuracy, loss)]
-    print(
-        f"growing − none: accuracy {accuracy.mean():+.4f} ± {error[0]:.4f}, "
-        f"log loss {loss.mean():+.4f} ± {error[1]:.4f}"
-    )
+def run_at_once(arms: list[str], shape: tuple, seed: int, cores: list[int]) -> None:
+    """Each on its own core."""
+    start, images, seconds = shape
+    processes = []
+    for i, arm in enumerate(arms):
+        command = [sys.executable, __file__, "--arms", arm, "--images", str(images)]
+        command += ["--seconds", str(seconds), "--one", str(seed)]
+        command += [] if start is None else ["--start", start]
+        core = cores[(i + seed) % len(cores)]
+        processes.append(
+            subprocess.Popen(command, preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}))
+        )
+    if any([process.wait() for process in processes]):
+        raise SystemExit("an arm failed")
+
+
+def report(arms: list[str], shape: tuple, seeds: int) -> None:
+    """Each arm, and how far it is from the last one, seed by seed."""
+    found = {
+        arm: [json.loads(file_of(arm, *shape, seed).read_text()) for seed in range(seeds)] for arm in arms
+    }
+    print(f"arm        accuracy   log loss   FLOPs, first and last   minus {arms[-1]}, with the same seed")
+    for arm, runs in found.items():
+        accuracy, loss = (np.array([run[name] for run in runs]) for name in ("test_accuracy", "test_loss"))
+        flops = [np.mean([run["history"][i]["flops"] for run in runs]) / 1e6 for i in (0, -1)]
+        words = []
+        for name, values in (("accuracy", accuracy), ("log loss", loss)):
+            key = "test_accuracy" if name == "accuracy" else "test_loss"
+            off = values - np.array([run[key] for run in found[arms[-1]]])
+            error = off.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else float("nan")
+            words.append(f"{name} {off.mean():+.4f} ± {error:.4f}")
+        print(
+            f"{arm:9}  {accuracy.mean():.4f}     {loss.mean():.4f}     "
+            f"{flops[0]:6.1f}M, {flops[1]:6.1f}M     {', '.join(words)}"
+        )
 
 
 if __name__ == "__main__":

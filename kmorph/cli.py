@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from kmorph.tasks import ImageClassifier
 
 HELD_BACK = 0.25  # share of the digits that the search never sees
+SMALL_STARTS = tuple(
+    (name, {"width": 8}) for name in ("cnn", "resnet", "densenet")
+)  # a quarter of the default
 
 app = typer.Typer(
     name="kmorph",
@@ -65,9 +68,10 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything that is random.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the search and its results.")] = Path("kmorph-demo"),
 ) -> None:
-    """Search on scikit-learn's handwritten digits.
+    """Grow a network for scikit-learn's handwritten digits.
 
-    A quarter of the images is held back from the search; on them the best model is tested once.
+    Three small networks compete; the best grows until it is as large as the time affords, and is trained to
+    the end. A quarter of the images is held back from the search; on them the best model is tested once.
     """
     begun = time.perf_counter()
     from kmorph.report.progress import is_live
@@ -76,7 +80,7 @@ def demo(
     out = user_path(out)
     (x, y), (x_test, y_test) = _digits(seed)
     print(f"{len(x):,} images of digits to search on, {len(x_test):,} held back for the test", flush=True)
-    classifier = ImageClassifier(path=out, seed=seed, verbose=True)
+    classifier = ImageClassifier(path=out, seed=seed, verbose=True, starts=SMALL_STARTS)
     try:
         classifier.fit(x, y, time_limit=time_limit)
     except KeyboardInterrupt:
@@ -84,6 +88,7 @@ def demo(
         raise
     if not is_live(sys.stdout):  # there the live display has left the table
         _print_table(classifier)
+    _print_lineage(classifier)
     accuracy = classifier.evaluate(x_test, y_test)
     print(f"Test accuracy: {accuracy:.4f} on {len(x_test):,} images that the search never saw\n")
     _save(classifier, _folder(classifier, out))
@@ -112,6 +117,16 @@ def _print_table(classifier: ImageClassifier) -> None:
     Console(width=None if is_terminal else 100).print(table)
 
 
+def _print_lineage(classifier: ImageClassifier) -> None:
+    from kmorph.report.tree import lineage
+
+    rows = {row["model_id"]: row for row in classifier.history}
+    line = lineage(rows, classifier.get_best_model_id())[::-1]
+    if len(line) > 1:
+        sizes = [f"{rows[model_id]['n_parameters']:,}" for model_id in line]
+        print(f"The best model grew from {sizes[0]} to {sizes[-1]} parameters: {' → '.join(map(str, line))}")
+
+
 def _folder(classifier: ImageClassifier, out: Path) -> Path:
     """Folder of the search: not `out` if another search was at work there."""
     try:
@@ -123,10 +138,14 @@ def _folder(classifier: ImageClassifier, out: Path) -> Path:
 
 def _save(classifier: ImageClassifier, out: Path) -> None:
     """Export the best model into the search's folder, draw it, and print where all is and what is next."""
+    from kmorph.report.tree import draw_tree
+
     model = classifier.export_keras_model(out / "best.keras")
     lines = {"search": out.resolve(), "best model": model.resolve()}
     try:
         lines["its drawing"] = classifier.best_graph.draw(out / "best.svg").resolve()
+        tree = draw_tree(classifier.history, classifier.get_best_model_id(), out / "tree.svg")
+        lines["its tree"] = tree.resolve()
     except GraphError as error:  # no Graphviz: the error says how to get it
         print(f"No drawing: {error}")
     for name, file in lines.items():

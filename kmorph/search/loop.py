@@ -37,6 +37,7 @@ from kmorph.search.strategy.proposal import Proposal, Proposer, Situation
 from kmorph.search.strategy.propose import SurrogateProposer
 from kmorph.search.strategy.schedule import Schedule
 from kmorph.search.strategy.settling import Settling
+from kmorph.search.strategy.steps import planned_step, steps_to
 from kmorph.search.workers.calibration import measure_power
 from kmorph.search.workers.dispatch import Dispatcher
 from kmorph.search.workers.interrupts import FAREWELL, terminable
@@ -128,7 +129,12 @@ class _Loop:
         self.planner = Planner(
             settings, self.schedule, self.models.records, power.multiply_adds, cold, power.policy
         )
-        self.schedule.expect(self.planner.epoch_seconds(start))
+        best = self.models.best_stable()
+        first = start if best is None else self.models.structures[best.model_id]
+        growth = max(1.0, (settings.affordable or 0) / max(first.flops, 1))
+        self.schedule.expect(self.planner.epoch_seconds(first) * growth)
+        steps = steps_to(first.flops, settings.affordable)
+        self.schedule.plan_steps(steps, len(settings.starts) if best is None else 0)
         self.settling = Settling(settings, self.schedule, self.planner, self.models, self._losses)
         self.observer = Observer(self.models, self.planner)
         self.bounds = Bounds(settings.limits)
@@ -232,10 +238,12 @@ class _Loop:
         return None if self.jobs else self._settling(early=True)
 
     def _next_child(self) -> Candidate | None:
-        """The child that the surrogate proposes."""
-        proposal, self.prepared = self.prepared, None
-        if proposal is None or not self._is_still_right(proposal):
-            proposal = self._propose()
+        """A planned step, or else the child that the surrogate proposes."""
+        proposal = self._planned_step()
+        if proposal is None and self.schedule.may_grow:
+            proposal, self.prepared = self.prepared, None
+            if proposal is None or not self._is_still_right(proposal):
+                proposal = self._propose()
         if proposal is None:
             return None
         seed = self._new_seed()
@@ -246,6 +254,16 @@ class _Loop:
             proposal.change,
             *self.planner.first_or_stable(proposal.graph, seed, proposal.hyperparameters),
         )
+
+    def _planned_step(self) -> Proposal | None:
+        """The best network, grown on its way to the size that the time affords; one such step at a time."""
+        best, affordable = self.models.best_stable(), self.settings.affordable
+        if not self.schedule.steps_to_come or affordable is None or best is None or self.jobs:
+            return None
+        parent = self.observer.observation(best)
+        step = planned_step(parent, affordable, self.bounds.limits, self.settings.kinds, self.rng)
+        self.schedule.give_up_steps() if step is None else self.schedule.step_taken()
+        return step
 
     def _is_still_right(self, proposal: Proposal) -> bool:
         """Return whether a choice made ahead holds, now that the candidate which was in training is known.
@@ -260,7 +278,7 @@ class _Loop:
 
     def _prepare_proposal(self) -> None:
         """Choose the next child while the present one trains, which stands in by its prediction."""
-        if self.prepared is None and self.jobs:
+        if self.prepared is None and self.jobs and self.schedule.may_grow and not self.schedule.steps_to_come:
             if not self.schedule.time_to_settle(len(self.models) + len(self.jobs)):
                 self.prepared = self._propose()
 

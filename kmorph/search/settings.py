@@ -36,6 +36,9 @@ class Settings:
         Bounds of growth.
     kinds : tuple of Morph classes or None
         How networks may grow; None: every way.
+    affordable : int, optional
+        FLOPs that a network may have in the given time; smaller ones are grown to that size before anything
+        else is done. None: no such size is known.
     max_models, max_epochs, patience : int or None
     most_epochs : int, optional
         Number of epochs after which training overfits; `max_epochs` takes precedence.
@@ -66,6 +69,7 @@ class Settings:
     always_augment: bool = False
     limits: Limits = field(default_factory=Limits)
     kinds: tuple[type[Morph], ...] | None = None
+    affordable: int | None = None
     max_models: int | None = None
     max_disk: int | None = None
     max_epochs: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 from kmorph.graph import Graph
@@ -10,6 +11,7 @@ from kmorph.problem.packing import pack_problem
 from kmorph.search.settings import Settings
 from kmorph.search.store.disk import fit_disk
 from kmorph.search.store.record import ModelRecord
+from kmorph.search.strategy.propose import SPEED_EXPONENT
 from kmorph.search.workers.calibration import measure_power
 from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
@@ -21,10 +23,28 @@ from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters
 
 
-def choose_starts(
+@dataclass(frozen=True)
+class Beginning:
+    """Where a search begins, and how large its networks become.
+
+    Parameters
+    ----------
+    starts : tuple of (str, Graph)
+    max_parameters : int or None
+        Most parameters of a model.
+    affordable : int or None
+        FLOPs to which smaller starts are grown.
+    """
+
+    starts: tuple[tuple[str, Graph], ...]
+    max_parameters: int | None = None
+    affordable: int | None = None
+
+
+def choose_beginning(
     given: Given, examples: Examples, problem: Problem, arguments: Arguments, pool: Pool
-) -> tuple[tuple[tuple[str, Graph], ...], int | None]:
-    """Starts, and the most parameters of a model; `max_disk` bounds both."""
+) -> Beginning:
+    """Starts as the user gave them or as suits time and data; `max_disk` bounds their parameters."""
     input, width, n = examples.input, examples.target.width, len(examples.train)
     limit, packed = arguments.time_limit, pack_problem(problem)
 
@@ -41,18 +61,25 @@ def choose_starts(
         partial(without_ending, ending=examples.target.ending),
         examples.adapted,
     )
-    if arguments.max_disk is None:
-        return starts, arguments.max_parameters
-    data = examples.nbytes + input.kept_bytes
-    return fit_disk(starts, arguments.max_parameters, arguments.max_disk, data)
+    first = starts[0][1]
+
+    def power_beside_own(graph: Graph) -> float:
+        """Measured on the user's own start; larger networks keep processors busier."""
+        return power(first) * (graph.flops / max(first.flops, 1)) ** (1 - SPEED_EXPONENT)
+
+    affordable = input.affordable(width, n, limit, power if given.starts is None else power_beside_own)
+    most = arguments.max_parameters
+    if arguments.max_disk is not None:
+        data = examples.nbytes + input.kept_bytes
+        starts, most = fit_disk(starts, most, arguments.max_disk, data)
+    return Beginning(starts, most, affordable)
 
 
 def settings_of(
     given: Given,
     data: Data,
-    starts: tuple[tuple[str, Graph], ...],
+    beginning: Beginning,
     problem: Problem,
-    max_parameters: int | None,
     arguments: Arguments,
     own_split: bool,
     seed: int,
@@ -71,7 +98,7 @@ def settings_of(
         problem.input.hyperparameters(n),
     )
     return Settings(
-        starts=starts,
+        starts=beginning.starts,
         n_train=n,
         n_val=len(data.x_val),
         problem=problem,
@@ -79,8 +106,9 @@ def settings_of(
         space=space,
         augment=kept_changes if given.augment else (),
         always_augment=arguments.augment is True,
-        limits=Limits(max_parameters=max_parameters, max_flops=arguments.max_flops),
+        limits=Limits(max_parameters=beginning.max_parameters, max_flops=arguments.max_flops),
         kinds=options.choose_morphs(given.morphs),
+        affordable=beginning.affordable,
         max_models=arguments.max_models,
         max_disk=arguments.max_disk,
         max_epochs=trainer.max_iter_num,

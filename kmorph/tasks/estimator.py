@@ -27,7 +27,7 @@ from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
 from kmorph.tasks.arguments import Arguments, check_arguments, check_class_weight, pose_problem
 from kmorph.tasks.audience import Audience
-from kmorph.tasks.choices import choose_starts, hyperparameters_of, settings_of
+from kmorph.tasks.choices import choose_beginning, hyperparameters_of, settings_of
 from kmorph.tasks.encoding import Encoding
 from kmorph.tasks.fine_tuning import fine_tune
 from kmorph.tasks.fitting import KEPT_CHANGES, Examples, Origin, try_problem
@@ -193,7 +193,7 @@ class Estimator(Predictor):
         strategy = pack_strategy(self.strategy)
         with self._pool(arguments) as pool, self._progress(problem) as progress:
             problem = try_problem(problem, examples, pool, limit, strategy, progress.message)
-            starts, max_parameters = choose_starts(self, examples, problem, arguments, pool)
+            beginning = choose_beginning(self, examples, problem, arguments, pool)
             with RunFolder.open(self.path, self.resume) as folder:
                 announce(folder, progress)
                 history, change = open_history(folder, examples, origin, self._task, problem)
@@ -210,9 +210,7 @@ class Estimator(Predictor):
                     own_split, seed = examples.held_out is None, history.get_meta("seed")
                     kept = problem.input.augmentations(data.x, data.y, problem.target)
                     history.set_meta(KEPT_CHANGES, kept)
-                    settings = settings_of(
-                        self, data, starts, problem, max_parameters, arguments, own_split, seed, kept
-                    )
+                    settings = settings_of(self, data, beginning, problem, arguments, own_split, seed, kept)
                     search = Search(
                         folder, history, folder.scratch, settings, progress, pool, arguments.workers
                     )

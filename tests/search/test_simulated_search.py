@@ -99,6 +99,61 @@ def test_a_time_that_is_worth_few_epochs_grows_nothing(tmp_path):
     assert phases(found) == ["stable", "decay"] and found.history.models[1].parent_id == 0
 
 
+def few_epochs(**changes) -> dict:
+    """Settings and a pool with which nothing grows but by planned steps."""
+    chosen = settings(n_train=20_000, **changes)
+    return {"settings": chosen, "speed": 500.0, "power": Power(500.0 * chosen.starts[0][1].flops)}
+
+
+@pytest.mark.parametrize("limit", [30.0, 120.0, 900.0])
+def test_a_start_that_is_too_small_is_grown_to_its_size_first(tmp_path, limit):
+    found = simulate(tmp_path, time_limit=limit, **few_epochs(affordable=15 * MLP.flops))
+    models = found.history.models
+    assert phases(found) == ["stable", "stable", "stable", "decay"]
+    assert [record.parent_id for record in models] == [None, 0, 1, 2]
+    sizes = [record.flops / MLP.flops for record in models]
+    assert sizes[0] == 1 and 3 < sizes[1] < 4.5 and 10 < sizes[2] <= 15 and sizes[3] == sizes[2]
+    assert all("times the FLOPs" in record.change for record in models[1:3])
+    assert sum(record.seconds for record in models[:2]) <= 0.35 * limit  # the rest is for the large network
+    assert limit - 6 < found.seconds <= limit
+
+
+def test_small_starts_compete_and_one_is_grown(tmp_path):
+    three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 5, 6))
+    given = few_epochs(starts=three, affordable=8 * MLP.flops)
+    models = simulate(tmp_path, time_limit=120.0, **given).history.models
+    assert [record.parent_id for record in models[:3]] == [None] * 3
+    best = min(models[:3], key=lambda record: record.loss).model_id
+    assert models[3].parent_id == best and models[-1].flops > 4 * MLP.flops
+
+
+def test_more_time_grows_the_model_of_an_earlier_search(tmp_path, monkeypatch):
+    first = simulate(tmp_path, time_limit=60.0, **few_epochs())
+    before = len(first.history.models)
+    # Simulated workers write no networks.
+    monkeypatch.setattr("kmorph.search.store.models.load_structure", lambda file: (MLP, True))
+    large = (("mlp 20", starts.mlp((4,), 3, width=20)),)
+    given = few_epochs(starts=large, affordable=large[0][1].flops)
+    found = simulate(tmp_path, time_limit=600.0, earlier=first, **given)
+    new = found.history.models[before:]
+    assert [record.phase for record in new] == ["stable", "stable", "decay"]
+    assert new[0].parent_id == 0 and new[1].parent_id == before and new[1].flops > 4 * MLP.flops
+
+
+def test_a_step_for_which_memory_does_not_suffice_costs_no_more_than_itself(tmp_path):
+    fails = Result(reason="memory ran out", cause="memory")
+    given = few_epochs(affordable=4 * MLP.flops)
+    found = simulate(tmp_path, time_limit=120.0, fate=lambda n, job: fails if n == 1 else None, **given)
+    assert phases(found) == ["stable", "decay"] and len(found.history.failed) == 1
+
+
+def test_after_its_steps_a_search_with_time_for_children_goes_on_growing(tmp_path):
+    found = simulate(tmp_path, settings(affordable=4 * MLP.flops), 900.0)
+    grown = [record for record in found.history.models if record.phase == "stable"]
+    assert "times the FLOPs" in grown[1].change and len(grown) > 5
+    assert not any("times the FLOPs" in record.change for record in grown[2:])
+
+
 def test_starts_are_trained_first_as_many_as_time_allows(tmp_path):
     three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 8, 12))
     many = simulate(tmp_path / "many", settings(starts=three), 3600.0).history.models

@@ -139,6 +139,15 @@ class Input(Registered, family=True):
         """
         return self.start_names
 
+    def affordable(
+        self, outputs: int, n: int, time_limit: float | None, power: Callable[[Graph], float]
+    ) -> int | None:
+        """FLOPs of a network that suits the time and the data, by the same arguments as `starts`.
+
+        None if no such size is known, as it is without a time limit.
+        """
+        return None
+
     def hyperparameters(self, n: int) -> dict[str, Any]:
         """Default hyperparameters for `n` training examples that replace the general defaults, by name."""
         return {}

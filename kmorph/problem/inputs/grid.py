@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from kmorph import starts
 from kmorph.data.grids import GridForm, check_grids
 from kmorph.errors import DataError
 from kmorph.graph import Fork, Graph, Layer, Normalize
@@ -74,6 +75,16 @@ class GridInput(Input):
     ) -> Sequence[Any]:
         """Convolutional starts, as wide as time and data allow."""
         return sized_starts(self.start_names, self.shape, outputs, n, time_limit, power)
+
+    def affordable(
+        self, outputs: int, n: int, time_limit: float | None, power: Callable[[Graph], float]
+    ) -> int | None:
+        """FLOPs of the first of these starts."""
+        if time_limit is None:
+            return None
+        first = self.starts(outputs, n, time_limit, power)[0]
+        name, size = (first, {}) if isinstance(first, str) else first
+        return starts.KINDS[name](self.shape, outputs, **size).flops
 
     def augment(self, batch: Any, kinds: tuple[str, ...], seed: Any) -> Any:
         """Change a batch at random; see `kmorph.problem.inputs.changes`."""

@@ -34,6 +34,9 @@ GROWTH_FROM = 25.0  # seconds of time limit from which there is time to grow at 
 # them: each trains for so many epochs, or for so many times its overhead if that is less.
 EPOCHS_OF_SLICE = 1.5
 LEAST_TRAINING = 15.0
+# Share of the time in which starts that are too small are trained, and the best of them is grown to its size
+# (`strategy.steps`).
+STEPS_SHARE = 0.2
 # Share of the time that may go to models that are not trained on, overhead included; a part of it to starts.
 DISCARDED = 0.2
 DISCARDED_STARTS = 0.1
@@ -82,6 +85,8 @@ class Schedule:
         self._discarded = 0.0
         self._least_to_grow = GROWTH_FROM
         self._longest_settling = float("inf")
+        self.steps_to_come = 0
+        self._small_slices = self._small_starts = 0
 
     @property
     def deadline(self) -> float | None:
@@ -128,7 +133,11 @@ class Schedule:
             return None
         number = SLICES * max(1.0, (self.time_limit / MANY_SLICES) ** 0.5)
         stable = (1 - MARGIN) * self.time_limit - self._decay_seconds
+        if self.steps_to_come:
+            return max(1.0, STEPS_SHARE * self.time_limit / self._small_slices - self._overhead)
         if not self.may_grow:
+            if self._small_slices and self.decay_begins is not None:
+                stable = self.decay_begins - self.clock()
             return max(1.0, stable - self._overhead)
         epochs = EPOCHS_OF_SLICE * self._epoch
         least = min(LEAST_TRAINING * self._overhead, epochs, stable / 2 - self._overhead)
@@ -143,6 +152,32 @@ class Schedule:
         if self.time_limit is None:
             return True
         return not 0 < self.n_val < LEAST_TO_COMPARE and self.time_limit >= self._least_to_grow
+
+    def plan_steps(self, number: int, starts: int) -> None:
+        """Set by how many planned steps the best start is grown before anything else is.
+
+        Parameters
+        ----------
+        number : int
+            Under no time limit, or a very short one, there are none.
+        starts : int
+            How many are to compete before the first step, if there is time for that; 0: an earlier model is
+            grown.
+        """
+        if self.time_limit is None or self.time_limit < GROWTH_FROM or not number:
+            self.steps_to_come = self._small_slices = self._small_starts = 0
+            return
+        most = int(STEPS_SHARE * self.time_limit / self._overhead) - (number - 1)
+        self.steps_to_come, self._small_starts = number, min(starts, max(1, most))
+        self._small_slices = max(1, self._small_starts + number - 1)
+
+    def step_taken(self) -> None:
+        """Note that one of the planned steps is on its way."""
+        self.steps_to_come -= 1
+
+    def give_up_steps(self) -> None:
+        """Note that nothing more can be grown by a planned step."""
+        self.steps_to_come = 0
 
     def expect(self, epoch: float) -> None:
         """Set the time that a pass over the training data takes.
@@ -209,9 +244,10 @@ class Schedule:
             return True
         if self.decay_begins is None:
             return False
-        if models and not self.may_grow:
+        if models and not self.may_grow and not self.steps_to_come:
             return True
-        if models and not self._may_discard(self._overhead + self._lost_race()):
+        too_much = not self._may_discard(self._overhead + self._lost_race())
+        if models and too_much and not self.steps_to_come:
             return True  # the next child might lose, and that would be too much
         # Another candidate that could train for less than half its slice is not worth its overhead.
         return self.clock() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins
@@ -256,6 +292,8 @@ class Schedule:
         """Number of starts that are worth a slice each before growing begins."""
         if self.time_limit is None:
             return offered
+        if self._small_slices:
+            return min(offered, self._small_starts)
         if not self.may_grow:
             return 1
         lost = DISCARDED_STARTS * self.time_limit / (self._overhead + (self.slice_seconds() or 0.0))

@@ -4,7 +4,13 @@ import time
 
 import pytest
 
-from kmorph.search.strategy.schedule import EPOCHS_OF_SLICE, LEAST_TO_COMPARE, LONGEST_DECAY, Schedule
+from kmorph.search.strategy.schedule import (
+    EPOCHS_OF_SLICE,
+    LEAST_TO_COMPARE,
+    LONGEST_DECAY,
+    STEPS_SHARE,
+    Schedule,
+)
 
 
 def test_slices_and_settling_fit_into_the_limit():
@@ -123,3 +129,29 @@ def test_networks_grow_where_time_is_plenty_for_the_data(limit, passes, grows):
     longer = Schedule(time_limit=3600, begun=time.time())
     longer.expect(3600 / 1600)
     assert longer.may_grow
+
+
+def test_planned_steps_have_their_share_of_the_time_and_the_last_one_the_rest():
+    now = [0.0]
+    schedule = Schedule(time_limit=900, begun=0.0, clock=lambda: now[0])
+    schedule.expect(20.0)
+    assert not schedule.may_grow
+    schedule.plan_steps(2, starts=3)
+    assert schedule.affordable_starts(3) == 3 and not schedule.time_to_settle(1)
+    slices = 3 + 1  # the starts, and the first of the two children
+    assert slices * schedule.slice_seconds() < STEPS_SHARE * 900
+    schedule.step_taken()
+    schedule.step_taken()
+    now[0] = 180.0
+    assert schedule.time_to_settle(5)
+    assert now[0] + schedule.slice_seconds() < schedule.decay_begins < now[0] + schedule.slice_seconds() + 5
+
+
+def test_nothing_is_planned_where_there_is_no_time_for_it():
+    for limit in (None, 10):
+        schedule = Schedule(time_limit=limit)
+        schedule.plan_steps(2, starts=1)
+        assert not schedule.steps_to_come
+    short = Schedule(time_limit=30)
+    short.plan_steps(2, starts=3)
+    assert short.affordable_starts(3) == 1 and short.steps_to_come == 2

@@ -1,0 +1,119 @@
+"""Planned steps: a network too small for the time is grown at once to the size that the time affords."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from math import ceil, log, sqrt
+
+import numpy as np
+
+from kmorph.errors import GraphError
+from kmorph.graph import Graph
+from kmorph.morphs import Limits, Morph, Widen
+from kmorph.morphs.layout import layouts
+from kmorph.morphs.widen import STEP
+from kmorph.search.strategy.observe import Observation
+from kmorph.search.strategy.proposal import Proposal
+
+LEAST_STEP = 2.0
+"""Least growth of FLOPs that is worth a step: what is nearer to its size is left as it is."""
+
+MOST_STEP = 4.5
+"""Largest growth of FLOPs in one step. What is still smaller then is grown once more."""
+
+MOST_STEPS = 3
+ROUNDS = 8  # of the search for a factor of the widths
+
+
+def steps_to(flops: int, affordable: int | None) -> int:
+    """Number of steps that lead from so many FLOPs to those that the time affords, at most `MOST_STEPS`."""
+    ratio = (affordable or 0) / max(flops, 1)
+    return 0 if ratio < LEAST_STEP else min(MOST_STEPS, ceil(log(ratio) / log(MOST_STEP)))
+
+
+def planned_step(
+    parent: Observation,
+    affordable: int,
+    limits: Limits,
+    kinds: Collection[str | type[Morph]] | None,
+    rng: np.random.Generator,
+) -> Proposal | None:
+    """The next step of a network on its way to the size that the time affords.
+
+    All of its layers are widened by the same factor: as many steps as are left have equal factors.
+
+    Parameters
+    ----------
+    parent : Observation
+    affordable : int
+        FLOPs to grow to.
+    limits : Limits
+    kinds : collection of str or Morph classes, optional
+        How networks may grow; None: every way.
+    rng : numpy.random.Generator
+        Gives the seeds of new weights.
+
+    Returns
+    -------
+    Proposal or None
+        None if the network is large enough, or cannot be widened.
+    """
+    steps = steps_to(parent.graph.flops, affordable)
+    if not steps or not (kinds is None or Widen in kinds or Widen.kind in kinds):
+        return None
+    ratio = min((affordable / parent.graph.flops) ** (1 / steps), MOST_STEP)
+    morphs, child = widened(parent.graph, ratio * parent.graph.flops, limits)
+    if child.flops < sqrt(LEAST_STEP) * parent.graph.flops:
+        return None
+    seeds = rng.integers(2**32, size=len(morphs)).tolist()
+    return Proposal(
+        parent_id=parent.model_id,
+        morphs=tuple(zip(morphs, seeds, strict=True)),
+        graph=child,
+        hyperparameters=parent.hyperparameters,
+        change=f"grow to the time: widen all layers, {child.flops / parent.graph.flops:.1f} times the FLOPs",
+    )
+
+
+def widened(graph: Graph, flops: float, limits: Limits) -> tuple[tuple[Morph, ...], Graph]:
+    """The widest version of a graph, all its layers widened alike, that has no more FLOPs than given.
+
+    Returns
+    -------
+    morphs : tuple of Morph
+        They lead from the graph to it; empty if it is too large whatever is widened.
+    child : Graph
+    """
+    best: tuple[tuple[Morph, ...], Graph] = (), graph
+    low, high = 1.0, 2 * max(flops / max(graph.flops, 1), 1.0)  # nothing but a bias may grow with the width
+    for _ in range(ROUNDS):
+        factor = sqrt(low * high)
+        morphs, child = _widened_by(graph, factor)
+        if child.flops <= flops and limits.allow(graph, child):
+            low, best = factor, (morphs, child)
+        else:
+            high = factor
+    return best
+
+
+def _widened_by(graph: Graph, factor: float) -> tuple[tuple[Morph, ...], Graph]:
+    """Every layer that can be widened, by a factor."""
+    morphs: list[Morph] = []
+    widths = [layer.width() for layer in graph.layers]
+    for i, width in enumerate(widths):
+        now = graph.layers[i].width()
+        if width is None or now is None:
+            continue
+        try:
+            step = min(layouts(graph).growable(i).values())
+            morph = Widen(layer=i, to=now + step * round((_whole(factor * width) - now) / step))
+            graph = morph.apply(graph)
+        except GraphError:  # it cannot grow, or has grown with another
+            continue
+        morphs.append(morph)
+    return tuple(morphs), graph
+
+
+def _whole(width: float) -> int:
+    """The nearest width that processors like: a multiple of 8, but for small ones."""
+    return STEP * round(width / STEP) if width >= 4 * STEP else round(width)
