@@ -8,17 +8,18 @@ Arms:
 - ``random``: the same, but parent and morphs are drawn by chance.
 - ``scratch``: the final architecture of ``kmorph``, from new weights.
 
-Begun with kmorph's own starts, sized for the time, or with one that is bad on purpose (``--start``):
+Begun with kmorph's own starts, sized for the time, or with one that is bad on purpose, as ``kmorph:narrow``:
 ``narrow``, a cnn of width 16; ``half``, of half the default width; ``coarse``, a residual network of half the
-resolution; ``plain``, two convolutions and a dense layer, as in introductions to Keras.
+resolution; ``plain``, two convolutions and a dense layer, as in introductions to Keras; ``demo``, the small
+ones of ``kmorph demo``.
 
 Fashion-MNIST, the first so many images of a permutation that the seed chooses, or the demo's digits and
 division (``--digits``); judged on the test images. Imports, compiling and lost races are charged. Whether
 growing pays depends on how many epochs the time is worth: fewer images, or more seconds, are more epochs. Two
 arms run at once, one core each, and change cores from seed to seed.
 
-    python benchmarks/bench_growth.py [--images 60000 | --digits] [--seconds 900] [--seeds 3] [--start half]
-        [--arms kmorph none]
+    python benchmarks/bench_growth.py [--images 60000 | --digits] [--seconds 900] [--seeds 3]
+        [--arms kmorph none:narrow …]
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from _report import about_this_run
 
 RESULTS = Path(__file__).parent / "results" / "growth"
 ARMS = ("kmorph", "none", "growing", "random", "scratch")
-STARTS = ("narrow", "half", "coarse", "plain")
+STARTS = ("narrow", "half", "coarse", "plain", "demo")
 TOLD = (
     "model_id",
     "parent_id",
@@ -52,6 +53,16 @@ TOLD = (
     "phase",
     "state",
 )
+
+
+def arm_of(text: str) -> str:
+    """The name of an arm, checked."""
+    kind, _, start = text.partition(":")
+    if kind not in ARMS or start not in ("", *STARTS):
+        raise argparse.ArgumentTypeError(
+            f"{text}: one of {', '.join(ARMS)}, with :{', :'.join(STARTS)} or not"
+        )
+    return text
 
 
 def load(images: int, seed: int):
@@ -67,12 +78,16 @@ def load(images: int, seed: int):
     return (x[chosen], y[chosen]), test
 
 
-def starts_of(name: str | None, x: np.ndarray) -> list | None:
-    """Starts as a user gives them; None: kmorph's own."""
+def starts_of(name: str, x: np.ndarray) -> list | None:
+    """Starts as a user gives them; without a name, kmorph's own."""
     from kmorph import starts
 
-    if name is None:
+    if not name:
         return None
+    if name == "demo":
+        from kmorph.cli import SMALL_STARTS
+
+        return list(SMALL_STARTS)
     if name == "plain":
         return [plain_network(x.shape[1:3])]
     width = starts.default_width("cnn", (*x.shape[1:3], 1))
@@ -96,15 +111,14 @@ def plain_network(shape: tuple[int, ...]):
     return keras.Model(inputs, keras.layers.Dense(10)(x))
 
 
-def set_growing(arm: str) -> None:
-    """Change what kmorph does to what the arm says."""
+def set_growing(kind: str) -> None:
+    """Change what kmorph does to what an arm says."""
     from kmorph.search.strategy import propose, schedule, steps
 
-    if arm != "kmorph":
+    if kind != "kmorph":
         steps.LEAST_STEP = inf
-        schedule.GROWTH_EPOCHS = inf if arm in ("none", "scratch") else 0.0
-        schedule.SHORT_GROWTH_EPOCHS = schedule.GROWTH_EPOCHS
-    if arm == "random":
+        schedule.GROWTH_EPOCHS = inf if kind in ("none", "scratch") else 0.0
+    if kind == "random":
         score, rng = propose._Score.__call__, np.random.default_rng(0)
 
         def by_chance(self, options):
@@ -114,15 +128,16 @@ def set_growing(arm: str) -> None:
         propose._Score.__call__ = by_chance
 
 
-def run_arm(arm: str, start: str | None, images: int, seconds: float, seed: int) -> dict:
+def run_arm(arm: str, images: int, seconds: float, seed: int) -> dict:
     begun = time.time()
     (x, y), (x_test, y_test) = load(images, seed)
     from kmorph import Graph, ImageClassifier
 
-    set_growing(arm)
+    kind, _, start = arm.partition(":")
+    set_growing(kind)
     chosen = starts_of(start, x)
-    if arm == "scratch":
-        grown = json.loads(file_of("kmorph", start, images, seconds, seed).read_text())
+    if kind == "scratch":
+        grown = json.loads(file_of(arm.replace(kind, "kmorph"), images, seconds, seed).read_text())
         chosen = [Graph.from_json(grown["network"])]
     with tempfile.TemporaryDirectory() as folder:
         clf = ImageClassifier(path=folder, seed=seed, verbose=False, starts=chosen)
@@ -139,9 +154,8 @@ def run_arm(arm: str, start: str | None, images: int, seconds: float, seed: int)
         }
 
 
-def file_of(arm: str, start: str | None, images: int, seconds: float, seed: int) -> Path:
-    begun = f"_{start}" if start else ""
-    return RESULTS / f"{arm}{begun}_{images or 'digits'}_{seconds:.0f}s_seed{seed}.json"
+def file_of(arm: str, images: int, seconds: float, seed: int) -> Path:
+    return RESULTS / f"{arm.replace(':', '_')}_{images or 'digits'}_{seconds:.0f}s_seed{seed}.json"
 
 
 def main() -> None:
@@ -152,18 +166,16 @@ def main() -> None:
     parser.add_argument("--digits", action="store_const", const=0, dest="images")
     parser.add_argument("--seconds", type=float, default=900)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--start", choices=STARTS)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["kmorph", "none"])
+    parser.add_argument("--arms", nargs="+", type=arm_of, default=["kmorph", "none"])
     parser.add_argument("--one", type=int, help="run one arm here, for this seed")
     options = parser.parse_args()
-    shape = options.start, options.images, options.seconds
+    shape = options.images, options.seconds
     if options.one is not None:
         (arm,) = options.arms
         found = run_arm(arm, *shape, options.one)
         file = file_of(arm, *shape, options.one)
         file.parent.mkdir(parents=True, exist_ok=True)
-        about = {"arm": arm, "start": options.start, "images": options.images}
-        about |= {"limit": options.seconds, "seed": options.one}
+        about = {"arm": arm, "images": options.images, "limit": options.seconds, "seed": options.one}
         file.write_text(json.dumps({**about, **found, **about_this_run()}) + "\n")
         return
     cores = sorted(os.sched_getaffinity(0))[:2]
@@ -176,12 +188,11 @@ def main() -> None:
 
 def run_at_once(arms: list[str], shape: tuple, seed: int, cores: list[int]) -> None:
     """Each on its own core."""
-    start, images, seconds = shape
+    images, seconds = shape
     processes = []
     for i, arm in enumerate(arms):
         command = [sys.executable, __file__, "--arms", arm, "--images", str(images)]
         command += ["--seconds", str(seconds), "--one", str(seed)]
-        command += [] if start is None else ["--start", start]
         core = cores[(i + seed) % len(cores)]
         processes.append(
             subprocess.Popen(command, preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}))
@@ -195,7 +206,9 @@ def report(arms: list[str], shape: tuple, seeds: int) -> None:
     found = {
         arm: [json.loads(file_of(arm, *shape, seed).read_text()) for seed in range(seeds)] for arm in arms
     }
-    print(f"arm        accuracy   log loss   FLOPs, first and last   minus {arms[-1]}, with the same seed")
+    print(
+        f"arm            accuracy   log loss   FLOPs, first and last   minus {arms[-1]}, with the same seed"
+    )
     for arm, runs in found.items():
         accuracy, loss = (np.array([run[name] for run in runs]) for name in ("test_accuracy", "test_loss"))
         flops = [np.mean([run["history"][i]["flops"] for run in runs]) / 1e6 for i in (0, -1)]
@@ -206,7 +219,7 @@ def report(arms: list[str], shape: tuple, seeds: int) -> None:
             error = off.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else float("nan")
             words.append(f"{name} {off.mean():+.4f} ± {error:.4f}")
         print(
-            f"{arm:9}  {accuracy.mean():.4f}     {loss.mean():.4f}     "
+            f"{arm:13}  {accuracy.mean():.4f}     {loss.mean():.4f}     "
             f"{flops[0]:6.1f}M, {flops[1]:6.1f}M     {', '.join(words)}"
         )
 

@@ -70,7 +70,7 @@ def demo(
 ) -> None:
     """Grow a network for scikit-learn's handwritten digits.
 
-    Three small networks compete; the best grows until it is as large as the time affords, and is trained to
+    Two small networks compete; the better one grows until it is as large as the time affords, and is trained to
     the end. A quarter of the images is held back from the search; on them the best model is tested once.
     """
     begun = time.perf_counter()

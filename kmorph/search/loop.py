@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +30,13 @@ from kmorph.search.store.history import History
 from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.bounds import Bounds
+from kmorph.search.strategy.choosing import Chooser, Standing
 from kmorph.search.strategy.observe import Observer
 from kmorph.search.strategy.planning import Planner
-from kmorph.search.strategy.proposal import Proposal, Proposer, Situation
+from kmorph.search.strategy.proposal import Proposer
 from kmorph.search.strategy.propose import SurrogateProposer
 from kmorph.search.strategy.schedule import Schedule
 from kmorph.search.strategy.settling import Settling
-from kmorph.search.strategy.steps import planned_step, steps_to
 from kmorph.search.workers.calibration import measure_power
 from kmorph.search.workers.dispatch import Dispatcher
 from kmorph.search.workers.interrupts import FAREWELL, terminable
@@ -46,7 +45,6 @@ from kmorph.search.workers.measure import validation_losses
 from kmorph.search.workers.pool import Pool, ask
 from kmorph.training.plan import Plan
 
-SECONDS_TO_PROPOSE = 2.0  # for scoring children, under a clock
 SECONDS_TO_MEASURE = 60.0  # that a worker may take for the losses of a user's own …
 SHARE_TO_MEASURE = 0.1  # … but no more than this part of the time that is left
 MOST_FAILURES = 10  # in a row, before a search gives up: then the fault is not the candidate's
@@ -129,23 +127,27 @@ class _Loop:
         self.planner = Planner(
             settings, self.schedule, self.models.records, power.multiply_adds, cold, power.policy
         )
-        best = self.models.best_stable()
-        first = start if best is None else self.models.structures[best.model_id]
-        growth = max(1.0, (settings.affordable or 0) / max(first.flops, 1))
-        self.schedule.expect(self.planner.epoch_seconds(first) * growth)
-        steps = steps_to(first.flops, settings.affordable)
-        self.schedule.plan_steps(steps, len(settings.starts) if best is None else 0)
+        growth = max(1.0, (settings.affordable or 0) / max(start.flops, 1))
+        self.schedule.expect(self.planner.epoch_seconds(start) * growth)
         self.settling = Settling(settings, self.schedule, self.planner, self.models, self._losses)
-        self.observer = Observer(self.models, self.planner)
         self.bounds = Bounds(settings.limits)
+        self.chooser = Chooser(
+            settings,
+            self.schedule,
+            self.models,
+            Observer(self.models, self.planner),
+            self.bounds,
+            search.proposer,
+            search.workers,
+            self.rng,
+        )
+        self.chooser.plan_steps(start.flops)
         self.jobs: Jobs[Candidate] = Jobs(search.pool, search.listener, search.clock)
         self.recorder = Recorder(folder, history, self.models, settings, search.listener, search.clock)
         self.dispatcher = Dispatcher(
             folder, search.data_folder, settings, search.listener, self.jobs, self.models
         )
-        self.prepared: Proposal | None = None
         self.tried_starts: set[str] = set()  # fingerprints; in this run
-        self.awaited: int | None = None  # model that was in training when `prepared` was chosen
         self.was_late = False
 
     # The algorithm.
@@ -157,7 +159,7 @@ class _Loop:
         try:
             with terminable():
                 while self._send_candidates():
-                    self._prepare_proposal()
+                    self.chooser.prepare(self._standing())
                     for candidate, job, result in self.jobs.collect():
                         self._record(candidate, job, result)
                 self._add_ensemble()
@@ -239,11 +241,7 @@ class _Loop:
 
     def _next_child(self) -> Candidate | None:
         """A planned step, or else the child that the surrogate proposes."""
-        proposal = self._planned_step()
-        if proposal is None and self.schedule.may_grow:
-            proposal, self.prepared = self.prepared, None
-            if proposal is None or not self._is_still_right(proposal):
-                proposal = self._propose()
+        proposal = self.chooser.next(self._standing())
         if proposal is None:
             return None
         seed = self._new_seed()
@@ -255,67 +253,8 @@ class _Loop:
             *self.planner.first_or_stable(proposal.graph, seed, proposal.hyperparameters),
         )
 
-    def _planned_step(self) -> Proposal | None:
-        """The best network, grown on its way to the size that the time affords; one such step at a time."""
-        best, affordable = self.models.best_stable(), self.settings.affordable
-        if not self.schedule.steps_to_come or affordable is None or best is None or self.jobs:
-            return None
-        parent = self.observer.observation(best)
-        step = planned_step(parent, affordable, self.bounds.limits, self.settings.kinds, self.rng)
-        self.schedule.give_up_steps() if step is None else self.schedule.step_taken()
-        return step
-
-    def _is_still_right(self, proposal: Proposal) -> bool:
-        """Return whether a choice made ahead holds, now that the candidate which was in training is known.
-
-        It does if its parent is the best model; or another, if work may be discarded and it is not the one
-        that was awaited and expected to do better.
-        """
-        best, parent_id = self.models.best_stable(), proposal.parent_id
-        if best is None or parent_id not in self.models.records or parent_id in self.models.weightless:
-            return False
-        return parent_id == best.model_id or (self.schedule.may_branch() and parent_id != self.awaited)
-
-    def _prepare_proposal(self) -> None:
-        """Choose the next child while the present one trains, which stands in by its prediction."""
-        if self.prepared is None and self.jobs and self.schedule.may_grow and not self.schedule.steps_to_come:
-            if not self.schedule.time_to_settle(len(self.models) + len(self.jobs)):
-                self.prepared = self._propose()
-
-    def _propose(self) -> Proposal | None:
-        situation = self._situation()
-        if not situation.observations and situation.expected is None:
-            return None
-        return self.search.proposer(situation, self.rng)
-
-    def _situation(self) -> Situation:
-        """All that the next child is chosen from."""
-        observations, under_way = self.observer.observations(), self.jobs.under_way
-        best, clocked = self.models.best_stable(), self.schedule.time_limit is not None
-        if not clocked:  # what is proposed must not depend on how fast the machine happened to be
-            observations = [replace(o, examples_per_second=self.planner.speed(o.graph)) for o in observations]
-        parents = {record.model_id for record in self.models.growable()} if self.models.weightless else None
-        if best is not None and not self.schedule.may_branch():
-            parents = {best.model_id}
-        expected = self.awaited = None
-        if self.search.workers == 1 and under_way and under_way[0].phase == "stable":
-            # It is likely to be the best, and then the one to be grown.
-            expected = self.observer.expected(under_way.pop(), self.history.next_model_id())
-            self.awaited = expected.model_id
-            if parents is not None:
-                parents = parents | {expected.model_id} if self.schedule.may_branch() else {expected.model_id}
-        return Situation(
-            observations=observations,
-            expected=expected,
-            pending=self.observer.unmeasured(under_way),
-            failed=self.observer.unmeasured(self.recorder.failed_children),
-            parents=parents,
-            limits=self.bounds.limits,
-            kinds=self.settings.kinds,
-            space=self.settings.space,
-            time_left=self.schedule.time_left(),
-            seconds=SECONDS_TO_PROPOSE if clocked else inf,
-        )
+    def _standing(self) -> Standing:
+        return Standing(self.jobs.under_way, self.recorder.failed_children, self.history.next_model_id())
 
     # Results.
 
@@ -358,8 +297,7 @@ class _Loop:
     def _record_failure(self, candidate: Candidate, result: Result, checkpoint: Path) -> None:
         self.recorder.failure(candidate, result, checkpoint.stem)
         self.bounds.note_failure(candidate.graph, result)
-        if self.prepared is not None and self.prepared.parent_id not in self.models.records:
-            self.prepared = None  # its parent failed, and the next model gets the parent's number
+        self.chooser.note_failure()
         if result.cause == "disk":
             raise SearchError(
                 f"the search in {self.folder.path} cannot go on ({result.reason}): free some disk space "

@@ -67,7 +67,10 @@ def choose_beginning(
         """Measured on the user's own start; larger networks keep processors busier."""
         return power(first) * (graph.flops / max(first.flops, 1)) ** (1 - SPEED_EXPONENT)
 
-    affordable = input.affordable(width, n, limit, power if given.starts is None else power_beside_own)
+    own = given.starts is not None
+    affordable = input.affordable(width, n, limit, power_beside_own if own else power)
+    if affordable is not None and not own:
+        affordable = first.flops  # ours have the right size, but the models of an earlier search may not
     most = arguments.max_parameters
     if arguments.max_disk is not None:
         data = examples.nbytes + input.kept_bytes

@@ -297,5 +297,5 @@ def test_recorded_metrics_decide_the_next_proposal(tmp_path, digits):
                 {i: replace(loop.models.records[i], loss=loss) for i, loss in losses.items()}
             )
             del loop.models.records[2]
-            parents.append(loop._propose().parent_id)
+            parents.append(loop.chooser.next(loop._standing()).parent_id)
     assert parents == [0, 1]

@@ -79,12 +79,12 @@ class GridInput(Input):
     def affordable(
         self, outputs: int, n: int, time_limit: float | None, power: Callable[[Graph], float]
     ) -> int | None:
-        """FLOPs of the first of these starts."""
+        """FLOPs of the largest of these starts."""
         if time_limit is None:
             return None
-        first = self.starts(outputs, n, time_limit, power)[0]
-        name, size = (first, {}) if isinstance(first, str) else first
-        return starts.KINDS[name](self.shape, outputs, **size).flops
+        sized = self.starts(outputs, n, time_limit, power)
+        named = [(start, {}) if isinstance(start, str) else start for start in sized]
+        return max(starts.KINDS[name](self.shape, outputs, **size).flops for name, size in named)
 
     def augment(self, batch: Any, kinds: tuple[str, ...], seed: Any) -> Any:
         """Change a batch at random; see `kmorph.problem.inputs.changes`."""

@@ -18,8 +18,6 @@ DECAY_SHARES = ((120.0, 0.45), (300.0, 0.6))
 # Epochs of the first start that the whole time is worth, from which networks grow: with fewer, a change
 # brings less than the images that it costs (`benchmarks/bench_growth.py`).
 GROWTH_EPOCHS = 1500.0
-# In searches of so many seconds at most, they grow from so many: a minute on small data costs little.
-SHORT, SHORT_GROWTH_EPOCHS = 90.0, 150.0
 # Where training is capped at a few epochs (`most_epochs`), networks grow if the time limit allows this many
 # such trainings.
 GROWTH_TRAININGS = 12
@@ -188,8 +186,7 @@ class Schedule:
             Seconds.
         """
         if not self._epoch:
-            short = self.time_limit is not None and self.time_limit <= SHORT
-            epochs = SHORT_GROWTH_EPOCHS if short else GROWTH_EPOCHS
+            epochs = GROWTH_EPOCHS
             if self.most_epochs is not None:
                 epochs = min(epochs, GROWTH_TRAININGS * self.most_epochs)
             self._least_to_grow = max(GROWTH_FROM, epochs * epoch)

@@ -120,15 +120,13 @@ def test_what_cannot_be_compared_is_not_grown():
     assert Schedule(max_models=5, n_val=3).may_grow
 
 
-@pytest.mark.parametrize(("limit", "passes", "grows"), [(60, 197, True), (60, 140, False), (300, 870, False)])
+@pytest.mark.parametrize(
+    ("limit", "passes", "grows"), [(60, 197, False), (300, 870, False), (3600, 1600, True)]
+)
 def test_networks_grow_where_time_is_plenty_for_the_data(limit, passes, grows):
-    """A minute on small data, as the demo's, grows; minutes on more data only from many more passes on."""
     schedule = Schedule(time_limit=limit, begun=time.time())
     schedule.expect(limit / passes)
     assert schedule.may_grow is grows
-    longer = Schedule(time_limit=3600, begun=time.time())
-    longer.expect(3600 / 1600)
-    assert longer.may_grow
 
 
 def test_planned_steps_have_their_share_of_the_time_and_the_last_one_the_rest():
