@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 HELD_BACK = 0.25  # share of the digits that the search never sees
 SMALL_STARTS = tuple(
-    (name, {"width": 8}) for name in ("cnn", "resnet", "densenet")
-)  # a quarter of the default
+    (name, {"width": 4}) for name in ("cnn", "resnet", "densenet")
+)  # an eighth of the default
 
 app = typer.Typer(
     name="kmorph",
@@ -70,8 +70,8 @@ def demo(
 ) -> None:
     """Grow a network for scikit-learn's handwritten digits.
 
-    Two small networks compete; the better one grows until it is as large as the time affords, and is trained to
-    the end. A quarter of the images is held back from the search; on them the best model is tested once.
+    Two small networks compete; the better one grows to the size that the time affords, and is trained to the
+    end. A quarter of the images is held back from the search; on them the best model is tested once.
     """
     begun = time.perf_counter()
     from kmorph.report.progress import is_live

@@ -107,12 +107,12 @@ def few_epochs(**changes) -> dict:
 
 @pytest.mark.parametrize("limit", [30.0, 120.0, 900.0])
 def test_a_start_that_is_too_small_is_grown_to_its_size_first(tmp_path, limit):
-    found = simulate(tmp_path, time_limit=limit, **few_epochs(affordable=15 * MLP.flops))
+    found = simulate(tmp_path, time_limit=limit, **few_epochs(affordable=40 * MLP.flops))
     models = found.history.models
     assert phases(found) == ["stable", "stable", "stable", "decay"]
     assert [record.parent_id for record in models] == [None, 0, 1, 2]
     sizes = [record.flops / MLP.flops for record in models]
-    assert sizes[0] == 1 and 3 < sizes[1] < 4.5 and 10 < sizes[2] <= 15 and sizes[3] == sizes[2]
+    assert sizes[0] == 1 and 4 < sizes[1] < 7 and 25 < sizes[2] <= 40 and sizes[3] == sizes[2]
     assert all("times the FLOPs" in record.change for record in models[1:3])
     assert sum(record.seconds for record in models[:2]) <= 0.35 * limit  # the rest is for the large network
     assert limit - 6 < found.seconds <= limit
@@ -136,8 +136,8 @@ def test_more_time_grows_the_model_of_an_earlier_search(tmp_path, monkeypatch):
     given = few_epochs(starts=large, affordable=large[0][1].flops)
     found = simulate(tmp_path, time_limit=600.0, earlier=first, **given)
     new = found.history.models[before:]
-    assert [record.phase for record in new] == ["stable", "stable", "decay"]
-    assert new[0].parent_id == 0 and new[1].parent_id == before and new[1].flops > 4 * MLP.flops
+    assert [record.phase for record in new] == ["stable", "decay"]
+    assert new[0].parent_id == 0 and new[0].flops > 4 * MLP.flops
 
 
 def test_a_step_for_which_memory_does_not_suffice_costs_no_more_than_itself(tmp_path):

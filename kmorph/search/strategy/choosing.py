@@ -1,4 +1,4 @@
-"""What is trained next: a planned step, or the child that the surrogate proposes."""
+"""Choice of what is trained next: a planned step, or the child that the surrogate proposes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS_TO_PROPOSE = 2.0  # for scoring children, under a clock
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a search stands when something is chosen.
+    """State of a search when a child is chosen.
 
     Parameters
     ----------

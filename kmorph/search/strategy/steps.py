@@ -18,8 +18,11 @@ from kmorph.search.strategy.proposal import Proposal
 LEAST_STEP = 2.0
 """Least growth of FLOPs that is worth a step: what is nearer to its size is left as it is."""
 
-MOST_STEP = 4.5
-"""Largest growth of FLOPs in one step. What is still smaller then is grown once more."""
+MOST_STEP = 16.0
+"""Largest growth of FLOPs in one step, four times the width. What is still smaller then is grown once more.
+
+Several smaller steps leave less time for the size that counts (docs/benchmarks.md, "Starts that are too small").
+"""
 
 MOST_STEPS = 3
 ROUNDS = 8  # of the search for a factor of the widths

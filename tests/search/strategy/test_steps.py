@@ -26,7 +26,7 @@ def step(graph, affordable, limits=None, kinds=None):
 
 
 @pytest.mark.parametrize(
-    ("times", "steps"), [(0.5, 0), (1.9, 0), (2.0, 1), (4.4, 1), (4.6, 2), (20, 2), (21, 3), (1e4, 3)]
+    ("times", "steps"), [(0.5, 0), (1.9, 0), (2.0, 1), (15.9, 1), (16.1, 2), (255, 2), (257, 3), (1e6, 3)]
 )
 def test_so_many_steps_that_none_is_too_large(times, steps):
     assert steps_to(1000, int(times * 1000)) == steps
@@ -57,11 +57,11 @@ def test_a_step_widens_all_layers_and_changes_nothing_else(name):
 
 def test_what_is_far_too_small_grows_in_equal_steps():
     graph, sizes = SMALL["resnet"], []
-    affordable = 16 * graph.flops
+    affordable = 100 * graph.flops
     while proposal := step(graph, affordable):
         sizes.append(proposal.graph.flops / graph.flops)
         graph = proposal.graph
-    assert len(sizes) == 2 and all(3 < size <= MOST_STEP for size in sizes)
+    assert len(sizes) == 2 and all(7 < size <= MOST_STEP for size in sizes)
     assert 0.7 * affordable < graph.flops <= affordable
 
 
