@@ -100,7 +100,7 @@ def test_demo(tmp_path):
     assert len(text.partition("What to do next:\n")[2].partition("\n\n")[0].splitlines()) == 3
     assert str(folder) in text and str(folder / "best.keras") in text
     assert (folder / "search.db").is_file()
-    assert (folder / "best.svg").is_file() or "Graphviz" in text
+    assert all((folder / name).is_file() for name in ("best.svg", "tree.svg")) or "Graphviz" in text
     check_without_kmorph(folder)
 
 
@@ -154,6 +154,8 @@ def test_demo_as_it_is(tmp_path):
         text = kmorph("demo", "--seed", str(seed), "--out", f"demo{seed}", cwd=tmp_path).stdout
         assert time.perf_counter() - begun < 90
         accuracies.append(float(re.search(r"Test accuracy: (\d\.\d+)", text)[1]))
-        assert len(re.findall(r"^\[ *\d+ s\] model", text, re.MULTILINE)) >= 6
+        steps = re.findall(r"^\[ *\d+ s\] model \d+ from \d+: widen all layers", text, re.MULTILINE)
+        assert len(steps) == 2 and re.search(r"grew from 1,\d+ to \d\d,\d+ parameters: \d( → \d){3}", text)
+        assert (tmp_path / f"demo{seed}" / "tree.svg").stat().st_size > 1000
     assert min(accuracies) >= 0.975
     assert sum(accuracies) / 5 >= 0.985

@@ -5,10 +5,9 @@ import pytest
 from sklearn.datasets import load_digits
 
 from kmorph import ImageClassifier
-from kmorph.cli import _digits
+from kmorph.cli import SMALL_STARTS, _digits
 from kmorph.problem import ImageInput
-from kmorph.problem.split import validation_fraction
-from kmorph.search.strategy.schedule import Schedule
+from kmorph.search.strategy.steps import steps_to
 from kmorph.search.workers.calibration import GUESS
 from kmorph.tasks.options import SearcherArgs, choose_starts
 
@@ -35,12 +34,9 @@ def test_a_cap_on_epochs_is_kept_under_a_clock(tmp_path):
     assert clf.history[0]["loss"] is not None and clf.evaluate(X, Y) > 0.2
 
 
-def test_the_demo_has_time_to_grow():
-    """By the clock's first guess, on a machine of any speed."""
-    (x, y), _ = _digits(0)
-    images, n = ImageInput.learn(x), len(x) - round(validation_fraction(len(x)) * len(x))
-    suited = images.starts(10, n, 60.0, lambda graph: GUESS.multiply_adds)
-    (_, first), *_ = choose_starts(None, suited, images.shape, 10, images.front(), SearcherArgs.of(None))
-    schedule = Schedule(time_limit=60.0)
-    schedule.expect(n * first.flops / GUESS.multiply_adds)
-    assert schedule.may_grow
+def test_the_demo_grows_twice():
+    (x, _), _ = _digits(0)
+    images = ImageInput.learn(x)
+    affordable = images.affordable(10, len(x), 60.0, lambda graph: GUESS.multiply_adds)
+    for _, start in choose_starts(SMALL_STARTS, (), images.shape, 10, images.front(), SearcherArgs.of(None)):
+        assert steps_to(start.flops, affordable) == 2

@@ -21,7 +21,7 @@ LEAST_STEP = 2.0
 MOST_STEP = 16.0
 """Largest growth of FLOPs in one step, four times the width. What is still smaller then is grown once more.
 
-Several smaller steps leave less time for the size that counts (docs/benchmarks.md, "Starts that are too small").
+Several smaller steps leave less time for the size that counts (`docs/benchmarks.md`, starts too small).
 """
 
 MOST_STEPS = 3
@@ -74,7 +74,7 @@ def planned_step(
         morphs=tuple(zip(morphs, seeds, strict=True)),
         graph=child,
         hyperparameters=parent.hyperparameters,
-        change=f"grow to the time: widen all layers, {child.flops / parent.graph.flops:.1f} times the FLOPs",
+        change=f"widen all layers: {child.flops / parent.graph.flops:.1f} times the FLOPs",
     )
 
 
