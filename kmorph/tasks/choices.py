@@ -99,6 +99,7 @@ def settings_of(
         arguments.optimizer,
         problem.target.weight_decay,
         problem.input.hyperparameters(n),
+        min(options.rate_share_for(graph) for _, graph in beginning.starts),
     )
     return Settings(
         starts=beginning.starts,

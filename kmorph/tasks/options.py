@@ -13,7 +13,7 @@ import numpy as np
 
 from kmorph import starts as known_starts
 from kmorph.errors import DataError
-from kmorph.graph import Fork, Graph, Layer
+from kmorph.graph import BatchNorm, Fork, Graph, GroupNorm, Layer, LayerNorm, Opaque
 from kmorph.numeric import real_number, whole_number
 from kmorph.problem.optimizers import OwnOptimizer
 from kmorph.search.space import Choice, Range, Space
@@ -258,9 +258,20 @@ def _plain_number(value: Any) -> Any:
 
 MANY = 20_000  # training examples from which a batch is larger
 LARGE_BATCH = 128
+UNNORMALISED = 0.25  # share of the learning rate for networks without normalisation (`docs/benchmarks.md`)
 # Sizes of a batch between which the default learning rate is in proportion to it (Goyal et al., "Accurate,
 # Large Minibatch SGD", 2017).
 SCALED = (16, 256)
+
+
+def rate_share_for(graph: Graph) -> float:
+    """Share of the default learning rate for a network: less for a deep one that normalises nothing.
+
+    The default is for networks with normalisation, as kmorph's own are. Without, training is unstable at it.
+    """
+    normalises = any(isinstance(layer, BatchNorm | LayerNorm | GroupNorm | Opaque) for layer in graph.layers)
+    weighted = sum(layer.width() is not None for layer in graph.layers)
+    return 1.0 if normalises or weighted < 2 else UNNORMALISED
 
 
 def choose_hyperparameters(
@@ -270,6 +281,7 @@ def choose_hyperparameters(
     optimizer: OwnOptimizer | None = None,
     weight_decay: float = Hyperparameters.weight_decay,
     suited: Mapping[str, Any] | None = None,
+    rate_share: float = 1.0,
 ) -> tuple[Hyperparameters, Space]:
     """The hyperparameters of training, and which of them the search may vary.
 
@@ -287,6 +299,9 @@ def choose_hyperparameters(
         The default one.
     suited : dict, optional
         Defaults of the input by name, such as ``{"batch_size": 512}``; a batch size of the user's voids them.
+
+    rate_share : float, default=1.0
+        Factor of the default learning rate; see `rate_share_for`.
 
     Returns
     -------
@@ -317,7 +332,7 @@ def choose_hyperparameters(
     space, suited = Space(dimensions), {} if suited is None or "batch_size" in fixed else suited
     batch = fixed.get("batch_size", LARGE_BATCH if n >= MANY else defaults.batch_size)
     low, high = SCALED
-    rate = defaults.learning_rate * min(max(batch, low), high) / defaults.batch_size
+    rate = rate_share * defaults.learning_rate * min(max(batch, low), high) / defaults.batch_size
     if optimizer is not None:
         rate = optimizer.learning_rate
         suited = {name: value for name, value in suited.items() if name != "learning_rate"}

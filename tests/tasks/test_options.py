@@ -6,11 +6,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from kmorph import ImageClassifier
+from kmorph import ImageClassifier, starts
 from kmorph.errors import DataError
+from kmorph.graph import Activation, Dense, Graph
 from kmorph.search import InlineExecutor
 from kmorph.tasks.arguments import check_arguments
 from kmorph.tasks.options import (
+    UNNORMALISED,
     SearcherArgs,
     TrainerArgs,
     check_count,
@@ -18,6 +20,7 @@ from kmorph.tasks.options import (
     check_number,
     choose_hyperparameters,
     choose_starts,
+    rate_share_for,
 )
 
 WHOLE = [3, np.int64(3), np.uint8(3), np.array(3)]
@@ -103,3 +106,14 @@ def test_defaults_that_suit_the_examples():
 def test_sizes_of_starts():
     ((name, graph),) = choose_starts([("mlp", {"width": np.int64(4)})], (), (2, 2, 1), 3, [], SearcherArgs())
     assert name == "mlp (width=4)" and graph.output_shape == (3,)
+
+
+def test_networks_without_normalisation_learn_at_a_lower_rate():
+    plain = Graph((8,), [Dense(8), Activation("relu"), Dense(3)], [[0], [1], [2]])
+    assert rate_share_for(plain) == UNNORMALISED
+    assert rate_share_for(Graph((8,), [Dense(3)], [[0]])) == 1  # linear
+    assert all(rate_share_for(make((16, 16, 1), 3)) == 1 for make in (starts.cnn, starts.resnet, starts.mlp))
+    shares = {share: choose_hyperparameters(None, TrainerArgs(), rate_share=share)[0] for share in (1, 0.25)}
+    assert shares[0.25].learning_rate == 0.25 * shares[1].learning_rate
+    given = choose_hyperparameters({"learning_rate": 0.3}, TrainerArgs(), rate_share=0.25)[0]
+    assert given.learning_rate == 0.3
