@@ -47,7 +47,7 @@ def draw_tree(records: Iterable[Record | Mapping[str, Any]], best_id: int | None
     for model_id, row in rows.items():
         measured = [f"{metric} {number(row['metric_value'])}"] if row["metric_value"] is not None else []
         measured += [f"loss {number(row['loss'])}"] if row["loss"] is not None and metric != "loss" else []
-        about = [f"{model_id}: {row['n_parameters']:,} parameters", ", ".join(measured)]
+        about = [f"model {model_id}: {row['n_parameters']:,} parameters", ", ".join(measured)]
         words = textwrap.wrap(change_of(row), LINE)
         label = "\\n".join(text.replace("\\", "/") for text in (*words, *about) if text)
         colour = BEST if model_id in line else OTHER
@@ -62,7 +62,7 @@ def draw_tree(records: Iterable[Record | Mapping[str, Any]], best_id: int | None
 def lineage(rows: Mapping[int, Mapping[str, Any]], model_id: int | None) -> list[int]:
     """Ids of a model and its ancestors, the start last; empty if there is no such model."""
     line: list[int] = []
-    while model_id in rows and model_id not in line:
+    while model_id is not None and model_id in rows and model_id not in line:
         line.append(model_id)
         model_id = rows[model_id]["parent_id"]
     return line
