@@ -17,6 +17,7 @@ from kmorph.search.store.folder import RunFolder, identity
 from kmorph.search.store.history import History
 
 ATTEMPTS = 5  # looks at folders that are being renamed
+UNREADABLE = 4  # looks in a row at a folder that cannot be read, before that is final
 PAUSE = 0.05  # seconds between two such looks
 SIBLING_TIMEOUT = 1.0  # seconds to wait for the history of a folder that is likely to be another search's
 
@@ -115,9 +116,9 @@ class Home:
 
     def _look(self) -> tuple[Path, tuple[int, int] | None]:
         """The folder, and its identity for the file system, which a renamed folder keeps."""
-        reason: SearchError | None = None
+        times = 0
         for attempt in range(ATTEMPTS):
-            found_before, reason = reason, None
+            reason: SearchError | None = None
             if attempt:
                 time.sleep(PAUSE)
             for folder in self._candidates():
@@ -132,8 +133,9 @@ class Home:
                 if seen is not None and seen == identity(folder):
                     self._path, self._seen = folder, seen
                     return folder, seen
-            # It is there, and nothing else is; twice, for it may be a new search that is just being made.
-            if reason is not None and found_before is not None:
+            # It is there, and nothing else is; several times, for a new search may just be made there.
+            times = 0 if reason is None else times + 1
+            if reason is not None and times == UNREADABLE:
                 raise reason
         raise SearchError(
             f"the search is not in {self._path} any more, nor beside it under a name like "
