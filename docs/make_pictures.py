@@ -23,6 +23,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 import kmorph
 from kmorph.graph import Graph
+from kmorph.report import tree
 
 HERE = Path(__file__).parent
 BEST, OTHER, NEW, OLD = "#c2410c", "#98a2b3", "#fdba74", "#dbe7fb"
@@ -106,10 +107,7 @@ def draw_tree(axes: Axes, history: list[dict[str, Any]], best_id: int, begun: fl
 def lineage(history: list[dict[str, Any]], model_id: int) -> list[dict[str, Any]]:
     """The records from the start to a model."""
     by_id = {row["model_id"]: row for row in history}
-    line = [by_id[model_id]]
-    while line[-1]["parent_id"] is not None:
-        line.append(by_id[line[-1]["parent_id"]])
-    return line[::-1]
+    return [by_id[ancestor] for ancestor in tree.lineage(by_id, model_id)[::-1]]
 
 
 def condensed(graph: Graph) -> Drawn:

@@ -84,7 +84,7 @@ class Schedule:
         self._least_to_grow = GROWTH_FROM
         self._longest_settling = float("inf")
         self.steps_to_come = 0
-        self._small_slices = self._small_starts = 0
+        self._small_slices = self._small_starts = 0  # both stay 0 where no step is planned
 
     @property
     def deadline(self) -> float | None:
@@ -163,7 +163,6 @@ class Schedule:
             grown.
         """
         if self.time_limit is None or self.time_limit < GROWTH_FROM or not number:
-            self.steps_to_come = self._small_slices = self._small_starts = 0
             return
         most = int(STEPS_SHARE * self.time_limit / self._overhead) - (number - 1)
         self.steps_to_come, self._small_starts = number, min(starts, max(1, most))
@@ -243,8 +242,7 @@ class Schedule:
             return False
         if models and not self.may_grow and not self.steps_to_come:
             return True
-        too_much = not self._may_discard(self._overhead + self._lost_race())
-        if models and too_much and not self.steps_to_come:
+        if models and not self.steps_to_come and not self._may_discard(self._overhead + self._lost_race()):
             return True  # the next child might lose, and that would be too much
         # Another candidate that could train for less than half its slice is not worth its overhead.
         return self.clock() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins

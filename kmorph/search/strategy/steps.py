@@ -88,7 +88,7 @@ def widened(graph: Graph, flops: float, limits: Limits) -> tuple[tuple[Morph, ..
     child : Graph
     """
     best: tuple[tuple[Morph, ...], Graph] = (), graph
-    low, high = 1.0, 2 * max(flops / max(graph.flops, 1), 1.0)  # nothing but a bias may grow with the width
+    low, high = 1.0, 2 * max(flops / max(graph.flops, 1), 1.0)  # FLOPs grow about as much as widths, or more
     for _ in range(ROUNDS):
         factor = sqrt(low * high)
         morphs, child = _widened_by(graph, factor)
