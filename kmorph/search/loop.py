@@ -31,6 +31,7 @@ from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.bounds import Bounds
 from kmorph.search.strategy.choosing import Chooser, Standing
+from kmorph.search.strategy.insurance import Insurance
 from kmorph.search.strategy.observe import Observer
 from kmorph.search.strategy.planning import Planner
 from kmorph.search.strategy.proposal import Proposer
@@ -130,6 +131,8 @@ class _Loop:
         growth = max(1.0, (settings.affordable or 0) / max(start.flops, 1))
         self.schedule.expect(self.planner.epoch_seconds(start) * growth)
         self.settling = Settling(settings, self.schedule, self.planner, self.models, self._losses)
+        compared = self._losses if settings.posed.loss.is_per_example else None
+        self.insurance = Insurance(self.models, folder, compared)
         self.bounds = Bounds(settings.limits)
         self.chooser = Chooser(
             settings,
@@ -281,6 +284,7 @@ class _Loop:
                 self._observe(result)
             state = "stopped" if result.stopped else "done"
             record = self.recorder.model(candidate, result, Path(result.file), name, state)
+            self.insurance.note(record)
             self.settling.note(record)
         self.schedule.discard(max(0.0, self.models.discarded_seconds() - self.discarded_before))
         self.folder.forget(name)

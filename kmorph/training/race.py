@@ -30,11 +30,25 @@ def shortfall(losses: np.ndarray, rival: np.ndarray) -> str | None:
     str or None
         None if the child may go on.
     """
-    behind = losses - rival
-    error = float(behind.std() / np.sqrt(len(behind)))
-    if behind.mean() <= BEHIND * error:
+    if not is_behind(losses, rival):
         return None
-    return (
-        f"stopped after a third of its time: validation loss {behind.mean():.3f} ± {error:.3f} above its "
-        "parent's"
-    )
+    behind, error = _difference(losses, rival)
+    return f"stopped after a third of its time: validation loss {behind:.3f} ± {error:.3f} above its parent's"
+
+
+def is_behind(losses: np.ndarray, rival: np.ndarray) -> bool:
+    """Return whether the mean of these losses is higher than that of others by more than chance.
+
+    Parameters
+    ----------
+    losses, rival : ndarray, shape (n_val,)
+        For the same examples.
+    """
+    behind, error = _difference(losses, rival)
+    return behind > BEHIND * error
+
+
+def _difference(losses: np.ndarray, rival: np.ndarray) -> tuple[float, float]:
+    """Mean difference and its standard error."""
+    behind = losses - rival
+    return float(behind.mean()), float(behind.std() / np.sqrt(len(behind)))

@@ -28,6 +28,8 @@ class Models:
         By model id; without weights. Models whose file is damaged have none.
     weightless : set of int
         Ids of models whose weights are gone: dropped to keep a limit on disk space, or damaged.
+    successors : dict of int to int
+        Larger models that stand for smaller ones, which they were grown from by a planned step.
     failed_seconds : float
         Time that went into candidates which failed.
     """
@@ -37,6 +39,7 @@ class Models:
         self.records: dict[int, ModelRecord] = {}
         self.structures: dict[int, Graph] = {}
         self.weightless: set[int] = set()
+        self.successors: dict[int, int] = {}
 
     @classmethod
     def read(cls, records: Iterable[ModelRecord], file_of: Callable[[int], Path]) -> Models:
@@ -102,8 +105,12 @@ class Models:
         return [record for record in self.stable() if record.model_id not in self.weightless]
 
     def best_stable(self) -> ModelRecord | None:
-        """The lineage that is worth settling: that with the lowest loss."""
-        return best_record(self.growable(), LOSS)
+        """The lineage that is worth settling: that with the lowest loss, or its successor."""
+        growable = {record.model_id: record for record in self.growable()}
+        best = best_record(growable.values(), LOSS)
+        while best is not None and self.successors.get(best.model_id) in growable:
+            best = growable[self.successors[best.model_id]]
+        return best
 
     def best(self, objective: Objective) -> ModelRecord | None:
         """The best of the models that have their weights."""

@@ -86,6 +86,7 @@ def _add_layers(builder: GraphBuilder, graph: Graph, number: int) -> int:
 
 
 def choose_members(
+    best: ModelRecord,
     records: Sequence[ModelRecord],
     outputs: Mapping[int, np.ndarray],
     losses: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]],
@@ -97,8 +98,10 @@ def choose_members(
 
     Parameters
     ----------
+    best : ModelRecord
+        The first member.
     records : sequence of ModelRecord
-        Measured models.
+        Measured models; the best one may be among them.
     outputs : mapping from model id to ndarray, shape (n, width)
         Of the networks, for the validation examples. A model without any is only chosen if it is the best;
         and if the best has none, the fewest are those with the lowest loss.
@@ -113,21 +116,22 @@ def choose_members(
     Returns
     -------
     list of ModelRecord
-        At least the best one.
+        The best one first.
 
     References
     ----------
     Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML 2004.
     """
     ranked = sorted(records, key=lambda record: record.loss or 0.0)
-    members = ranked[:1]
-    others = [record for record in ranked[1:] if record.model_id in outputs]
-    if not ranked or ranked[0].model_id not in outputs:
-        for record in ranked[1:]:
+    ranked = [record for record in ranked if record.model_id != best.model_id]
+    members = [best]
+    others = [record for record in ranked if record.model_id in outputs]
+    if best.model_id not in outputs:
+        for record in ranked:
             if len(members) < min(least, most) and fits([*members, record]):
                 members.append(record)
         return members
-    total = np.asarray(outputs[ranked[0].model_id], np.float64)
+    total = np.asarray(outputs[best.model_id], np.float64)
     (before,) = losses([total])
     while others and len(members) < most:
         n = len(members) + 1

@@ -173,7 +173,8 @@ class Settling:
         best = self.models.best_stable()
         if best is None:
             return []
-        growable = self.models.growable()
+        # What a larger one succeeds is a part of it, not a second opinion.
+        growable = [one for one in self.models.growable() if one.model_id not in self.models.successors]
         least = 2 if self.settings.ensemble is True else 1
         anew = self.settings.settles_anew
         enough = float(self.settings.epochs or EPOCHS_TO_SETTLE) if anew else EPOCHS_TO_SETTLE
@@ -187,8 +188,8 @@ class Settling:
         outputs = {i: np.load(file, allow_pickle=False) for i, file in files.items() if file.exists()}
         try:
             if not anew:
-                return choose_members(growable, outputs, self._losses, self._fits, most, least)
-            chosen = choose_members(growable, outputs, self._losses, self._fits, most, most)
+                return choose_members(best, growable, outputs, self._losses, self._fits, most, least)
+            chosen = choose_members(best, growable, outputs, self._losses, self._fits, most, most)
             # Fresh weights make copies of one network differ, so the best one fills the remaining places.
             while len(chosen) < most and self._fits([*chosen, best]):
                 chosen.append(best)

@@ -94,6 +94,17 @@ def test_the_best_stable_model_is_settled_last(folder):
     assert ending.settling.is_over and ending.next() is None
 
 
+def test_what_a_larger_model_succeeds_is_not_averaged_with_it(folder):
+    ending = Ending(folder, time_limit=600.0, ensemble=True)
+    ending.add(0.70, logits=good_at((0, 1)))
+    ending.add(0.75, logits=good_at((0, 2)))
+    ending.models.successors[0] = 1
+    ending.add(0.80, logits=good_at((1, 2)))
+    ending.clock.now += 400
+    parents = [candidate.parent.model_id for candidate in iter(ending.next, None)]
+    assert parents[0] == 1 and 0 not in parents and 2 in parents
+
+
 def test_a_limit_on_models_leaves_the_last_for_settling(folder):
     ending = Ending(folder, max_models=3)
     ending.add(1.0)
