@@ -8,8 +8,11 @@ step itself.
 - ``64``: width 64 from the first step to the last.
 - ``64>128@0.2``: width 64 for 20 % of the time; then every layer is widened to that of width 128.
 - ``64+1@0.2``: after 20 % of the time, a residual block of 3×3 convolutions at the end of every stage.
+- ``64+1``: with these blocks from the first step on, from new weights.
 - ``16>64@0.2~repeats``: new filters repeat old ones, as in Net2Net, instead of random ones that are not read.
 - ``16>64@0.2~pairs``: new filters come in equal twos, read with opposite weights (arXiv 2306.12700).
+- ``16>64@0.2~gradients``: of twice as many random new filters those whose outgoing weights have the steepest
+  gradient, over four batches (after GradMax, ICLR 2022).
 - ``64>64@0.2``: what an interruption costs, with its new momenta and its warm-up.
 
 The first seeds choose an arm, others confirm it: what was chosen is not what is reported.
@@ -29,6 +32,7 @@ from pathlib import Path
 import numpy as np
 from _arms import in_own_processes
 from _report import about_this_run
+from _widening import WAYS
 
 RESULTS = Path(__file__).parent / "results" / "one_step"
 ARMS = ("64", "96", "128", "64>128@0.2", "64>128@0.35")
@@ -63,39 +67,6 @@ def network(width: int, x: np.ndarray):
     return starts.cnn((28, 28, 1), 10, width=width, preprocessing=ImageInput.learn(x).front())
 
 
-def widened(graph, arm: Arm, x: np.ndarray, seed: int):
-    """Every layer as wide as in the network that the arm grows to."""
-    from kmorph.morphs import Widen
-
-    before, target = graph, network(arm.to, x)
-    how = "zeros" if arm.how == "pairs" else arm.how
-    for i, (layer, wide) in enumerate(zip(graph.layers, target.layers, strict=True)):
-        if layer.width() != wide.width():
-            graph = Widen(layer=i, to=wide.width(), how=how).apply(graph, seed + i)
-    assert graph == target
-    return paired(before, graph, np.random.default_rng(seed)) if arm.how == "pairs" else graph
-
-
-def paired(before, graph, rng: np.random.Generator):
-    """The widened chain with new filters V, V, read with random weights Z and −Z: outputs are the same."""
-    weights = {key: array.copy() for key, array in graph.weights.items()}
-    read = 0  # old channels of the layer's input, of which there are new ones; 0: it did not grow
-    for i, (old, new) in enumerate(zip(before.layers, graph.layers, strict=True)):
-        if new.width() is None:
-            continue
-        kernel, width = weights[i, "kernel"], old.width()
-        if read:
-            half = (kernel.shape[-2] - read) // 2
-            rows = kernel[..., read : read + half, :]
-            rows[:] = rng.normal(0, np.sqrt(2 / np.prod(kernel.shape[:-1])), rows.shape)
-            kernel[..., read + half :, :] = -rows
-        read = 0 if new.width() == width else width
-        if read:
-            half = (new.width() - width) // 2
-            kernel[..., width + half :] = kernel[..., width : width + half]
-    return graph.with_weights(weights)
-
-
 def deepened(graph, blocks: int, seed: int):
     """Residual blocks after the last activation of every stage."""
     from kmorph.graph import Activation, Pool
@@ -128,7 +99,8 @@ def run(arm: Arm, seconds: float, seed: int) -> dict:
     order = np.random.default_rng(seed).permutation(len(x))
     here, there = order[:-HELD_BACK], order[-HELD_BACK:]
     data = Data(x[here], y[here].astype(np.int64), x[there], y[there].astype(np.int64))
-    graph = network(arm.width, data.x).initialize(seed)
+    graph = network(arm.width, data.x)
+    graph = (graph if arm.at else deepened(graph, arm.blocks, seed)).initialize(seed)
     begun = time.time()
     speed, policy = training_speed(graph.to_json())
     last = graph if arm.to is None else network(arm.to, data.x)
@@ -171,7 +143,10 @@ def run(arm: Arm, seconds: float, seed: int) -> dict:
     if arm.at:
         stage("stable", arm.at)
         before = time.time()
-        graph = deepened(graph, arm.blocks, seed) if arm.to is None else widened(graph, arm, data.x, seed)
+        if arm.to is None:
+            graph = deepened(graph, arm.blocks, seed)
+        else:
+            graph = WAYS[arm.how](graph, network(arm.to, data.x), data, seed)
         parts[-1]["growing_seconds"] = time.time() - before
     if arm.at < STABLE:
         stage("stable", STABLE)
