@@ -8,37 +8,6 @@ DRAWN = 2  # filters drawn for each new one, by gradients
 BATCHES, BATCH = 4, 256  # that gradients are measured on
 
 
-def by_zeros(graph, target, data, seed: int):
-    """New filters are random, and read with weights of zero."""
-    return _widened(graph, target, seed, "zeros")
-
-
-def by_repeats(graph, target, data, seed: int):
-    """New filters repeat old ones, whose outgoing weights are split."""
-    return _widened(graph, target, seed, "repeats")
-
-
-def by_pairs(graph, target, data, seed: int):
-    """New filters come in twos: equal incoming weights V, V, read with random weights Z and −Z."""
-    wide, rng = by_zeros(graph, target, data, seed), np.random.default_rng(seed)
-    weights = {key: array.copy() for key, array in wide.weights.items()}
-    read = 0  # old channels of the layer's input, of which there are new ones; 0: it did not grow
-    for i, (old, new) in enumerate(zip(graph.layers, wide.layers, strict=True)):
-        if new.width() is None:
-            continue
-        kernel, width = weights[i, "kernel"], old.width()
-        if read:
-            half = (kernel.shape[-2] - read) // 2
-            rows = kernel[..., read : read + half, :]
-            rows[:] = rng.normal(0, np.sqrt(2 / np.prod(kernel.shape[:-1])), rows.shape)
-            kernel[..., read + half :, :] = -rows
-        read = 0 if new.width() == width else width
-        if read:
-            half = (new.width() - width) // 2
-            kernel[..., width + half :] = kernel[..., width : width + half]
-    return wide.with_weights(weights)
-
-
 def by_gradients(graph, target, data, seed: int):
     """Of twice as many random filters those whose outgoing weights, zero, have the steepest gradient."""
     from kmorph.morphs import Widen
@@ -97,15 +66,43 @@ def _gradients(graph, data, seed: int) -> dict[int, np.ndarray]:
     return total
 
 
-def _widened(graph, target, seed: int, how: str):
-    """Every layer as wide as in the target."""
-    from kmorph.morphs import Widen
+def _by_widen(how: str):
+    """Every layer as wide as in the target, by `Widen`."""
 
-    for i, (layer, wide) in enumerate(zip(graph.layers, target.layers, strict=True)):
-        if layer.width() != wide.width():
-            graph = Widen(layer=i, to=wide.width(), how=how).apply(graph, seed + i)
-    assert graph == target
-    return graph
+    def grow(graph, target, data, seed: int):
+        from kmorph.morphs import Widen
+
+        for i, (layer, wide) in enumerate(zip(graph.layers, target.layers, strict=True)):
+            if layer.width() != wide.width():
+                graph = Widen(layer=i, to=wide.width(), how=how).apply(graph, seed + i)
+        assert graph == target
+        return graph
+
+    return grow
 
 
-WAYS = {"zeros": by_zeros, "repeats": by_repeats, "pairs": by_pairs, "gradients": by_gradients}
+def by_opposites(graph, target, data, seed: int):
+    """Pairs that are opposite for new readers, too, so that new filters see what old ones tell alone."""
+    wide, rng = WAYS["zeros"](graph, target, data, seed), np.random.default_rng(seed)
+    weights = {key: array.copy() for key, array in wide.weights.items()}
+    read = 0  # old channels of the layer's input, of which there are new ones; 0: it did not grow
+    for i, (old, new) in enumerate(zip(graph.layers, wide.layers, strict=True)):
+        if new.width() is None:
+            continue
+        kernel, width = weights[i, "kernel"], old.width()
+        if read:
+            half = (kernel.shape[-2] - read) // 2
+            rows = kernel[..., read : read + half, :]
+            rows[:] = rng.normal(0, np.sqrt(2 / np.prod(kernel.shape[:-1])), rows.shape)
+            kernel[..., read + half :, :] = -rows
+        read = 0 if new.width() == width else width
+        if read:
+            half = (new.width() - width) // 2
+            kernel[..., width + half :] = kernel[..., width : width + half]
+    return wide.with_weights(weights)
+
+
+WAYS = {how: _by_widen(how) for how in ("zeros", "repeats", "pairs")} | {
+    "gradients": by_gradients,
+    "opposites": by_opposites,
+}

@@ -11,6 +11,7 @@ step itself.
 - ``64+1``: with these blocks from the first step on, from new weights.
 - ``16>64@0.2~repeats``: new filters repeat old ones, as in Net2Net, instead of random ones that are not read.
 - ``16>64@0.2~pairs``: new filters come in equal twos, read with opposite weights (arXiv 2306.12700).
+- ``16>64@0.2~opposites``: the same, and what new filters read of new filters cancels, too.
 - ``16>64@0.2~gradients``: of twice as many random new filters those whose outgoing weights have the steepest
   gradient, over four batches (after GradMax, ICLR 2022).
 - ``64>64@0.2``: what an interruption costs, with its new momenta and its warm-up.
@@ -102,8 +103,10 @@ def run(arm: Arm, seconds: float, seed: int) -> dict:
     graph = network(arm.width, data.x)
     graph = (graph if arm.at else deepened(graph, arm.blocks, seed)).initialize(seed)
     begun = time.time()
-    speed, policy = training_speed(graph.to_json())
     last = graph if arm.to is None else network(arm.to, data.x)
+    speed, policy = training_speed(graph.to_json())
+    if last is not graph:  # most of the time goes into the larger one
+        _, policy = training_speed(last.to_json())
     epochs = seconds * speed / len(here) * (arm.at + (1 - arm.at) * graph.flops / last.flops)
     kinds = augmentation_for(("shift", "flip", "erase"), epochs)
     plan = Plan(
