@@ -82,7 +82,7 @@ def _by_widen(how: str):
 
 
 def by_opposites(graph, target, data, seed: int):
-    """Pairs that are opposite for new readers, too, so that new filters see what old ones tell alone."""
+    """New filters V, V, read with random weights Z and −Z by old filters and by new ones."""
     wide, rng = WAYS["zeros"](graph, target, data, seed), np.random.default_rng(seed)
     weights = {key: array.copy() for key, array in wide.weights.items()}
     read = 0  # old channels of the layer's input, of which there are new ones; 0: it did not grow
@@ -102,7 +102,7 @@ def by_opposites(graph, target, data, seed: int):
     return wide.with_weights(weights)
 
 
-WAYS = {how: _by_widen(how) for how in ("zeros", "repeats", "pairs")} | {
+WAYS = {how: _by_widen(how) for how in ("zeros", "repeats")} | {
     "gradients": by_gradients,
     "opposites": by_opposites,
 }

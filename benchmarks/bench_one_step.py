@@ -10,8 +10,7 @@ step itself.
 - ``64+1@0.2``: after 20 % of the time, a residual block of 3×3 convolutions at the end of every stage.
 - ``64+1``: with these blocks from the first step on, from new weights.
 - ``16>64@0.2~repeats``: new filters repeat old ones, as in Net2Net, instead of random ones that are not read.
-- ``16>64@0.2~pairs``: new filters come in equal twos, read with opposite weights (arXiv 2306.12700).
-- ``16>64@0.2~opposites``: the same, and what new filters read of new filters cancels, too.
+- ``16>64@0.2~opposites``: new filters come in equal twos, read with opposite weights (arXiv 2306.12700).
 - ``16>64@0.2~gradients``: of twice as many random new filters those whose outgoing weights have the steepest
   gradient, over four batches (after GradMax, ICLR 2022).
 - ``64>64@0.2``: what an interruption costs, with its new momenta and its warm-up.

@@ -7,26 +7,22 @@ index : int array
 share : float array
     For each new channel, the part of its old channel's outgoing weight that it gets; the copies of one
     channel share 1.
-twin : int array
-    For each channel the place of a new one that it equals, or −1.
 
 A weight's axis over output channels repeats, its axis over input channels is split by the shares (or zero
-for a new channel, or opposite for twins), so the layer computes what it did: Net2Net (Chen, Goodfellow,
-Shlens, "Net2Net: Accelerating learning via knowledge transfer", ICLR 2016), carried through residual, dense
-and grouped networks as in Wei et al., "Network morphism", ICML 2016; twins as in Yuan et al., "Accelerated
-Training via Incrementally Growing Neural Networks using Variance Transfer and Learning Rate Adaptation",
-NeurIPS 2023. Gradients go the other way: those of repeated weights are shared, those of split weights are
-equal.
+for a new channel), so the layer computes what it did: Net2Net (Chen, Goodfellow, Shlens, "Net2Net:
+Accelerating learning via knowledge transfer", ICLR 2016), carried through residual, dense and grouped
+networks as in Wei et al., "Network morphism", ICML 2016. Gradients go the other way: those of repeated
+weights are shared, those of split weights are equal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from kmorph.graph.layers import Layer, Parameter, Shape, Weights
+from kmorph.graph.layers import Layer, Weights
 from kmorph.morphs.edit import Edit
 from kmorph.morphs.layout import Atom, Layout, Layouts
 
@@ -43,21 +39,11 @@ class ChannelMap:
         Not needed for a structure without weights.
     share : float array (size,), optional
         None where nothing is repeated.
-    twin : int array (size,), optional
-        None where there are no twins.
     """
 
     size: int
     index: np.ndarray | None = None
     share: np.ndarray | None = None
-    twin: np.ndarray | None = None
-
-    def twins(self) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the first and of the second of all twins."""
-        if self.twin is None:
-            return np.arange(0), np.arange(0)
-        second = np.flatnonzero(self.twin >= 0)
-        return self.twin[second], second
 
 
 def grown_by_zeros(old: int, new: int) -> ChannelMap:
@@ -65,13 +51,6 @@ def grown_by_zeros(old: int, new: int) -> ChannelMap:
     index = np.full(new, -1)
     index[:old] = np.arange(old)
     return ChannelMap(new, index)
-
-
-def grown_by_pairs(old: int, new: int) -> ChannelMap:
-    """New channels in twos after the old ones: equal, with opposite outgoing weights; of an odd one zero."""
-    twin, half = np.full(new, -1), (new - old) // 2
-    twin[old + half : old + 2 * half] = np.arange(old, old + half)
-    return replace(grown_by_zeros(old, new), twin=twin)
 
 
 def grown_by_repeats(old: int, new: int, rng: np.random.Generator) -> ChannelMap:
@@ -149,18 +128,13 @@ def _carried(
         for axis, channels in enumerate(parameter.axes):
             if channels == "input" and into is not None:
                 array = _take(edit, array, axis, into, split=True)
-                first, second = into.twins()
-                if len(first):
-                    fresh = _fresh(edit, parameter, array.shape, axis, len(first))
-                    _along(array, axis)[first], _along(array, axis)[second] = fresh, -fresh
         for axis, channels in enumerate(parameter.axes):
             if channels == "output" and out is not None:
                 array = _take(edit, array, axis, out, split=False)
                 missing = _missing(out)
                 if len(missing):
-                    _along(array, axis)[missing] = _fresh(edit, parameter, array.shape, axis, len(missing))
-                    first, second = out.twins()
-                    _along(array, axis)[second] = _along(array, axis)[first]
+                    part = (*array.shape[:axis], len(missing), *array.shape[axis + 1 :])
+                    _along(array, axis)[missing] = _along(edit.fresh(parameter, part), axis)
         carried[name] = array
     return carried
 
@@ -170,13 +144,7 @@ def _one_group(into: ChannelMap, groups: int, channels: int) -> ChannelMap | Non
     if groups == channels or into.index is None:
         return None
     size = into.size // groups
-    share = None if into.share is None else into.share[:size]
-    return ChannelMap(size, into.index[:size], share, None if into.twin is None else into.twin[:size])
-
-
-def _fresh(edit: Edit, parameter: Parameter, shape: Shape, axis: int, number: int) -> np.ndarray:
-    """New values for so many channels, these along the first axis."""
-    return _along(edit.fresh(parameter, (*shape[:axis], number, *shape[axis + 1 :])), axis)
+    return ChannelMap(size, into.index[:size], None if into.share is None else into.share[:size])
 
 
 def _along(array: np.ndarray, axis: int) -> np.ndarray:
@@ -217,39 +185,21 @@ def _node_map(layout: Layout, atoms: Mapping[Atom, ChannelMap], weighted: bool) 
     )
     if not weighted:
         return ChannelMap(size)
-    indices, shares, twins, start, reached = [], [], [], 0, 0
+    indices, shares, start = [], [], 0
     for repeat, elements in layout:
-        index, share, twin, old, new = [], [], [], 0, 0
+        begin, index, share = 0, [], []
         for atom, times in elements:
-            change = atoms.get(atom, ChannelMap(atom.size))
-            none, ones = np.full(change.size, -1), np.ones(change.size)
-            own = np.arange(change.size) if change.index is None else change.index
-            index.append(_shifted(_spread(own, times), old))
-            twin.append(_shifted(_spread(none if change.twin is None else change.twin, times), new))
-            share.append(np.repeat(ones if change.share is None else change.share, times))
-            old, new = old + atom.size * times, new + change.size * times
-        origins, equals = np.concatenate(index), np.concatenate(twin)
-        for k in range(repeat):
-            indices.append(_shifted(origins, start + k * old))
-            twins.append(_shifted(equals, reached + k * new))
-            shares += share
-        start, reached = start + repeat * old, reached + repeat * new
-    repeated = any(change.share is not None for change in atoms.values())
-    paired = any(change.twin is not None for change in atoms.values())
-    return ChannelMap(
-        size,
-        np.concatenate(indices),
-        np.concatenate(shares) if repeated else None,
-        np.concatenate(twins) if paired else None,
-    )
-
-
-def _spread(origin: np.ndarray, times: int) -> np.ndarray:
-    """Places where each channel stands for so many, one after the other; −1 stays −1."""
-    places = np.repeat(origin, times) * times + np.tile(np.arange(times), len(origin))
-    return np.where(np.repeat(origin, times) < 0, -1, places)
-
-
-def _shifted(origin: np.ndarray, by: int) -> np.ndarray:
-    """Places further behind; −1 stays −1."""
-    return np.where(origin < 0, -1, origin + by)
+            a = atoms.get(atom)
+            own = np.arange(atom.size) if a is None or a.index is None else a.index
+            part = np.repeat(own, times) * times + np.tile(np.arange(times), len(own))
+            index.append(np.where(np.repeat(own, times) < 0, -1, part + begin))
+            ones = np.ones(len(own)) if a is None or a.share is None else a.share
+            share.append(np.repeat(ones, times))
+            begin += atom.size * times
+        inner = np.concatenate(index)
+        tiled = np.tile(inner, repeat) + np.repeat(np.arange(repeat) * begin, len(inner))
+        indices.append(np.where(np.tile(inner, repeat) < 0, -1, tiled + start))
+        shares.append(np.tile(np.concatenate(share), repeat))
+        start += begin * repeat
+    repeated = any(a.share is not None for a in atoms.values())
+    return ChannelMap(size, np.concatenate(indices), np.concatenate(shares) if repeated else None)

@@ -9,13 +9,13 @@ from math import lcm
 from kmorph.errors import GraphError
 from kmorph.graph import Graph
 from kmorph.morphs.base import NO_LIMITS, Limits, Morph, layer_at
-from kmorph.morphs.channels import ChannelMap, grown_by_pairs, grown_by_repeats, grown_by_zeros, rewrite
+from kmorph.morphs.channels import ChannelMap, grown_by_repeats, grown_by_zeros, rewrite
 from kmorph.morphs.edit import Edit
 from kmorph.morphs.layout import Atom, layouts
 
 STEP = 8  # widths are multiples of it from twice its size on
 FACTORS = (1.5, 2.0)
-HOW = ("zeros", "repeats", "pairs")
+HOW = ("zeros", "repeats")
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,14 @@ class Widen(Morph):
         A convolution or dense layer.
     to : int
         Its new number of filters or units.
-    how : {"zeros", "repeats", "pairs"}, default="zeros"
+    how : {"zeros", "repeats"}, default="zeros"
         "zeros": new filters are random and their outgoing weights zero. "repeats": new filters repeat old
-        ones, whose outgoing weights are split unequally. "pairs": new filters are random and come in twos,
-        of equal incoming and opposite outgoing weights, all of which learn from the first step on.
+        ones, whose outgoing weights are split unequally.
 
     References
     ----------
     Chen, Goodfellow and Shlens, "Net2Net", ICLR 2016 (Net2WiderNet); Wei et al., "Network morphism",
-    ICML 2016; pairs: Yuan et al., "Accelerated Training via Incrementally Growing Neural Networks using
-    Variance Transfer and Learning Rate Adaptation", NeurIPS 2023.
+    ICML 2016.
     """
 
     kind = "widen"
@@ -52,7 +50,7 @@ class Widen(Morph):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.how not in HOW:
-            raise GraphError(f'widen: how must be "zeros", "repeats" or "pairs", got {self.how!r}')
+            raise GraphError(f'widen: how must be "zeros" or "repeats", got {self.how!r}')
 
     @classmethod
     def sites(cls, graph: Graph, limits: Limits = NO_LIMITS) -> Iterator[Widen]:
@@ -81,8 +79,6 @@ class Widen(Morph):
             change = ChannelMap(size)
         elif self.how == "zeros":
             change = grown_by_zeros(atom.size, size)
-        elif self.how == "pairs":
-            change = grown_by_pairs(atom.size, size)
         else:
             change = grown_by_repeats(atom.size, size, edit.rng)
         rewrite(edit, tied, {atom: change})

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from morphs.random_graphs import batch, random_graph, random_weights
 
 from kmorph import morphs
 from kmorph.graph import Graph
-from kmorph.morphs.widen import HOW
 
 KINDS = [kind.kind for kind in morphs.KINDS]
 EXACT = [kind.kind for kind in morphs.KINDS if not kind.approximate]
@@ -32,11 +30,13 @@ def parents(
 
 
 def draw(found: list, rng: np.random.Generator, number: int) -> list:
-    """Some of the sites; those of Widen in any of its ways."""
+    """Some of the sites; half of the Widen ones repeat filters rather than add random ones."""
     chosen = [found[k] for k in rng.permutation(len(found))[:number]]
     return [
-        replace(morph, how=str(rng.choice(HOW))) if isinstance(morph, morphs.Widen) else morph
-        for morph in chosen
+        morphs.Widen(layer=m.layer, to=m.to, how="repeats")
+        if isinstance(m, morphs.Widen) and rng.random() < 0.5
+        else m
+        for m in chosen
     ]
 
 

@@ -29,19 +29,20 @@ def folder(tmp_path):
         yield folder
 
 
+def losses_of(several):
+    return [classes_of_images((4,), 3).losses(Y, outputs) for outputs in several]
+
+
 class Steps:
     """Two models, of which the second grew out of the first, and the losses of both."""
 
-    def __init__(self, folder, losses=None):
-        problem = classes_of_images((4,), 3)
-        compare = lambda several: [problem.losses(Y, outputs) for outputs in several]  # noqa: E731
+    def __init__(self, folder):
         self.folder, self.models = folder, Models()
-        self.losses = compare if losses is None else losses
         self.rng = np.random.default_rng(0)
-        self.insurance = Insurance(self.models, folder, self.losses)
+        self.insurance = Insurance(self.models, folder, losses_of)
 
     def add(self, logits, loss=None, graph: Graph = SMALL, parent_id=None, morphs=()) -> ModelRecord:
-        (losses,) = (classes_of_images((4,), 3).losses(Y, logits),)
+        (losses,) = losses_of([logits])
         number = len(self.models)
         record = ModelRecord(
             model_id=number,
@@ -87,7 +88,7 @@ def test_a_continued_search_decides_alike(folder):
     steps = Steps(folder)
     steps.grow(worse=0.0, noise=0.5)
     steps.models.successors.clear()
-    Insurance(steps.models, folder, steps.losses)
+    Insurance(steps.models, folder, losses_of)
     assert steps.models.successors == {0: 1}
 
 
