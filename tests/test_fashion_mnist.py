@@ -28,5 +28,6 @@ def test_half_a_minute_on_five_thousand_images(tmp_path):
     clf = ImageClassifier(path=tmp_path, seed=0).fit(x[:5000], y[:5000], time_limit=30)
     assert len(clf.history) >= 2
     assert clf.evaluate(x_test, y_test) > 0.70
-    # Half a minute is too short for more than that.
-    assert {tuple(entry["hyperparameters"]["augment"]) for entry in clf.history} <= {(), ("shift", "flip")}
+    # How many epochs half a minute is worth depends on the machine: blocks are erased only on a fast one.
+    augments = {tuple(entry["hyperparameters"]["augment"]) for entry in clf.history}
+    assert augments <= {(), ("shift", "flip"), ("shift", "flip", "erase")}
