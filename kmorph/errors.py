@@ -5,6 +5,9 @@ A message says what was given, what was expected, and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class KmorphError(Exception):
     """Base of every error that kmorph raises on purpose."""
@@ -36,3 +39,9 @@ class ExportError(KmorphError, RuntimeError):
 
 class BackendError(KmorphError, ImportError):
     """A Keras backend that is not installed, or that kmorph cannot train with."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known names that are nearly this one, for the middle of a message; empty if there is none."""
+    near = get_close_matches(name, list(known), n=3)
+    return f" (did you mean {', '.join(map(repr, near))}?)" if near else ""

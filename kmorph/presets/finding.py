@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from kmorph.errors import DataError, PresetError
+from kmorph.errors import DataError, PresetError, did_you_mean
 from kmorph.files import UserPath, user_path
 from kmorph.presets.library import keras_hub
 
@@ -61,7 +61,7 @@ def find_preset(preset: UserPath) -> Path:
         return _checked(_from_hugging_face(name, handle.removeprefix(HUGGING_FACE)))
     raise PresetError(
         f"no preset {name!r}: {folder.absolute()} is no folder, and KerasHub has none of this name"
-        f"{_similar(name)}. Give the folder of a preset, or an address as hf://user/model"
+        f"{did_you_mean(name, _presets())}. Give the folder of a preset, or an address as hf://user/model"
     )
 
 
@@ -73,13 +73,6 @@ def _known(name: str) -> str:
 
 def _presets() -> dict[str, Any]:
     return dict(keras_hub().models.Backbone.presets) | dict(keras_hub().models.Task.presets)
-
-
-def _similar(name: str) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, _presets(), n=3)
-    return f" (did you mean {', '.join(close)}?)" if close else ""
 
 
 def _from_kaggle(name: str, handle: str) -> Path:

@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from kmorph.errors import DataError
+from kmorph.errors import DataError, did_you_mean
 from kmorph.problem.own import name_of, pack, unpack
 
 
@@ -73,15 +73,23 @@ class OwnOptimizer:
         """One of Keras' by its name. It is not built here: that would start the backend's devices."""
         from keras import optimizers
 
-        kinds = {kind.__name__.lower(): kind for kind in vars(optimizers).values() if isinstance(kind, type)}
-        kind = kinds.get(name.lower())
-        rate = None if kind is None else inspect.signature(kind).parameters.get("learning_rate")
-        if kind is None or rate is None or not isinstance(rate.default, float):
+        rates = {
+            kind: inspect.signature(kind).parameters.get("learning_rate")
+            for kind in vars(optimizers).values()
+            if isinstance(kind, type)
+        }
+        kinds = {
+            kind.__name__.lower(): (kind, rate.default)
+            for kind, rate in rates.items()
+            if rate is not None and isinstance(rate.default, float)
+        }
+        if name.lower() not in kinds:
             raise DataError(
-                f"optimizer={name!r} is no optimiser of Keras; give a name such as 'adamw', or one such as "
-                "keras.optimizers.AdamW(1e-3)"
+                f"optimizer={name!r} is no optimiser of Keras{did_you_mean(name.lower(), kinds)}; give a "
+                "name such as 'adamw', or one such as keras.optimizers.AdamW(1e-3)"
             )
-        return cls(kind.__name__, pack(kind, "optimizer", ""), rate.default)
+        kind, learning_rate = kinds[name.lower()]
+        return cls(kind.__name__, pack(kind, "optimizer", ""), learning_rate)
 
     def make(self) -> Any:
         """A new optimiser, without state. Losses are float32 here, and are not scaled."""

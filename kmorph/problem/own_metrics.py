@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from kmorph.errors import DataError
+from kmorph.errors import DataError, did_you_mean
 from kmorph.problem.metrics import CLASS_METRICS, LABEL_SET_METRICS, LOSS, NUMBER_METRICS, Metric
 from kmorph.problem.own import cached, mark_of, name_of, pack, unpack
 
@@ -62,7 +62,7 @@ def find_metric(given: Any, target: Target) -> Metric:
 
 
 def _named(name: str, target: Target, greater: bool | None) -> Metric:
-    found: Metric | None = None
+    found, near = None, ""
     if name == LOSS.name:
         found = Metric("loss", False, _not_measured)
     elif name in target.metrics:
@@ -72,11 +72,12 @@ def _named(name: str, target: Target, greater: bool | None) -> Metric:
 
         if name in get_scorer_names():
             found = Metric(name, True, ScorerMetric(pack(name, "objective", "")))
+        near = did_you_mean(name, {*target.metrics, LOSS.name, *get_scorer_names()})
     if found is None:
         raise DataError(
-            f"objective={name!r} does not fit here; known are {', '.join(target.metrics)}, loss, the names "
-            "of scikit-learn's scorers (sklearn.metrics.get_scorer_names()), a Keras metric and a function "
-            "(y_true, y_score)"
+            f"objective={name!r} does not fit here{near}; known are {', '.join(target.metrics)}, loss, the "
+            "names of scikit-learn's scorers (sklearn.metrics.get_scorer_names()), a Keras metric and a "
+            "function (y_true, y_score)"
         )
     if greater is not None and greater != found.greater_is_better:
         raise DataError(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
-from kmorph.errors import BackendError, DataError
+from kmorph.errors import BackendError, DataError, did_you_mean
 from kmorph.training.backend import load_backend
 
 FAMILIAR = (
@@ -55,9 +54,7 @@ def check_loss_name(loss: Any) -> None:
     try:
         losses.get(loss)
     except (TypeError, ValueError):
-        near = get_close_matches(loss, FAMILIAR, 1)
-        meant = f"; did you mean {near[0]!r}?" if near else "."
         raise DataError(
-            f"loss={loss!r} is no loss of Keras{meant} Give a name such as 'mae', a keras.losses.Loss or a "
-            "function (y_true, y_pred)"
+            f"loss={loss!r} is no loss of Keras{did_you_mean(loss, FAMILIAR)}. Give a name such as "
+            "'mae', a keras.losses.Loss or a function (y_true, y_pred)"
         ) from None

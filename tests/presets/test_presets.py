@@ -47,7 +47,7 @@ def test_saving_replaces_a_preset_and_nothing_else(classifier_preset, tmp_path):
 @pytest.mark.parametrize(
     ("preset", "said"),
     [
-        ("bert_tiny_en_uncased_sst3", "did you mean bert_tiny_en_uncased_sst2"),
+        ("bert_tiny_en_uncased_sst3", "did you mean 'bert_tiny_en_uncased_sst2'"),
         ("no/such/folder", "no/such/folder is no folder"),
         ("", "empty"),
         (3, "got int"),

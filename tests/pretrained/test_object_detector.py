@@ -321,7 +321,7 @@ def test_presets_that_cannot_be_used(retinanet, tmp_path):
         damage(copy)
         with pytest.raises(PresetError, match=said):
             ObjectDetector(copy).predict(RANDOM)
-    with pytest.raises(PresetError, match="dfine_nano_coko.*did you mean dfine_nano_coco"):
+    with pytest.raises(PresetError, match="dfine_nano_coko.*did you mean 'dfine_nano_coco'"):
         ObjectDetector("dfine_nano_coko").predict(RANDOM)
 
 

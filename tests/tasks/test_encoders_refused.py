@@ -122,7 +122,7 @@ def test_weights_that_are_not_numbers(presets, tmp_path):
 @pytest.mark.parametrize(
     ("encoder", "said"),
     [
-        ("bert_tiny_en_uncased_sst3", "did you mean bert_tiny_en_uncased_sst2"),
+        ("bert_tiny_en_uncased_sst3", "did you mean 'bert_tiny_en_uncased_sst2'"),
         ("no/such/folder", "no/such/folder is no folder"),
         ("", "the path is empty"),
         (3, "got int"),

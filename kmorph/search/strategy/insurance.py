@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from math import sqrt
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from kmorph.morphs import Widen
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
-from kmorph.search.strategy.steps import LEAST_STEP
+from kmorph.search.strategy.steps import is_step
 from kmorph.training.race import is_behind
 
 logger = logging.getLogger("kmorph.search")
@@ -70,4 +69,4 @@ class Insurance:
 def _is_step(child: ModelRecord, parent: ModelRecord) -> bool:
     """Return whether a model came out of `planned_step`."""
     widened = all(morph.get("kind") == Widen.kind for morph in child.morphs)
-    return bool(child.morphs) and widened and child.flops >= sqrt(LEAST_STEP) * parent.flops
+    return bool(child.morphs) and widened and is_step(parent.flops, child.flops)

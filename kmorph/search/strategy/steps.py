@@ -14,6 +14,7 @@ from kmorph.morphs.layout import layouts
 from kmorph.morphs.widen import STEP
 from kmorph.search.strategy.observe import Observation
 from kmorph.search.strategy.proposal import Proposal
+from kmorph.search.strategy.propose import MAX_GROWTH
 
 LEAST_STEP = 2.0
 """Least growth of FLOPs that is worth a step: what is nearer to its size is left as it is."""
@@ -66,7 +67,7 @@ def planned_step(
         return None
     ratio = min((affordable / parent.graph.flops) ** (1 / steps), MOST_STEP)
     morphs, child = widened(parent.graph, ratio * parent.graph.flops, limits)
-    if child.flops < sqrt(LEAST_STEP) * parent.graph.flops:
+    if not is_step(parent.graph.flops, child.flops):
         return None
     seeds = rng.integers(2**32, size=len(morphs)).tolist()
     return Proposal(
@@ -76,6 +77,11 @@ def planned_step(
         hyperparameters=parent.hyperparameters,
         change=f"widen all layers: {child.flops / parent.graph.flops:.1f} times the FLOPs",
     )
+
+
+def is_step(flops: int, child_flops: int) -> bool:
+    """Return whether a child is so much larger that it came out of a step: what is proposed grows by less."""
+    return child_flops > MAX_GROWTH * flops
 
 
 def widened(graph: Graph, flops: float, limits: Limits) -> tuple[tuple[Morph, ...], Graph]:

@@ -10,11 +10,12 @@ from problems import classes_of_images
 
 from kmorph import starts
 from kmorph.graph import Graph
-from kmorph.morphs import Deepen, Limits, to_json
+from kmorph.morphs import Deepen, Limits, Widen, to_json
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.insurance import Insurance
+from kmorph.search.strategy.propose import MAX_GROWTH
 from kmorph.search.strategy.steps import widened
 
 SMALL = starts.mlp((4,), 3, width=8)
@@ -111,6 +112,10 @@ def test_other_children_must_do_better(folder):
     deeper = Deepen(layer=1, kernel=1)
     steps.add(blurred, loss=2.0, graph=LARGE, parent_id=0, morphs=(*MORPHS, deeper))
     steps.add(blurred, loss=2.0, parent_id=0)  # trained on, not grown
+    proposed = Widen(layer=0, to=13)
+    wider = proposed.apply(SMALL)
+    assert 1.4 < wider.flops / SMALL.flops <= MAX_GROWTH
+    steps.add(blurred, loss=2.0, graph=wider, parent_id=0, morphs=[proposed])
     assert steps.models.best_stable().model_id == 0 and not steps.models.successors
 
 
