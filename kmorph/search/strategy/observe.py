@@ -18,7 +18,7 @@ from kmorph.surrogate.subset import representative
 from kmorph.surrogate.trained_graph import TrainedGraph
 
 MOST_OBSERVED = 500
-"""Models that the surrogate learns from: with ever more, proposals would take ever more time and memory."""
+"""Most models that the surrogate learns from: with more, proposals would take ever more time and memory."""
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,8 @@ class Planner:
     ) -> tuple[str, Plan, int]:
         """Phase, plan and seed of a start or a child.
 
-        It trains for a slice of the time. Only where there is no time to grow, and no cap on epochs that
-        would leave some, the first model has it all and settles at once.
+        It trains for a slice of the time. Only under a time limit below `GROWTH_FROM`, and without a cap on
+        epochs that would leave some of it, the first model gets all of it and settles at once.
         """
         limit = self.schedule.time_limit
         capped = self.settings.epochs is not None

@@ -1,7 +1,7 @@
 """The next candidate: which parent to grow, and how.
 
-One posterior judges everything: parents trained on unchanged (`Continue`), their children, and chains of up
-to three morphs, each predicted at the examples its lineage would have seen at the deadline. So what a
+One posterior judges everything: parents trained on unchanged, their children, and chains of up to three
+morphs, each predicted at the examples its lineage would have seen at the deadline. So what a
 change costs in speed counts against what it promises, and no parent profits from a lucky measurement.
 """
 
@@ -208,7 +208,7 @@ class _Children:
     def __call__(self, option: _Option, most: int) -> list[_Option]:
         """Options one morph longer, at most so many."""
         parent = option.parent.graph
-        # Sites would make every child to check its bounds; it is made and checked here, once.
+        # `sites` would build every child to check its bounds; each is built and checked here, once.
         few = min(self.limits.max_skips, 4 * most)
         offered = self.limits if self.limits.exceeded_by(option.graph) else Limits(max_skips=few)
         used = {_family(morph) for morph in option.morphs}

@@ -15,8 +15,9 @@ MARGIN = 0.03  # share of the time limit kept for the last evaluation and for wr
 # Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
 # in between in proportion. The more epochs there are, the more a long fall of the learning rate pays.
 DECAY_SHARES = ((120.0, 0.45), (300.0, 0.6))
-# Epochs of the first start that the whole time is worth, from which networks grow: with fewer, a change
-# brings less than the images that it costs (`benchmarks/bench_growth.py`).
+# Epochs that the whole time is worth, from which networks grow: with fewer, a change brings less than the
+# images that it costs (`benchmarks/bench_growth.py`). They are those of the first start, or, if planned steps
+# lead from it to a larger size, of a network of that size.
 GROWTH_EPOCHS = 1500.0
 # Where training is capped at a few epochs (`most_epochs`), networks grow if the time limit allows this many
 # such trainings.
@@ -157,7 +158,7 @@ class Schedule:
         Parameters
         ----------
         number : int
-            Under no time limit, or a very short one, there are none.
+            Ignored without a time limit, and under one below `GROWTH_FROM`: no steps are planned then.
         starts : int
             How many are to compete before the first step, if there is time for that; 0: an earlier model is
             grown.

@@ -30,9 +30,9 @@ SETTLE_EVERY = 6  # models between two settled ones when there is no time limit
 class Settling:
     """Chooses which models are settled, and when.
 
-    Under a clock, or a limit on models, the best lineage is settled last; or several, two at least and more
-    where each can be trained long enough, whose mean is the last model. Without a limit the best is settled
-    now and then, so that there is always a good model.
+    Under a clock, or a limit on models, the best lineage is settled last; or several, whose mean is the last
+    model: as many as can each be trained long enough, and two at least if the user asks for an ensemble.
+    Without a limit the best is settled now and then, so that there is always a good model.
 
     Parameters
     ----------
