@@ -6,6 +6,7 @@ Arms:
 - ``none``: nothing grows; the first start is trained and settled.
 - ``growing``: children are grown however few epochs the time is worth (`GROWTH_EPOCHS` at 0).
 - ``random``: the same, but parent and morphs are drawn by chance.
+- ``choice``: starts compete as in ``growing``, and the best is trained on; nothing is changed.
 - ``scratch``: the final architecture of ``kmorph``, from new weights.
 
 Begun with kmorph's own starts, sized for the time, or with one that is bad on purpose, as ``kmorph:narrow``:
@@ -41,7 +42,7 @@ import numpy as np
 from _report import about_this_run
 
 RESULTS = Path(__file__).parent / "results" / "growth"
-ARMS = ("kmorph", "none", "growing", "random", "scratch")
+ARMS = ("kmorph", "none", "growing", "random", "choice", "scratch")
 STARTS = ("narrow", "half", "coarse", "plain", "demo", "small", "resumed")
 EARLIER = 120.0  # seconds of the search that is resumed, its own
 TOLD = (
@@ -144,6 +145,8 @@ def set_growing(kind: str) -> None:
     if kind != "kmorph":
         steps.LEAST_STEP = inf
         schedule.GROWTH_EPOCHS = inf if kind in ("none", "scratch") else 0.0
+    if kind == "choice":
+        propose._Children.__call__ = lambda self, option, most: []
     if kind == "random":
         score, rng = propose._Score.__call__, np.random.default_rng(0)
 
