@@ -6,7 +6,7 @@ Arms:
 - ``none``: nothing grows; the first start is trained and settled.
 - ``growing``: children are grown however few epochs the time is worth (`GROWTH_EPOCHS` at 0).
 - ``random``: the same, but parent and morphs are drawn by chance.
-- ``choice``: starts compete as in ``growing``, and the best is trained on; nothing is changed.
+- ``choice``: starts compete and are trained on as in ``growing``, but nothing is changed.
 - ``scratch``: the final architecture of ``kmorph``, from new weights.
 
 Begun with kmorph's own starts, sized for the time, or with one that is bad on purpose, as ``kmorph:narrow``:

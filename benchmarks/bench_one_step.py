@@ -38,7 +38,6 @@ RESULTS = Path(__file__).parent / "results" / "one_step"
 ARMS = ("64", "96", "128", "64>128@0.2", "64>128@0.35")
 HELD_BACK = 10_000
 STABLE = 0.4  # share of the time at a constant learning rate
-PLAIN_END = 0.3  # share of the falling part at whose end images are not changed
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def has(graph, begin: int, end: int, kind: type) -> bool:
 
 def run(arm: Arm, seconds: float, seed: int) -> dict:
     from kmorph.datasets import load_fashion_mnist
-    from kmorph.search.strategy.planning import augmentation_for
+    from kmorph.search.strategy.planning import PLAIN_END, augmentation_for
     from kmorph.search.workers.calibration import training_speed
     from kmorph.training.backend import load_backend
     from kmorph.training.examples import Data

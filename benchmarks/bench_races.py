@@ -31,7 +31,6 @@ LOOKS = (12.0, 36.0)  # wall seconds after the parent, growing and compiling inc
 END = 130.0
 HELD_BACK = 10_000
 FAR = 0.010
-PLAIN_END = 0.3  # share of settling at whose end images are not changed
 LARGE = ("twice the FLOPs", "four times the FLOPs", "residual block", "wide and block")
 CHEAP = ("dropout", "gate", "skip", "larger kernel")
 CANDIDATES = ("parent", *LARGE, *CHEAP)
@@ -74,6 +73,7 @@ def run(seed: int) -> dict:
     from kmorph import starts
     from kmorph.datasets import load_fashion_mnist
     from kmorph.problem import ImageInput
+    from kmorph.search.strategy.planning import PLAIN_END
     from kmorph.search.workers.calibration import training_speed
     from kmorph.training.backend import load_backend
     from kmorph.training.examples import Data

@@ -26,7 +26,6 @@ GROWTH = 4.0
 MOST_FLOPS = 1.5  # of a child, relative to its parent
 HELD_BACK = 10_000
 STABLE = 0.4
-PLAIN_END = 0.3
 FAR = 0.010  # difference of log losses of which the sign should be right
 
 
@@ -49,7 +48,7 @@ def small_graph(number: int, x: np.ndarray):
 def run(number: int, large: bool, seconds: float, seed: int) -> dict:
     from kmorph.datasets import load_fashion_mnist
     from kmorph.morphs import Limits
-    from kmorph.search.strategy.planning import augmentation_for
+    from kmorph.search.strategy.planning import PLAIN_END, augmentation_for
     from kmorph.search.strategy.steps import widened
     from kmorph.search.workers.calibration import training_speed
     from kmorph.training.backend import load_backend

@@ -73,23 +73,16 @@ class OwnOptimizer:
         """One of Keras' by its name. It is not built here: that would start the backend's devices."""
         from keras import optimizers
 
-        rates = {
-            kind: inspect.signature(kind).parameters.get("learning_rate")
-            for kind in vars(optimizers).values()
-            if isinstance(kind, type)
-        }
-        kinds = {
-            kind.__name__.lower(): (kind, rate.default)
-            for kind, rate in rates.items()
-            if rate is not None and isinstance(rate.default, float)
-        }
-        if name.lower() not in kinds:
+        classes = [kind for kind in vars(optimizers).values() if isinstance(kind, type)]
+        kinds = {kind.__name__.lower(): kind for kind in classes}
+        rates = {known: rate for known, kind in kinds.items() if (rate := _default_rate(kind))}
+        if name.lower() not in rates:
             raise DataError(
-                f"optimizer={name!r} is no optimiser of Keras{did_you_mean(name.lower(), kinds)}; give a "
+                f"optimizer={name!r} is no optimiser of Keras{did_you_mean(name.lower(), rates)}; give a "
                 "name such as 'adamw', or one such as keras.optimizers.AdamW(1e-3)"
             )
-        kind, learning_rate = kinds[name.lower()]
-        return cls(kind.__name__, pack(kind, "optimizer", ""), learning_rate)
+        kind = kinds[name.lower()]
+        return cls(kind.__name__, pack(kind, "optimizer", ""), rates[name.lower()])
 
     def make(self) -> Any:
         """A new optimiser, without state. Losses are float32 here, and are not scaled."""
@@ -98,3 +91,9 @@ class OwnOptimizer:
         if self.undecayed is not None:
             optimizer.exclude_from_weight_decay(var_names=[self.undecayed])
         return optimizer
+
+
+def _default_rate(kind: type) -> float | None:
+    """The default learning rate of a class of optimisers; None if it has none."""
+    rate = inspect.signature(kind).parameters.get("learning_rate")
+    return rate.default if rate is not None and isinstance(rate.default, float) else None

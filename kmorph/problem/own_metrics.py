@@ -62,7 +62,7 @@ def find_metric(given: Any, target: Target) -> Metric:
 
 
 def _named(name: str, target: Target, greater: bool | None) -> Metric:
-    found, near = None, ""
+    found: Metric | None = None
     if name == LOSS.name:
         found = Metric("loss", False, _not_measured)
     elif name in target.metrics:
@@ -72,18 +72,23 @@ def _named(name: str, target: Target, greater: bool | None) -> Metric:
 
         if name in get_scorer_names():
             found = Metric(name, True, ScorerMetric(pack(name, "objective", "")))
-        near = did_you_mean(name, {*target.metrics, LOSS.name, *get_scorer_names()})
     if found is None:
         raise DataError(
-            f"objective={name!r} does not fit here{near}; known are {', '.join(target.metrics)}, loss, the "
-            "names of scikit-learn's scorers (sklearn.metrics.get_scorer_names()), a Keras metric and a "
-            "function (y_true, y_score)"
+            f"objective={name!r} does not fit here{_near(name, target)}; known are "
+            f"{', '.join(target.metrics)}, loss, the names of scikit-learn's scorers "
+            "(sklearn.metrics.get_scorer_names()), a Keras metric and a function (y_true, y_score)"
         )
     if greater is not None and greater != found.greater_is_better:
         raise DataError(
             f"objective={(name, greater)!r}: {'greater' if found.greater_is_better else 'less'} is better"
         )
     return found
+
+
+def _near(name: str, target: Target) -> str:
+    from sklearn.metrics import get_scorer_names
+
+    return did_you_mean(name, {*target.metrics, LOSS.name, *get_scorer_names()} - {name})
 
 
 @dataclass(frozen=True)
