@@ -4,6 +4,7 @@ Arms:
 
 - ``kmorph``: as it is.
 - ``none``: nothing grows; the first start is trained and settled.
+- ``starts``: nothing grows; all starts are trained, settled and averaged.
 - ``growing``: children are grown however few epochs the time is worth (`GROWTH_EPOCHS` at 0).
 - ``random``: the same, but parent and morphs are drawn by chance.
 - ``choice``: starts compete and are trained on as in ``growing``, but nothing is changed.
@@ -42,7 +43,7 @@ import numpy as np
 from _report import about_this_run
 
 RESULTS = Path(__file__).parent / "results" / "growth"
-ARMS = ("kmorph", "none", "growing", "random", "choice", "scratch")
+ARMS = ("kmorph", "none", "starts", "growing", "random", "choice", "scratch")
 STARTS = ("narrow", "half", "coarse", "plain", "demo", "small", "resumed")
 EARLIER = 120.0  # seconds of the search that is resumed, its own
 TOLD = (
@@ -144,7 +145,8 @@ def set_growing(kind: str) -> None:
 
     if kind != "kmorph":
         steps.LEAST_STEP = inf
-        schedule.GROWTH_EPOCHS = inf if kind in ("none", "scratch") else 0.0
+        schedule.GROWTH_EPOCHS = inf if kind in ("none", "starts", "scratch") else 0.0
+        schedule.EPOCHS_TO_AVERAGE = 0.0 if kind == "starts" else inf
     if kind == "choice":
         propose._Children.__call__ = lambda self, option, most: []
     if kind == "random":

@@ -144,7 +144,7 @@ class _Loop:
             search.workers,
             self.rng,
         )
-        self.chooser.plan_steps(start.flops)
+        self.chooser.plan(start.flops)
         self.jobs: Jobs[Candidate] = Jobs(search.pool, search.listener, search.clock)
         self.recorder = Recorder(folder, history, self.models, settings, search.listener, search.clock)
         self.dispatcher = Dispatcher(

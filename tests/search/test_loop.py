@@ -119,6 +119,19 @@ def test_with_time_to_settle_several_their_mean_is_the_best_model(tmp_path, digi
     assert more.recorded and all(record.parent_id != mean.model_id for record in more.recorded)
 
 
+def test_where_nothing_grows_all_starts_settle_and_their_mean_is_the_model(
+    tmp_path, digits, workers, monkeypatch
+):
+    monkeypatch.setattr("kmorph.search.strategy.schedule.GROWTH_EPOCHS", inf)
+    chosen = settings(starts=TWO_STARTS, ensemble="auto", max_epochs=8)
+    listener = search(tmp_path, digits, workers, chosen, time_limit=AMPLE)
+    assert [record.phase for record in listener.recorded] == ["stable"] * 2 + ["decay"] * 2 + ["ensemble"]
+    assert {record.parent_id for record in listener.recorded[2:4]} == {0, 1}
+    # A later search, too, settles both.
+    more = search(tmp_path, digits, workers, chosen, time_limit=AMPLE, resume=True)
+    assert [record.phase for record in more.recorded] == ["decay"] * 2 + ["ensemble"]
+
+
 def nothing_to_propose(situation, rng):
     return None
 

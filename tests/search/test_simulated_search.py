@@ -27,7 +27,7 @@ from kmorph.search.space import Choice, Range, Space
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.ranking import discarded_seconds
 from kmorph.search.strategy.propose import SurrogateProposer
-from kmorph.search.strategy.schedule import GROWTH_EPOCHS
+from kmorph.search.strategy.schedule import EPOCHS_TO_AVERAGE, GROWTH_EPOCHS
 from kmorph.search.workers.pool import Power
 from kmorph.training.plan import Hyperparameters
 
@@ -97,6 +97,25 @@ def test_a_time_that_is_worth_few_epochs_grows_nothing(tmp_path):
     assert few < GROWTH_EPOCHS
     found = simulate(tmp_path, settings(n_train=20_000), 120.0, speed=500.0, power=Power(500.0 * MLP.flops))
     assert phases(found) == ["stable", "decay"] and found.history.models[1].parent_id == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_where_epochs_do_not_suffice_for_growing_several_starts_are_trained(tmp_path, workers):
+    three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 5, 6))
+    limit, n_train = 300.0, 20_000
+    speed = 2 * EPOCHS_TO_AVERAGE * n_train / limit
+    changes = {"starts": three, "ensemble": "auto", "n_train": n_train}
+    pool = {"speed": speed, "power": Power(speed * MLP.flops), "workers": workers}
+    found = simulate(tmp_path / "a", settings(**changes), limit, **pool).history.models
+    assert [record.phase for record in found[:4]] == ["stable"] * 3 + ["decay"]
+    assert [record.parent_id for record in found[:3]] == [None] * 3
+    seconds = [record.seconds for record in found[:3]]
+    assert max(seconds) < 1.1 * min(seconds)
+    # Where no mean may be made, the others would be lost.
+    alone = {"ensemble": False}, {"limits": Limits(max_parameters=three[1][1].n_parameters)}
+    for i, other in enumerate(alone):
+        found = simulate(tmp_path / str(i), settings(**{**changes, **other}), limit, **pool).history.models
+        assert [record.phase for record in found] == ["stable", "decay"]
 
 
 def few_epochs(**changes) -> dict:

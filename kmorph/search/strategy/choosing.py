@@ -12,6 +12,7 @@ from kmorph.search.candidate import Candidate
 from kmorph.search.settings import Settings
 from kmorph.search.store.models import Models
 from kmorph.search.strategy.bounds import Bounds
+from kmorph.search.strategy.ensemble import fit_together
 from kmorph.search.strategy.observe import Observer
 from kmorph.search.strategy.proposal import Proposal, Proposer, Situation
 from kmorph.search.strategy.schedule import Schedule
@@ -73,12 +74,16 @@ class Chooser:
         self._prepared: Proposal | None = None
         self._awaited: int | None = None  # model that was in training when `_prepared` was chosen
 
-    def plan_steps(self, start_flops: int) -> None:
-        """Let the clock plan the steps that lead from a start, or an earlier model, to its size."""
+    def plan(self, start_flops: int) -> None:
+        """Let the clock plan how a search begins.
+
+        Steps lead from a start, or an earlier model, to its size; or several starts are averaged.
+        """
         best = self.models.best_stable()
         flops = start_flops if best is None else self.models.structures[best.model_id].flops
         starts = len(self.settings.starts) if best is None else 0
         self.schedule.plan_steps(steps_to(flops, self.settings.affordable), starts)
+        self.schedule.plan_average(starts_to_average(self.settings))
 
     def next(self, standing: Standing) -> Proposal | None:
         """The next child; None if there is nothing to grow, or no time for it."""
@@ -160,3 +165,11 @@ class Chooser:
             time_left=self.schedule.time_left(),
             seconds=SECONDS_TO_PROPOSE if clocked else inf,
         )
+
+
+def starts_to_average(settings: Settings) -> int:
+    """Number of starts, in their order, whose mean a search may make: one if it may make none."""
+    if not settings.ensemble or not settings.posed.loss.is_per_example:
+        return 1
+    graphs = [graph for _, graph in settings.starts]
+    return max(1, sum(fit_together(graphs[: i + 1], settings.limits) for i in range(len(graphs))))

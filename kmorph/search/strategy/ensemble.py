@@ -6,11 +6,13 @@ An ensemble is an ordinary graph, so that it is saved, drawn, exported and train
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 import numpy as np
 
 from kmorph.errors import GraphError
 from kmorph.graph import Add, Concat, Dense, Graph, GraphBuilder, Rescale
+from kmorph.morphs import Limits
 from kmorph.search.store.record import ModelRecord
 
 
@@ -83,6 +85,13 @@ def _add_layers(builder: GraphBuilder, graph: Graph, number: int) -> int:
         weights = graph.layer_weights(i) if graph.has_weights else None
         nodes.append(builder.add(layer, *(nodes[n] for n in graph.inputs[i]), weights=weights))
     return nodes[graph.inputs[number][0] if number < len(graph.layers) else -1]
+
+
+def fit_together(members: Sequence[Graph | ModelRecord], limits: Limits) -> bool:
+    """Return whether the mean of networks keeps the limits of a single one."""
+    n_parameters = sum(member.n_parameters for member in members)
+    flops = sum(member.flops for member in members)
+    return n_parameters <= (limits.max_parameters or inf) and flops <= (limits.max_flops or inf)
 
 
 def choose_members(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -22,6 +23,10 @@ GROWTH_EPOCHS = 1500.0
 # Where training is capped at a few epochs (`most_epochs`), networks grow if the time limit allows this many
 # such trainings.
 GROWTH_TRAININGS = 12
+# Epochs that the whole time is worth, from which as many models are settled and averaged as there are starts.
+# Where nothing grows, these are the starts themselves (`benchmarks/bench_growth.py`, arm starts).
+EPOCHS_TO_AVERAGE = 80.0
+AVERAGE_OVERHEAD = 0.4  # share of the time, at most, that goes to their overhead by the first estimate
 # Fewest validation examples that can rank a child against its parent. With fewer, a search under a time limit
 # would pick children by chance, so it trains a single network instead.
 LEAST_TO_COMPARE = 200
@@ -86,6 +91,7 @@ class Schedule:
         self._longest_settling = float("inf")
         self.steps_to_come = 0
         self._small_slices = self._small_starts = 0  # both stay 0 where no step is planned
+        self.averaged = 1
 
     @property
     def deadline(self) -> float | None:
@@ -137,7 +143,8 @@ class Schedule:
         if not self.may_grow:
             if self._small_slices and self.decay_begins is not None:
                 stable = self.decay_begins - self.clock()
-            return max(1.0, stable - self._overhead)
+            rounds = ceil(self.averaged / self.workers)
+            return max(1.0, stable / rounds - self._overhead)
         epochs = EPOCHS_OF_SLICE * self._epoch
         least = min(LEAST_TRAINING * self._overhead, epochs, stable / 2 - self._overhead)
         return max(1.0, stable / number - self._overhead, least)
@@ -168,6 +175,26 @@ class Schedule:
         most = int(STEPS_SHARE * self.time_limit / self._overhead) - (number - 1)
         self.steps_to_come, self._small_starts = number, min(starts, max(1, most))
         self._small_slices = max(1, self._small_starts + number - 1)
+
+    def plan_average(self, number: int) -> None:
+        """Set how many models are settled and averaged, whatever each of them adds.
+
+        Where nothing grows, so many starts are trained.
+
+        Parameters
+        ----------
+        number : int
+            Starts that a mean can be made of. One is left where the time is worth fewer than
+            `EPOCHS_TO_AVERAGE`, where training overfits after a few epochs, and where starts are followed by
+            a planned step.
+        """
+        if self.time_limit is None or self.steps_to_come or self.most_epochs is not None:
+            return
+        if 0 < self.n_val < LEAST_TO_COMPARE:
+            return
+        if self.time_limit >= max(GROWTH_FROM, EPOCHS_TO_AVERAGE * self._epoch):
+            affordable = (AVERAGE_OVERHEAD * self.time_limit / self._overhead - EVALUATION) / 2  # each twice
+            self.averaged = max(1, min(number, MEMBERS, int(affordable)))
 
     def step_taken(self) -> None:
         """Note that one of the planned steps is on its way."""
@@ -241,10 +268,11 @@ class Schedule:
             return True
         if self.decay_begins is None:
             return False
-        if models and not self.may_grow and not self.steps_to_come:
-            return True
-        if models and not self.steps_to_come and not self._may_discard(self._overhead + self._lost_race()):
-            return True  # the next child might lose, and that would be too much
+        if models and not self.steps_to_come:
+            if not self.may_grow and models >= self.averaged:
+                return True
+            if self.may_grow and not self._may_discard(self._overhead + self._lost_race()):
+                return True  # the next child might lose, and that would be too much
         # Another candidate that could train for less than half its slice is not worth its overhead.
         return self.clock() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins
 
@@ -291,6 +319,6 @@ class Schedule:
         if self._small_slices:
             return min(offered, self._small_starts)
         if not self.may_grow:
-            return 1
+            return min(offered, self.averaged)
         lost = DISCARDED_STARTS * self.time_limit / (self._overhead + (self.slice_seconds() or 0.0))
         return min(1 + int(lost), offered)

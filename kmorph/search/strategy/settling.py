@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
-from kmorph.search.strategy.ensemble import choose_members, join
+from kmorph.search.strategy.ensemble import choose_members, fit_together, join
 from kmorph.search.strategy.planning import Planner
 from kmorph.search.strategy.schedule import EPOCHS_TO_SETTLE, Schedule
 from kmorph.training.plan import Plan
@@ -180,6 +179,7 @@ class Settling:
         enough = float(self.settings.epochs or EPOCHS_TO_SETTLE) if anew else EPOCHS_TO_SETTLE
         most = self.schedule.affordable_members(best.examples_per_second, self.settings.n_train, enough)
         most = max(least, most)
+        least = max(least, min(self.schedule.averaged, most))
         if self.schedule.max_models is not None:
             most = min(most, self.schedule.max_models - len(self.models) - 1)
         if not self.settings.ensemble or most < 2 or not self.settings.posed.loss.is_per_example:
@@ -199,11 +199,7 @@ class Settling:
             return [best]
 
     def _fits(self, members: list[ModelRecord]) -> bool:
-        """Return whether the mean of these models keeps the user's limits."""
-        limits = self.settings.limits
-        return sum(record.n_parameters for record in members) <= (limits.max_parameters or inf) and sum(
-            record.flops for record in members
-        ) <= (limits.max_flops or inf)
+        return fit_together(members, self.settings.limits)
 
 
 def smoothing_for(outputs: np.ndarray, accuracy: float) -> float:

@@ -6,8 +6,10 @@ import pytest
 
 from kmorph.search.strategy.schedule import (
     EPOCHS_OF_SLICE,
+    EPOCHS_TO_AVERAGE,
     LEAST_TO_COMPARE,
     LONGEST_DECAY,
+    MEMBERS,
     STEPS_SHARE,
     Schedule,
 )
@@ -153,3 +155,44 @@ def test_nothing_is_planned_where_there_is_no_time_for_it():
     short = Schedule(time_limit=30)
     short.plan_steps(2, starts=3)
     assert short.affordable_starts(3) == 1 and short.steps_to_come == 2
+
+
+def schedule_to_average(limit=300.0, passes=EPOCHS_TO_AVERAGE, starts=3, **changes) -> Schedule:
+    schedule = Schedule(time_limit=limit, begun=0.0, clock=lambda: 0.0, **changes)
+    schedule.expect(limit / passes)
+    schedule.plan_average(starts)
+    return schedule
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_where_nothing_grows_starts_share_the_stable_phase(workers):
+    schedule = schedule_to_average(workers=workers)
+    assert schedule.affordable_starts(3) == 3
+    assert [schedule.time_to_settle(models) for models in range(4)] == [False, False, False, True]
+    seconds = -(-3 // workers) * schedule.slice_seconds()
+    assert 0.8 * schedule.decay_begins < seconds < schedule.decay_begins
+    schedule.discard(300.0)  # none is discarded to be averaged
+    assert not schedule.time_to_settle(2)
+
+
+def test_no_more_starts_are_averaged_than_are_worth_it():
+    assert schedule_to_average(starts=1).affordable_starts(3) == 1
+    assert schedule_to_average(starts=MEMBERS + 2).affordable_starts(9) == MEMBERS
+    for one in (
+        schedule_to_average(passes=EPOCHS_TO_AVERAGE - 1),
+        schedule_to_average(n_val=LEAST_TO_COMPARE - 1),
+        schedule_to_average(most_epochs=50),
+        schedule_to_average(limit=20.0),
+    ):
+        assert not one.may_grow and one.affordable_starts(3) == 1 and one.time_to_settle(1)
+    growing = schedule_to_average(passes=1e6)
+    assert growing.may_grow and growing.averaged == 3
+    assert growing.slice_seconds() < 30 and not growing.time_to_settle(3)
+
+
+def test_starts_that_are_followed_by_a_step_are_not_averaged():
+    schedule = Schedule(time_limit=300.0, begun=0.0, clock=lambda: 0.0)
+    schedule.expect(1.0)
+    schedule.plan_steps(1, starts=3)
+    schedule.plan_average(3)
+    assert schedule.averaged == 1

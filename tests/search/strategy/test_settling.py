@@ -17,7 +17,7 @@ from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.planning import Planner
-from kmorph.search.strategy.schedule import EVALUATION, Schedule
+from kmorph.search.strategy.schedule import EPOCHS_TO_AVERAGE, EVALUATION, Schedule
 from kmorph.search.strategy.settling import MOST_SMOOTHING, SETTLE_EVERY, Settling, smoothing_for
 from kmorph.training.examples import Data
 from kmorph.training.plan import Hyperparameters
@@ -219,6 +219,18 @@ def test_several_that_complement_each_other_are_settled_and_averaged(folder):
     x = np.random.default_rng(0).random((5, 4), np.float32)
     expected = np.mean([model(x) for model in members], axis=0)
     np.testing.assert_allclose(mean.graph.to_keras()(x), expected, atol=1e-5)
+
+
+def test_starts_that_are_averaged_settle_whatever_they_add(folder):
+    ending = Ending(folder, time_limit=300.0, ensemble="auto")
+    ending.schedule.expect(300.0 / EPOCHS_TO_AVERAGE)
+    ending.schedule.plan_average(3)
+    for loss, classes in ((0.5, [0, 1]), (0.5, [0, 1]), (0.9, [])):  # a copy, and one that knows nothing
+        ending.add(loss, logits=good_at(classes))
+    ending.clock.now += 120.0
+    settled = [ending.next() for _ in range(3)]
+    assert {candidate.parent.model_id for candidate in settled} == {0, 1, 2}
+    assert not ending.settling.is_over  # the mean is due
 
 
 def test_merged_models_are_averaged_without_being_measured(folder):
