@@ -1,9 +1,9 @@
-"""The search: train the starts, then grow what promises most, then settle the best.
+"""The search: train the starts, then grow what promises most, then settle the best, or several.
 
 1. Train each start for a slice of the time.
 2. Fit the surrogate to what is known, let it choose a parent and its morphs, train that child for a
    slice from its parent's weights, record it. Again, until the clock says so.
-3. Train the best lineage on at a learning rate that falls to zero.
+3. Train the best lineage on at a learning rate that falls to zero, or up to three, whose mean is the model.
 
 Reference: Jin, Song and Hu, "Auto-Keras: An Efficient Neural Architecture Search System", KDD 2019,
 algorithm 1; the clock and the settling phase are ours.
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from kmorph.errors import SearchError
+from kmorph.graph import Graph
 from kmorph.morphs import to_json
 from kmorph.problem.losses import OwnLoss
 from kmorph.search.candidate import Candidate, Job, Result
@@ -212,10 +213,12 @@ class _Loop:
 
     def _must_wait(self) -> bool:
         """Return whether the next model to settle depends on candidates that still train."""
-        return len(self.jobs) > 0 and self.schedule.time_to_settle(len(self.models) + len(self.jobs))
+        if not self.jobs or self._due_starts():
+            return False
+        return self.schedule.time_to_settle(len(self.models) + len(self.jobs))
 
-    def _next_start(self) -> Candidate | None:
-        """The next start that was not trained yet, as many as the time allows."""
+    def _due_starts(self) -> list[tuple[str, Graph]]:
+        """Starts that were not trained yet, if the time allows another one."""
         tried = self.tried_starts | set(self.recorder.failed_starts)
         if self.models.growable():  # otherwise all begins anew
             tried |= {
@@ -223,11 +226,15 @@ class _Loop:
             }
         fresh = [(name, graph) for name, graph in self.settings.starts if graph.fingerprint not in tried]
         trained = len(self.settings.starts) - len(fresh)
-        if not fresh or (
-            self.models and trained >= self.schedule.affordable_starts(len(self.settings.starts))
-        ):
+        most = self.schedule.affordable_starts(len(self.settings.starts))
+        return fresh if trained < most or not (self.models or self.jobs) else []
+
+    def _next_start(self) -> Candidate | None:
+        """The first of them."""
+        due = self._due_starts()
+        if not due:
             return None
-        name, graph = fresh[0]
+        name, graph = due[0]
         self.tried_starts.add(graph.fingerprint)
         seed = self._new_seed()
         return Candidate(None, (), graph, f"start: {name}", *self.planner.first_or_stable(graph, seed))

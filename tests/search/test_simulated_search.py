@@ -112,10 +112,42 @@ def test_where_epochs_do_not_suffice_for_growing_several_starts_are_trained(tmp_
     seconds = [record.seconds for record in found[:3]]
     assert max(seconds) < 1.1 * min(seconds)
     # Where no mean may be made, the others would be lost.
-    alone = {"ensemble": False}, {"limits": Limits(max_parameters=three[1][1].n_parameters)}
+    trained = (three[0], ("mine", three[1][1].initialize(0)))
+    alone = (
+        {"ensemble": False},
+        {"limits": Limits(max_parameters=three[1][1].n_parameters)},
+        {"max_models": 4},
+        {"starts": trained},
+    )
     for i, other in enumerate(alone):
         found = simulate(tmp_path / str(i), settings(**{**changes, **other}), limit, **pool).history.models
         assert [record.phase for record in found] == ["stable", "decay"]
+
+
+def test_a_limit_on_models_counts_all_that_are_averaged(tmp_path):
+    three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 5, 6))
+    for most, begun in ((2, 1), (4, 1), (5, 2), (6, 2), (7, 3)):
+        chosen = settings(starts=three, ensemble="auto", n_train=20_000, max_models=most)
+        speed = 2 * EPOCHS_TO_AVERAGE * 20_000 / 300
+        pool = {"speed": speed, "power": Power(speed * MLP.flops)}
+        found = simulate(tmp_path / str(most), chosen, 300.0, **pool).history.models
+        assert [record.parent_id for record in found].count(None) == begun
+        assert found[begun].phase == "decay"
+
+
+def test_two_workers_train_the_remaining_starts_of_an_earlier_search_at_once(tmp_path, monkeypatch):
+    three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 5, 6))
+    # Simulated workers write no networks.
+    monkeypatch.setattr("kmorph.search.store.models.load_structure", lambda file: (MLP, True))
+    monkeypatch.setattr("kmorph.search.strategy.settling.Graph.load", lambda file: MLP.initialize(0))
+    speed = 2 * EPOCHS_TO_AVERAGE * 20_000 / 300
+    first = simulate(tmp_path, settings(max_models=4), 300.0, speed=speed)
+    chosen = settings(starts=three, ensemble="auto", n_train=20_000)
+    pool = {"speed": speed, "power": Power(speed * MLP.flops), "workers": 2}
+    found = simulate(tmp_path, chosen, 300.0, earlier=first, **pool)
+    late = [record for record in found.history.models[4:] if record.parent_id is None]
+    assert len(late) == 2 and late[0].seconds == pytest.approx(late[1].seconds, rel=0.1)
+    assert found.seconds <= 300.0
 
 
 def few_epochs(**changes) -> dict:

@@ -8,11 +8,12 @@ from math import inf
 
 import numpy as np
 
+from kmorph.graph import Graph
 from kmorph.search.candidate import Candidate
 from kmorph.search.settings import Settings
 from kmorph.search.store.models import Models
 from kmorph.search.strategy.bounds import Bounds
-from kmorph.search.strategy.ensemble import fit_together
+from kmorph.search.strategy.ensemble import within_limits
 from kmorph.search.strategy.observe import Observer
 from kmorph.search.strategy.proposal import Proposal, Proposer, Situation
 from kmorph.search.strategy.schedule import Schedule
@@ -77,13 +78,17 @@ class Chooser:
     def plan(self, start_flops: int) -> None:
         """Let the clock plan how a search begins.
 
-        Steps lead from a start, or an earlier model, to its size; or several starts are averaged.
+        Steps lead from a start, or an earlier model, to its size; or, without steps, several starts are
+        averaged.
         """
         best = self.models.best_stable()
         flops = start_flops if best is None else self.models.structures[best.model_id].flops
         starts = len(self.settings.starts) if best is None else 0
         self.schedule.plan_steps(steps_to(flops, self.settings.affordable), starts)
-        self.schedule.plan_average(starts_to_average(self.settings))
+        room = self.schedule.max_models
+        graphs = averageable(self.settings, None if room is None else room - len(self.models))
+        slowest = max((graph.flops for graph in graphs), default=0) / max(start_flops, 1)
+        self.schedule.plan_average(len(graphs), max(1.0, slowest))
 
     def next(self, standing: Standing) -> Proposal | None:
         """The next child; None if there is nothing to grow, or no time for it."""
@@ -167,9 +172,21 @@ class Chooser:
         )
 
 
-def starts_to_average(settings: Settings) -> int:
-    """Number of starts, in their order, whose mean a search may make: one if it may make none."""
-    if not settings.ensemble or not settings.posed.loss.is_per_example:
-        return 1
-    graphs = [graph for _, graph in settings.starts]
-    return max(1, sum(fit_together(graphs[: i + 1], settings.limits) for i in range(len(graphs))))
+def averageable(settings: Settings, room: int | None) -> list[Graph]:
+    """The starts, in their order, that a search may average instead of growing one; none if it may not.
+
+    Parameters
+    ----------
+    settings : Settings
+    room : int or None
+        Models that the search may still train: each start is one, settled another, and so is the mean.
+    """
+    graphs = list({graph.fingerprint: graph for _, graph in settings.starts}.values())
+    # A trained network that somebody brought must not come out worse, by the mean with one from new weights.
+    if not settings.ensemble or not settings.posed.loss.is_per_example or any(g.has_weights for g in graphs):
+        return []
+    if room is not None:
+        graphs = graphs[: max(0, (room - 1) // 2)]
+    while graphs and not within_limits(graphs, settings.limits):
+        graphs.pop()
+    return graphs

@@ -14,6 +14,7 @@ from kmorph.errors import GraphError
 from kmorph.graph import Add, Concat, Dense, Graph, GraphBuilder, Rescale
 from kmorph.morphs import Limits
 from kmorph.search.store.record import ModelRecord
+from kmorph.training.race import is_behind
 
 
 def join(graphs: Sequence[Graph]) -> Graph:
@@ -87,7 +88,7 @@ def _add_layers(builder: GraphBuilder, graph: Graph, number: int) -> int:
     return nodes[graph.inputs[number][0] if number < len(graph.layers) else -1]
 
 
-def fit_together(members: Sequence[Graph | ModelRecord], limits: Limits) -> bool:
+def within_limits(members: Sequence[Graph | ModelRecord], limits: Limits) -> bool:
     """Return whether the mean of networks keeps the limits of a single one."""
     n_parameters = sum(member.n_parameters for member in members)
     flops = sum(member.flops for member in members)
@@ -102,6 +103,7 @@ def choose_members(
     fits: Callable[[list[ModelRecord]], bool],
     most: int,
     least: int = 1,
+    wanted: int = 1,
 ) -> list[ModelRecord]:
     """Models whose mean predicts best, found one after the other: each lowers the mean's loss the most.
 
@@ -119,8 +121,10 @@ def choose_members(
     fits : callable
         Whether a list of members keeps the limits of the search.
     most, least : int
-        Members. Beyond the fewest, one must lower the loss by more than its standard error: of many models
-        some fit the validation examples by chance.
+        Members.
+    wanted : int, default=1
+        Members up to which one may raise the loss, but not beyond chance. After that, one must lower it by
+        more than its standard error: of many models some fit the validation examples by chance.
 
     Returns
     -------
@@ -137,7 +141,7 @@ def choose_members(
     others = [record for record in ranked if record.model_id in outputs]
     if best.model_id not in outputs:
         for record in ranked:
-            if len(members) < min(least, most) and fits([*members, record]):
+            if len(members) < min(max(least, wanted), most) and fits([*members, record]):
                 members.append(record)
         return members
     total = np.asarray(outputs[best.model_id], np.float64)
@@ -150,7 +154,8 @@ def choose_members(
         found = losses([(total + outputs[record.model_id]) / n for record in fitting])
         lower, record = min(zip(found, fitting, strict=True), key=lambda pair: float(pair[0].mean()))
         gain = before - lower
-        if n > least and gain.mean() <= gain.std() / np.sqrt(len(gain)):
+        adds = not is_behind(lower, before) if n <= wanted else gain.mean() > gain.std() / np.sqrt(len(gain))
+        if n > least and not adds:
             break
         total, before = total + outputs[record.model_id], lower
         members.append(record)

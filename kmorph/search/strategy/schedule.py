@@ -26,7 +26,6 @@ GROWTH_TRAININGS = 12
 # Epochs that the whole time is worth, from which as many models are settled and averaged as there are starts.
 # Where nothing grows, these are the starts themselves (`benchmarks/bench_growth.py`, arm starts).
 EPOCHS_TO_AVERAGE = 80.0
-AVERAGE_OVERHEAD = 0.4  # share of the time, at most, that goes to their overhead by the first estimate
 # Fewest validation examples that can rank a child against its parent. With fewer, a search under a time limit
 # would pick children by chance, so it trains a single network instead.
 LEAST_TO_COMPARE = 200
@@ -91,7 +90,7 @@ class Schedule:
         self._longest_settling = float("inf")
         self.steps_to_come = 0
         self._small_slices = self._small_starts = 0  # both stay 0 where no step is planned
-        self.averaged = 1
+        self._most_averaged, self._longest_epoch = 1, 0.0
 
     @property
     def deadline(self) -> float | None:
@@ -143,8 +142,7 @@ class Schedule:
         if not self.may_grow:
             if self._small_slices and self.decay_begins is not None:
                 stable = self.decay_begins - self.clock()
-            rounds = ceil(self.averaged / self.workers)
-            return max(1.0, stable / rounds - self._overhead)
+            return max(1.0, stable / ceil(self.n_averaged / self.workers) - self._overhead)
         epochs = EPOCHS_OF_SLICE * self._epoch
         least = min(LEAST_TRAINING * self._overhead, epochs, stable / 2 - self._overhead)
         return max(1.0, stable / number - self._overhead, least)
@@ -176,25 +174,33 @@ class Schedule:
         self.steps_to_come, self._small_starts = number, min(starts, max(1, most))
         self._small_slices = max(1, self._small_starts + number - 1)
 
-    def plan_average(self, number: int) -> None:
-        """Set how many models are settled and averaged, whatever each of them adds.
+    def plan_average(self, number: int, slowest: float = 1.0) -> None:
+        """Set how many models are settled and averaged; where nothing grows, so many starts are trained.
 
-        Where nothing grows, so many starts are trained.
+        There are none to average without a time limit or under one below `GROWTH_FROM`, with fewer than
+        `LEAST_TO_COMPARE` validation examples, where the time is worth fewer than `EPOCHS_TO_AVERAGE`, where
+        training overfits after a few epochs, and where starts are followed by a planned step.
 
         Parameters
         ----------
         number : int
-            Starts that a mean can be made of. One is left where the time is worth fewer than
-            `EPOCHS_TO_AVERAGE`, where training overfits after a few epochs, and where starts are followed by
-            a planned step.
+            Starts that a mean can be made of.
+        slowest : float, default=1.0
+            Time that a pass over the training data takes with the largest of them, as a multiple of the
+            first one's.
         """
         if self.time_limit is None or self.steps_to_come or self.most_epochs is not None:
             return
-        if 0 < self.n_val < LEAST_TO_COMPARE:
-            return
-        if self.time_limit >= max(GROWTH_FROM, EPOCHS_TO_AVERAGE * self._epoch):
-            affordable = (AVERAGE_OVERHEAD * self.time_limit / self._overhead - EVALUATION) / 2  # each twice
-            self.averaged = max(1, min(number, MEMBERS, int(affordable)))
+        self._longest_epoch = slowest * self._epoch
+        few = self.time_limit < max(GROWTH_FROM, EPOCHS_TO_AVERAGE * self._longest_epoch)
+        if not few and not 0 < self.n_val < LEAST_TO_COMPARE:
+            self._most_averaged = max(1, min(number, MEMBERS))
+
+    @property
+    def n_averaged(self) -> int:
+        """Models to settle and average: those planned, as far as each can get `EPOCHS_TO_SETTLE`."""
+        each = EPOCHS_TO_SETTLE * self._longest_epoch + self._overhead
+        return max(1, min(self._most_averaged, int(self._decay_seconds / each)))
 
     def step_taken(self) -> None:
         """Note that one of the planned steps is on its way."""
@@ -217,7 +223,7 @@ class Schedule:
             if self.most_epochs is not None:
                 epochs = min(epochs, GROWTH_TRAININGS * self.most_epochs)
             self._least_to_grow = max(GROWTH_FROM, epochs * epoch)
-        self._epoch = epoch
+        self._epoch, self._longest_epoch = epoch, max(epoch, self._longest_epoch)
 
     def observe(self, overhead: float, longest_training: float | None = None) -> None:
         """Update the overhead of candidates, and the longest useful settling, from one that came back.
@@ -269,7 +275,7 @@ class Schedule:
         if self.decay_begins is None:
             return False
         if models and not self.steps_to_come:
-            if not self.may_grow and models >= self.averaged:
+            if not self.may_grow and models >= self.n_averaged:
                 return True
             if self.may_grow and not self._may_discard(self._overhead + self._lost_race()):
                 return True  # the next child might lose, and that would be too much
@@ -313,12 +319,12 @@ class Schedule:
         return int(min(MEMBERS, max(1, left // least)))
 
     def affordable_starts(self, offered: int) -> int:
-        """Number of starts that are worth a slice each before growing begins."""
+        """Number of starts that are worth a slice each before growing begins, or to be averaged."""
         if self.time_limit is None:
             return offered
         if self._small_slices:
             return min(offered, self._small_starts)
         if not self.may_grow:
-            return min(offered, self.averaged)
+            return min(offered, self.n_averaged)
         lost = DISCARDED_STARTS * self.time_limit / (self._overhead + (self.slice_seconds() or 0.0))
         return min(1 + int(lost), offered)

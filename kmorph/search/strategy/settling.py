@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.models import Models
 from kmorph.search.store.record import ModelRecord
-from kmorph.search.strategy.ensemble import choose_members, fit_together, join
+from kmorph.search.strategy.ensemble import choose_members, join, within_limits
 from kmorph.search.strategy.planning import Planner
 from kmorph.search.strategy.schedule import EPOCHS_TO_SETTLE, Schedule
 from kmorph.training.plan import Plan
@@ -30,8 +31,9 @@ class Settling:
     """Chooses which models are settled, and when.
 
     Under a clock, or a limit on models, the best lineage is settled last; or several, whose mean is the last
-    model: as many as can each be trained long enough, and two at least if the user asks for an ensemble.
-    Without a limit the best is settled now and then, so that there is always a good model.
+    model: as many as can each be trained long enough, two at least if the user asks for an ensemble, and as
+    many as the schedule plans to average. Without a limit the best is settled now and then, so that there is
+    always a good model.
 
     Parameters
     ----------
@@ -95,7 +97,8 @@ class Settling:
                 self._mean_is_due = len(self._waiting) > 1 and not self.planner.merges
             if not self._waiting:
                 self._mean_is_due = False
-                return self._mean(folder) if len(self._settled) > 1 and not self.planner.merges else None
+                several = len(self._settled) > 1 and not self.planner.merges
+                return self._mean(folder, self._settled) if several else None
             parent, waiting = self._waiting.pop(0), len(self._waiting)
         elif self.schedule.time_limit is None and self._is_due():
             best = self.models.best_stable()
@@ -139,14 +142,15 @@ class Settling:
             self._settled.append(record)
 
     def unmeasured_mean(self, folder: RunFolder) -> Candidate | None:
-        """The mean of what was settled on the validation examples too: all members count alike."""
-        if len(self._settled) < 2 or not all(record.is_unmeasured for record in self._settled):
-            return None
-        return self._mean(folder)
+        """The mean of what was settled on the validation examples too: all members count alike.
 
-    def _mean(self, folder: RunFolder) -> Candidate:
+        Those that came out worse than before, and so were measured, are left out.
+        """
+        members = [record for record in self._settled if record.is_unmeasured]
+        return self._mean(folder, members) if len(members) > 1 else None
+
+    def _mean(self, folder: RunFolder, members: list[ModelRecord]) -> Candidate:
         """A candidate that is evaluated but not trained."""
-        members = self._settled
         graph = join([Graph.load(folder.model_file(record.model_id)) for record in members])
         names = ", ".join(str(record.model_id) for record in members)
         plan = self.planner.no_training(graph, members[0].hyperparameters)
@@ -179,27 +183,25 @@ class Settling:
         enough = float(self.settings.epochs or EPOCHS_TO_SETTLE) if anew else EPOCHS_TO_SETTLE
         most = self.schedule.affordable_members(best.examples_per_second, self.settings.n_train, enough)
         most = max(least, most)
-        least = max(least, min(self.schedule.averaged, most))
+        wanted = max(least, min(self.schedule.n_averaged, most))
         if self.schedule.max_models is not None:
             most = min(most, self.schedule.max_models - len(self.models) - 1)
         if not self.settings.ensemble or most < 2 or not self.settings.posed.loss.is_per_example:
             return [best]
+        fits = partial(within_limits, limits=self.settings.limits)
         files = {record.model_id: folder.outputs_file(record.model_id) for record in growable}
         outputs = {i: np.load(file, allow_pickle=False) for i, file in files.items() if file.exists()}
         try:
             if not anew:
-                return choose_members(best, growable, outputs, self._losses, self._fits, most, least)
-            chosen = choose_members(best, growable, outputs, self._losses, self._fits, most, most)
+                return choose_members(best, growable, outputs, self._losses, fits, most, least, wanted)
+            chosen = choose_members(best, growable, outputs, self._losses, fits, most, most)
             # Fresh weights make copies of one network differ, so the best one fills the remaining places.
-            while len(chosen) < most and self._fits([*chosen, best]):
+            while len(chosen) < most and fits([*chosen, best]):
                 chosen.append(best)
             return chosen
         except Exception as error:  # a loss of the user's, or the worker that computes it
             logger.warning("only the best model is settled, others could not be compared: %r", error)
             return [best]
-
-    def _fits(self, members: list[ModelRecord]) -> bool:
-        return fit_together(members, self.settings.limits)
 
 
 def smoothing_for(outputs: np.ndarray, accuracy: float) -> float:

@@ -82,11 +82,11 @@ def by_loss(judged):
     return sorted(judged[2], key=lambda record: record.loss)
 
 
-def chosen(judged, most=4, least=1, fits=lambda members: True, without=()):
+def chosen(judged, most=4, least=1, fits=lambda members: True, without=(), wanted=1):
     y, logits, records = judged
     known = {i: values for i, values in logits.items() if i not in without}
     best = by_loss(judged)[0]
-    members = choose_members(best, records, known, losses_for(y), fits, most, least)
+    members = choose_members(best, records, known, losses_for(y), fits, most, least, wanted)
     return [member.model_id for member in members]
 
 
@@ -100,6 +100,15 @@ def test_members_are_chosen_for_what_they_add(judged):
     # Asked for, though nothing is known of what they add: those with the lowest loss.
     assert chosen(judged, least=2, without=range(4)) == [record.model_id for record in by_loss(judged)[:2]]
     assert other not in chosen(judged, without=[other])
+
+
+def test_one_that_is_wanted_may_add_nothing_but_not_harm(judged):
+    few = judged[0][:50], {i: values[:50] for i, values in judged[1].items()}, judged[2]
+    assert len(chosen(few)) == 2
+    assert sorted(chosen(few, wanted=3)) == [0, 1, 2]
+    assert sorted(chosen(few, wanted=4)) == [0, 1, 2]  # the fourth would raise the loss
+    assert len(chosen(few, wanted=3, most=2)) == 2
+    assert chosen(judged, wanted=2, without=range(4)) == [record.model_id for record in by_loss(judged)[:2]]
 
 
 def test_copies_add_nothing():

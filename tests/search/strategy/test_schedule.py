@@ -7,6 +7,7 @@ import pytest
 from kmorph.search.strategy.schedule import (
     EPOCHS_OF_SLICE,
     EPOCHS_TO_AVERAGE,
+    EPOCHS_TO_SETTLE,
     LEAST_TO_COMPARE,
     LONGEST_DECAY,
     MEMBERS,
@@ -157,10 +158,10 @@ def test_nothing_is_planned_where_there_is_no_time_for_it():
     assert short.affordable_starts(3) == 1 and short.steps_to_come == 2
 
 
-def schedule_to_average(limit=300.0, passes=EPOCHS_TO_AVERAGE, starts=3, **changes) -> Schedule:
+def schedule_to_average(limit=300.0, passes=EPOCHS_TO_AVERAGE, starts=3, slowest=1.0, **changes) -> Schedule:
     schedule = Schedule(time_limit=limit, begun=0.0, clock=lambda: 0.0, **changes)
     schedule.expect(limit / passes)
-    schedule.plan_average(starts)
+    schedule.plan_average(starts, slowest)
     return schedule
 
 
@@ -180,14 +181,35 @@ def test_no_more_starts_are_averaged_than_are_worth_it():
     assert schedule_to_average(starts=MEMBERS + 2).affordable_starts(9) == MEMBERS
     for one in (
         schedule_to_average(passes=EPOCHS_TO_AVERAGE - 1),
+        schedule_to_average(slowest=1.1),
         schedule_to_average(n_val=LEAST_TO_COMPARE - 1),
         schedule_to_average(most_epochs=50),
-        schedule_to_average(limit=20.0),
+        schedule_to_average(limit=20.0, passes=1000),
     ):
         assert not one.may_grow and one.affordable_starts(3) == 1 and one.time_to_settle(1)
     growing = schedule_to_average(passes=1e6)
-    assert growing.may_grow and growing.averaged == 3
+    assert growing.may_grow and growing.n_averaged == 3
     assert growing.slice_seconds() < 30 and not growing.time_to_settle(3)
+
+
+@pytest.mark.parametrize("limit", [30.0, 60.0, 120.0, 300.0, 3600.0])
+@pytest.mark.parametrize("passes", [80, 120, 200, 500])
+def test_all_that_are_averaged_get_epochs_enough_to_settle(limit, passes):
+    schedule = schedule_to_average(limit, passes)
+    n, overhead = schedule.n_averaged, 3.0
+    epochs = (schedule.deadline - schedule.decay_begins - n * overhead) / n / (limit / passes)
+    assert n == 1 or epochs >= EPOCHS_TO_SETTLE
+
+
+def test_slow_candidates_leave_fewer_to_average():
+    schedule = schedule_to_average(limit=60.0, passes=200)
+    assert schedule.n_averaged == 3
+    schedule.observe(overhead=17.0)
+    assert schedule.n_averaged == 1 and schedule.time_to_settle(1)
+    schedule = schedule_to_average(limit=300.0)
+    schedule.expect(10.0)
+    schedule.expect(3.0)  # another start
+    assert schedule.n_averaged == 1
 
 
 def test_starts_that_are_followed_by_a_step_are_not_averaged():
@@ -195,4 +217,4 @@ def test_starts_that_are_followed_by_a_step_are_not_averaged():
     schedule.expect(1.0)
     schedule.plan_steps(1, starts=3)
     schedule.plan_average(3)
-    assert schedule.averaged == 1
+    assert schedule.n_averaged == 1

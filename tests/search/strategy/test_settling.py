@@ -225,12 +225,25 @@ def test_starts_that_are_averaged_settle_whatever_they_add(folder):
     ending = Ending(folder, time_limit=300.0, ensemble="auto")
     ending.schedule.expect(300.0 / EPOCHS_TO_AVERAGE)
     ending.schedule.plan_average(3)
-    for loss, classes in ((0.5, [0, 1]), (0.5, [0, 1]), (0.9, [])):  # a copy, and one that knows nothing
+    for loss, classes in ((0.5, [0, 1]), (0.5, [0, 1]), (0.9, [0]), (3.0, [])):  # the second is a copy
         ending.add(loss, logits=good_at(classes))
     ending.clock.now += 120.0
-    settled = [ending.next() for _ in range(3)]
-    assert {candidate.parent.model_id for candidate in settled} == {0, 1, 2}
-    assert not ending.settling.is_over  # the mean is due
+    settled = [ending.next() for _ in range(2)]
+    assert {candidate.parent.model_id for candidate in settled} == {0, 1}
+    assert not ending.settling.is_over
+
+
+def test_the_mean_is_of_what_did_not_come_out_worse(folder):
+    ending = Ending(folder, time_limit=4000.0, ensemble=True, merge_validation=True)
+    ending.add(0.5, logits=good_at([0, 1]))
+    ending.add(0.6, logits=good_at([1, 2]))
+    ending.add(0.6, logits=good_at([0, 2]))
+    ending.clock.now += 2000
+    settled = list(iter(ending.next, None))
+    assert len(settled) == 3
+    for candidate, loss in zip(settled, (None, 0.9, None), strict=True):  # the second is measured: worse
+        ending.settling.note(ending.add(loss, "decay", parent_id=candidate.parent.model_id))
+    assert "mean of models 3, 5" in ending.settling.unmeasured_mean(folder).change
 
 
 def test_merged_models_are_averaged_without_being_measured(folder):
