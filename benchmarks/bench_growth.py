@@ -5,7 +5,8 @@ Arms:
 - ``kmorph``: as it is.
 - ``none``: nothing grows; the first start is trained and settled.
 - ``starts``: nothing grows; all starts are trained, settled and averaged.
-- ``growing``: children are grown however few epochs the time is worth (`GROWTH_EPOCHS` at 0).
+- ``growing``: children are grown however few epochs the time is worth (`GROWTH_EPOCHS` at 0), and models
+  averaged only if each lowers the loss of the mean (`EPOCHS_TO_AVERAGE` out of reach).
 - ``random``: the same, but parent and morphs are drawn by chance.
 - ``choice``: starts compete and are trained on as in ``growing``, but nothing is changed.
 - ``scratch``: the final architecture of ``kmorph``, from new weights.

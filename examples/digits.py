@@ -14,7 +14,7 @@ clf = ImageClassifier(path="auto", seed=0)
 clf.fit(x_train, y_train, time_limit=60)
 
 for row in clf.leaderboard()[:5]:
-    # None for the last training, which was on the validation images, too.
+    # None for the last trainings and their mean, which saw the validation images, too.
     print(f"model {row['model_id']}: {row['change']}, validation accuracy {row['metric_value']}")
 
 # Train the best model on: it has seen all of the training data by now, so 30 epochs more on all of it.

@@ -49,7 +49,8 @@ class Settings:
         Whether, under a time limit, the last training is on the validation examples as well.
     ensemble : bool or "auto", default=False
         Whether the last model is the mean of several, at least two; "auto": if their mean is better on the
-        validation examples before they settle, and each can be trained long enough.
+        validation examples before they settle, or the schedule averages, and each can be trained long
+        enough.
     smooths : bool, default=False
         Whether the last training smooths labels by as much as the network is overconfident on the validation
         examples before.

@@ -63,8 +63,8 @@ class ImageClassifier(Classifier):
     ensemble : bool or "auto", default="auto"
         True: the last model is the mean of two or three, trained to their end one after the other and joined
         into one network; they are chosen for what each adds on the validation data. A short search may have
-        time for one only. "auto": if their mean is clearly better there, or if several starts are trained
-        instead of growing one, and each can be trained for 15 epochs.
+        time for one only. "auto": those whose mean is clearly better there; where the time is worth 80
+        passes over the data, as many as there are starts, up to three. Each must get 15 epochs.
     workers : int, default=1
         Models trained at once.
     executor : concurrent.futures.Executor, optional

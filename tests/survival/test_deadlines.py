@@ -106,7 +106,7 @@ def warm():
     ("limit", "after"), [(5, 0.2), (12, 9.0), pytest.param(28, 12.0, marks=pytest.mark.slow)]
 )
 def test_a_worker_that_blocks_does_not_hold_up_the_search(tmp_path, warm, limit, after):
-    """In its first epoch; late in its only model; in a later model of a search that grows some."""
+    """In its first epoch; late in its only model; in the middle of a longer search."""
     x, y = digits()
     held, begun = [], time.time()
     hold_back_the_worker(after, held)
@@ -151,8 +151,9 @@ def test_a_proposal_under_way_does_not_hold_up_the_search(tmp_path, monkeypatch)
         return propose(situation, rng)
 
     monkeypatch.setattr("kmorph.tasks.estimator.Search", lambda *some: Search(*some, take_long))
+    monkeypatch.setattr("kmorph.search.strategy.schedule.GROWTH_EPOCHS", 0.0)
     x, y = digits()
     clf = ImageClassifier(path=tmp_path / "run", verbose=False, seed=0)
     begun = time.time()
-    clf.fit(x[:300], y[:300], time_limit=26)
+    clf.fit(x[:700], y[:700], time_limit=26)
     assert slow and time.time() - begun < 26 + 3

@@ -13,7 +13,7 @@ from kmorph.training.race import FIRST_EVALUATION, LEAST_RACE, RACE
 
 LEFT_OVER = 0.1  # share of the time limit that is left where a search counts as over early
 MARGIN = 0.03  # share of the time limit kept for the last evaluation and for writing it down
-# Share of the time that goes to settling the best lineage at a falling learning rate: at (seconds, share),
+# Share of the time that goes to settling the best lineages at a falling learning rate: at (seconds, share),
 # in between in proportion. The more epochs there are, the more a long fall of the learning rate pays.
 DECAY_SHARES = ((120.0, 0.45), (300.0, 0.6))
 # Epochs that the whole time is worth, from which networks grow: with fewer, a change brings less than the
@@ -101,7 +101,7 @@ class Schedule:
 
     @property
     def decay_begins(self) -> float | None:
-        """Moment at which growing ends and the best lineage is trained to its end."""
+        """Moment at which growing ends and the best lineages are trained to their ends."""
         if self.time_limit is None or self.deadline is None:
             return None
         return self.deadline - min(self._decay_seconds, self._longest_settling)
@@ -269,7 +269,7 @@ class Schedule:
         return self._discarded + seconds <= (DISCARDED + self.workers - 1) * self.time_limit
 
     def time_to_settle(self, models: int) -> bool:
-        """Return whether it is time to settle: to train the best lineage at a falling learning rate."""
+        """Return whether it is time to settle: to train the best lineages at a falling learning rate."""
         if self.max_models is not None and models >= self.max_models - 1:
             return True
         if self.decay_begins is None:
