@@ -19,6 +19,7 @@ from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.ensemble import choose_members, join, within_limits
 from kmorph.search.strategy.planning import Planner
 from kmorph.search.strategy.schedule import EPOCHS_TO_SETTLE, Schedule
+from kmorph.search.strategy.steps import LEAST_STEP
 from kmorph.training.plan import Plan
 
 logger = logging.getLogger("kmorph.search")
@@ -176,8 +177,12 @@ class Settling:
         best = self.models.best_stable()
         if best is None:
             return []
-        # What a larger one succeeds is a part of it, not a second opinion.
-        growable = [one for one in self.models.growable() if one.model_id not in self.models.successors]
+        # What a larger one succeeds is a part of it, not a second opinion; and what was not grown with it is
+        # too small to be worth its time.
+        replaced = self.models.successors
+        growable = [one for one in self.models.growable() if one.model_id not in replaced]
+        if replaced:
+            growable = [one for one in growable if one.flops * LEAST_STEP > best.flops]
         least = 2 if self.settings.ensemble is True else 1
         anew = self.settings.settles_anew
         enough = float(self.settings.epochs or EPOCHS_TO_SETTLE) if anew else EPOCHS_TO_SETTLE

@@ -45,8 +45,8 @@ class Ending:
     def add(self, loss=1.0, phase="stable", logits=None, **values) -> ModelRecord:
         number = len(self.models)
         record = ModelRecord(
-            model_id=number, state="done", loss=loss, phase=phase, flops=GRAPH.flops,
-            n_parameters=GRAPH.n_parameters, examples_per_second=1000.0, **values,
+            model_id=number, state="done", loss=loss, phase=phase, n_parameters=GRAPH.n_parameters,
+            examples_per_second=1000.0, **{"flops": GRAPH.flops, **values},
         )  # fmt: skip
         self.models.add(record, GRAPH)
         GRAPH.initialize(number).save(self.folder.model_file(number))
@@ -103,6 +103,18 @@ def test_what_a_larger_model_succeeds_is_not_averaged_with_it(folder):
     ending.clock.now += 400
     parents = [candidate.parent.model_id for candidate in iter(ending.next, None)]
     assert parents[0] == 1 and 0 not in parents and 2 in parents
+
+
+def test_what_was_not_grown_is_too_small_to_be_averaged_with_what_was(folder):
+    ending = Ending(folder, time_limit=600.0, ensemble="auto")
+    small = ending.add(0.70, logits=good_at((0, 1)))
+    ending.add(0.75, logits=good_at((0, 2)), flops=4 * small.flops)
+    ending.add(0.76, logits=good_at((1, 2)))  # adds to the second, but was not grown
+    ending.add(0.77, logits=good_at((1, 2)), flops=3 * small.flops)
+    ending.models.successors[0] = 1
+    ending.clock.now += 400
+    parents = [candidate.parent.model_id for candidate in iter(ending.next, None)]
+    assert parents == [1, 3]
 
 
 def test_a_limit_on_models_leaves_the_last_for_settling(folder):
