@@ -230,7 +230,7 @@ class _Loop:
         return fresh if trained < most or not (self.models or self.jobs) else []
 
     def _next_start(self) -> Candidate | None:
-        """The first of them."""
+        """The next start that is due."""
         due = self._due_starts()
         if not due:
             return None

@@ -182,7 +182,7 @@ def averageable(settings: Settings, room: int | None) -> list[Graph]:
         Models that the search may still train: each start is one, settled another, and so is the mean.
     """
     graphs = list({graph.fingerprint: graph for _, graph in settings.starts}.values())
-    # A trained network that somebody brought must not come out worse, by the mean with one from new weights.
+    # A trained network that somebody brought must not come out worse for being averaged with untrained ones.
     if not settings.ensemble or not settings.posed.loss.is_per_example or any(g.has_weights for g in graphs):
         return []
     if room is not None:

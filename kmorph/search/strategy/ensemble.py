@@ -121,7 +121,7 @@ def choose_members(
     fits : callable
         Whether a list of members keeps the limits of the search.
     most, least : int
-        Members.
+        Most and fewest members.
     wanted : int, default=1
         Members up to which one may raise the loss, but not beyond chance. After that, one must lower it by
         more than its standard error: of many models some fit the validation examples by chance.
