@@ -98,6 +98,11 @@ class Settings:
         """
         return self.most_epochs is not None and not any(graph.has_weights for _, graph in self.starts)
 
+    @property
+    def may_average(self) -> bool:
+        """True if the last model may be the mean of several: validation losses of examples choose them."""
+        return bool(self.ensemble) and self.posed.loss.is_per_example
+
     @cached_property
     def posed(self) -> Problem:
         """The problem, the default one included."""

@@ -33,6 +33,7 @@ from kmorph.training.plan import Hyperparameters
 
 MLP = starts.mlp((4,), 3, width=4)
 CNN = starts.cnn((4, 4, 1), 3, width=4)
+THREE = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 5, 6))
 
 
 def settings(**changes) -> Settings:
@@ -101,10 +102,9 @@ def test_a_time_that_is_worth_few_epochs_grows_nothing(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_where_epochs_do_not_suffice_for_growing_several_starts_are_trained(tmp_path, workers):
-    three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 5, 6))
     limit, n_train = 300.0, 20_000
     speed = 2 * EPOCHS_TO_AVERAGE * n_train / limit
-    changes = {"starts": three, "ensemble": "auto", "n_train": n_train}
+    changes = {"starts": THREE, "ensemble": "auto", "n_train": n_train}
     pool = {"speed": speed, "power": Power(speed * MLP.flops), "workers": workers}
     found = simulate(tmp_path / "a", settings(**changes), limit, **pool).history.models
     assert [record.phase for record in found[:4]] == ["stable"] * 3 + ["decay"]
@@ -112,10 +112,10 @@ def test_where_epochs_do_not_suffice_for_growing_several_starts_are_trained(tmp_
     seconds = [record.seconds for record in found[:3]]
     assert max(seconds) < 1.1 * min(seconds)
     # Where no mean may be made, the others would be lost.
-    trained = (three[0], ("mine", three[1][1].initialize(0)))
+    trained = (THREE[0], ("mine", THREE[1][1].initialize(0)))
     alone = (
         {"ensemble": False},
-        {"limits": Limits(max_parameters=three[1][1].n_parameters)},
+        {"limits": Limits(max_parameters=THREE[1][1].n_parameters)},
         {"max_models": 4},
         {"starts": trained},
     )
@@ -125,9 +125,8 @@ def test_where_epochs_do_not_suffice_for_growing_several_starts_are_trained(tmp_
 
 
 def test_a_limit_on_models_counts_all_that_are_averaged(tmp_path):
-    three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 5, 6))
     for most, begun in ((2, 1), (4, 1), (5, 2), (6, 2), (7, 3)):
-        chosen = settings(starts=three, ensemble="auto", n_train=20_000, max_models=most)
+        chosen = settings(starts=THREE, ensemble="auto", n_train=20_000, max_models=most)
         speed = 2 * EPOCHS_TO_AVERAGE * 20_000 / 300
         pool = {"speed": speed, "power": Power(speed * MLP.flops)}
         found = simulate(tmp_path / str(most), chosen, 300.0, **pool).history.models
@@ -136,13 +135,12 @@ def test_a_limit_on_models_counts_all_that_are_averaged(tmp_path):
 
 
 def test_two_workers_train_the_remaining_starts_of_an_earlier_search_at_once(tmp_path, monkeypatch):
-    three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 5, 6))
     # Simulated workers write no networks.
     monkeypatch.setattr("kmorph.search.store.models.load_structure", lambda file: (MLP, True))
     monkeypatch.setattr("kmorph.search.strategy.settling.Graph.load", lambda file: MLP.initialize(0))
     speed = 2 * EPOCHS_TO_AVERAGE * 20_000 / 300
     first = simulate(tmp_path, settings(max_models=4), 300.0, speed=speed)
-    chosen = settings(starts=three, ensemble="auto", n_train=20_000)
+    chosen = settings(starts=THREE, ensemble="auto", n_train=20_000)
     pool = {"speed": speed, "power": Power(speed * MLP.flops), "workers": 2}
     found = simulate(tmp_path, chosen, 300.0, earlier=first, **pool)
     late = [record for record in found.history.models[4:] if record.parent_id is None]
@@ -170,8 +168,7 @@ def test_a_start_that_is_too_small_is_grown_to_its_size_first(tmp_path, limit):
 
 
 def test_small_starts_compete_and_one_is_grown(tmp_path):
-    three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 5, 6))
-    given = few_epochs(starts=three, affordable=8 * MLP.flops)
+    given = few_epochs(starts=THREE, affordable=8 * MLP.flops)
     models = simulate(tmp_path, time_limit=120.0, **given).history.models
     assert [record.parent_id for record in models[:3]] == [None] * 3
     best = min(models[:3], key=lambda record: record.loss).model_id

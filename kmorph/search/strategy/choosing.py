@@ -183,7 +183,7 @@ def averageable(settings: Settings, room: int | None) -> list[Graph]:
     """
     graphs = list({graph.fingerprint: graph for _, graph in settings.starts}.values())
     # A trained network that somebody brought must not come out worse for being averaged with untrained ones.
-    if not settings.ensemble or not settings.posed.loss.is_per_example or any(g.has_weights for g in graphs):
+    if not settings.may_average or any(graph.has_weights for graph in graphs):
         return []
     if room is not None:
         graphs = graphs[: max(0, (room - 1) // 2)]

@@ -188,10 +188,10 @@ class Settling:
         enough = float(self.settings.epochs or EPOCHS_TO_SETTLE) if anew else EPOCHS_TO_SETTLE
         most = self.schedule.affordable_members(best.examples_per_second, self.settings.n_train, enough)
         most = max(least, most)
-        wanted = max(least, min(self.schedule.n_averaged, most))
+        wanted = self.schedule.n_averaged
         if self.schedule.max_models is not None:
             most = min(most, self.schedule.max_models - len(self.models) - 1)
-        if not self.settings.ensemble or most < 2 or not self.settings.posed.loss.is_per_example:
+        if most < 2 or not self.settings.may_average:
             return [best]
         fits = partial(within_limits, limits=self.settings.limits)
         files = {record.model_id: folder.outputs_file(record.model_id) for record in growable}
