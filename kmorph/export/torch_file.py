@@ -29,6 +29,7 @@ from kmorph.graph.torch_bridge import module_of, require_torch
 from kmorph.problem import Input, Target
 
 FILES = ("model.py", "model.safetensors", "model.pt2", "model.json")
+PRODUCER = "kmorph "
 TRACED = 2  # a batch of 1 would be taken for a constant
 
 
@@ -133,15 +134,23 @@ def _unwritable(folder: Path, error: OSError) -> ExportError:
 
 
 def _check_place(folder: Path) -> None:
-    """Refuse files, and folders that are no earlier export."""
+    """Refuse files, and folders that are neither empty nor an earlier export."""
     if folder.is_dir():
-        others = sorted({child.name for child in folder.iterdir()} - {*FILES, *TEXT_FILES, "__pycache__"})
+        found = {child.name for child in folder.iterdir()}
+        others = sorted(found - {*FILES, *TEXT_FILES, "__pycache__"} if _is_export(folder) else found)
         if others:
             raise ExportError(
                 f"cannot write to {folder}: it holds other files, such as {others[0]!r}; name a new folder"
             )
     elif folder.exists():
         raise ExportError(f"cannot write to {folder}: it is a file; name a folder")
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return str(json.loads((folder / "model.json").read_bytes())["producer"]).startswith(PRODUCER)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _contents(model: TorchModel, graph: Graph, target: Target) -> dict[str, bytes]:
@@ -151,7 +160,7 @@ def _contents(model: TorchModel, graph: Graph, target: Target) -> dict[str, byte
 
     module = module_of(model.source, "Model", model.state).eval()
     about: dict[str, Any] = {
-        "producer": f"kmorph {__version__}",
+        "producer": f"{PRODUCER}{__version__}",
         "input": {"shape": ["n", *graph.input_shape], "channels": "last", "dtype_of_pt2": "float32"},
         "output": {"name": "values" if target.is_numeric else "scores", "shape": ["n", len(target.names)]},
     }

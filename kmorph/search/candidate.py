@@ -114,10 +114,11 @@ class Result:
     file : str
         Where the trained graph lies; beside it its outputs for the validation examples. Each run of a job has
         a name of its own, so that an executor which runs one twice overwrites nothing.
-    cause : {"", "memory", "disk", "died", "late"}
+    cause : {"", "memory", "disk", "died", "lost", "late"}
         Kind of failure, where more depends on it than this candidate: memory ran out, a file could not be
-        written, the worker process ended, or the candidate outstayed its deadline. In the last two cases
-        ``images`` and ``seconds`` are those of the checkpoint in the output file, if there is one.
+        written, the worker process ended, it ended at once with another that counts for both, or the
+        candidate outstayed its deadline. In the last three cases ``images`` and ``seconds`` are those of the
+        checkpoint in the output file, if there is one.
     """
 
     reason: str | None = None

@@ -83,8 +83,9 @@ def train_final(
         )
         history.set_meta(PINNED, record.model_id)
         return record
-    if interrupt is not None and (retrain or result is None or result.reason is not None):
-        raise interrupt  # new weights that were trained for a while do not take the place of good ones
+    is_uncompared = retrain or plan.merge_validation
+    if interrupt is not None and (is_uncompared or result is None or result.reason is not None):
+        raise interrupt  # what was trained for a while does not take the place of something good unseen
     failed = None if result is None else result.reason or (result.stopped if interrupt is None else None)
     if result is None or failed:
         reason = "no worker answered" if result is None else failed
@@ -132,8 +133,10 @@ def train_apart(
     pool: Pool,
     strategy: str | bytes | None,
     problem: Problem,
-) -> Graph:
+) -> Graph | None:
     """Train a model's network with new weights; the search stays as it is.
+
+    None, with a warning, if the time was too short for anything.
 
     Parameters
     ----------
@@ -151,6 +154,13 @@ def train_apart(
     result, interrupt = _trained(Jobs(pool, listener), record, job)
     if interrupt is not None:
         raise interrupt
+    if result is not None and result.cause == "late":
+        warnings.warn(
+            f"the time limit came before the network of model {record.model_id} was trained anew: the model "
+            "is as it was. Give more time",
+            stacklevel=5,
+        )
+        return None
     if result is None or result.reason:
         reason = "no worker answered" if result is None else result.reason
         raise SearchError(f"the network of model {record.model_id} could not be trained: {reason}")

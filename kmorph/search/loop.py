@@ -24,7 +24,13 @@ from kmorph.morphs import to_json
 from kmorph.problem.losses import OwnLoss
 from kmorph.search.candidate import Candidate, Job, Result
 from kmorph.search.events import Listener, SearchFinished, SearchStarted
-from kmorph.search.recording import Recorder, advice, warn_if_none_is_done, warn_if_too_large
+from kmorph.search.recording import (
+    Recorder,
+    advice,
+    warn_if_none_is_done,
+    warn_if_not_varied,
+    warn_if_too_large,
+)
 from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import History
@@ -122,7 +128,14 @@ class _Loop:
         self.rng = np.random.default_rng([settings.seed, len(self.models)])
         most = None if settings.max_models is None else max(settings.max_models, 0)
         self.schedule = Schedule(
-            time_limit, most, begun, search.workers, search.clock, settings.n_val, settings.most_epochs
+            time_limit,
+            most,
+            begun,
+            search.workers,
+            search.clock,
+            settings.n_val,
+            settings.most_epochs,
+            varies=bool(settings.space),
         )
         cold, start = not search.pool.is_ready, settings.starts[0][1]
         power = measure_power(search.pool, start, settings.n_train, time_limit, settings.packed_problem)
@@ -179,6 +192,7 @@ class _Loop:
         best = self.models.best(self.settings.objective)
         warn_if_none_is_done(best, self.models, self.settings, stacklevel=6)
         warn_if_too_large(best, self.settings, stacklevel=6)
+        warn_if_not_varied(self.models, self.settings, stacklevel=6)
         listener(SearchFinished(best, self.schedule.why_early(len(self.models))))
 
     def _keep_what_was_trained(self) -> None:
@@ -227,6 +241,8 @@ class _Loop:
         fresh = [(name, graph) for name, graph in self.settings.starts if graph.fingerprint not in tried]
         trained = len(self.settings.starts) - len(fresh)
         most = self.schedule.affordable_starts(len(self.settings.starts))
+        if self.schedule.max_models is not None:
+            most = min(most, self.schedule.max_models - 1)  # the last one settles
         return fresh if trained < most or not (self.models or self.jobs) else []
 
     def _next_start(self) -> Candidate | None:
@@ -314,7 +330,7 @@ class _Loop:
                 f"the search in {self.folder.path} cannot go on ({result.reason}): free some disk space "
                 f"or check permissions. Its {len(self.models)} models are kept; go on with resume=True"
             )
-        if result.cause == "died" and candidate.phase == "decay":
+        if result.cause in ("died", "lost") and candidate.phase == "decay":
             self.settling.settle_again(candidate, checkpoint if result.images else None)
 
     def _observe(self, result: Result) -> None:

@@ -12,7 +12,7 @@ from kmorph.search.candidate import Candidate, Result, outputs_beside
 from kmorph.search.events import CandidateFailed, Listener, ModelRecorded, log_candidate
 from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
-from kmorph.search.store.history import History
+from kmorph.search.store.history import FINE_TUNED, PINNED, History
 from kmorph.search.store.models import Models
 from kmorph.search.store.ranking import is_worse
 from kmorph.search.store.record import FailureRecord, ModelRecord
@@ -59,6 +59,7 @@ class Recorder:
         self.failed_starts: list[str] = []
         self.failed_children: deque[Candidate] = deque(maxlen=MOST_REMEMBERED)
         self.failures_in_a_row = 0
+        self._has_recorded = False
 
     def model(
         self, candidate: Candidate, result: Result, file: Path, name: str, state: str = "done"
@@ -82,6 +83,11 @@ class Recorder:
                 outputs.replace(self.folder.outputs_file(record.model_id))
             file.replace(self.folder.model_file(record.model_id))
         self.history.add(record)
+        if not self._has_recorded:
+            # Until there is something new, what `final_fit` or `fine_tune` made is the best model.
+            self.history.update_all([], {PINNED: None, FINE_TUNED: None})
+            self.folder.remove_tuned()
+            self._has_recorded = True
         self.failures_in_a_row = 0
         self.models.add(record, candidate.graph)
         measured = "not measured" if record.loss is None else f"loss {record.loss:.4f}"
@@ -114,7 +120,7 @@ class Recorder:
         )
         self.history.add_failure(record)
         self.models.failed_seconds += record.seconds
-        self.failures_in_a_row += 1
+        self.failures_in_a_row += result.cause != "lost"
         if parent is None:
             self.failed_starts.append(candidate.graph.fingerprint)
         else:
@@ -192,6 +198,20 @@ def warn_if_too_large(best: ModelRecord | None, settings: Settings, stacklevel: 
                 "starts=[('cnn', {'width': 8})], or more time",
                 stacklevel=stacklevel,
             )
+
+
+def warn_if_not_varied(models: Models, settings: Settings, stacklevel: int) -> None:
+    """Warn if all models of a search have the same hyperparameters though the user lets them vary."""
+    tried = {settings.space.key(record.hyperparameters) for record in models.records.values()}
+    if settings.space and len(tried) == 1:
+        values = zip(sorted(settings.space.dimensions), *tried, strict=True)
+        words = ", ".join(f"{name}={value:g}" for name, value in values)
+        warnings.warn(
+            f"other values than {words} were not tried. A search varies hyperparameters once its starts are "
+            "trained: under a time limit of 25 s or more, if that leaves time for another training, and with "
+            "200 validation examples; or without time_limit, where max_models says how many are trained",
+            stacklevel=stacklevel,
+        )
 
 
 def advice(settings: Settings) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from kmorph.data.checks import check_sample_weight
@@ -18,7 +19,7 @@ from kmorph.search.loop import Search
 from kmorph.search.remeasure import measure_again
 from kmorph.search.store.disk import DiskLimit
 from kmorph.search.store.folder import RunFolder
-from kmorph.search.store.history import FINE_TUNED, PINNED, History
+from kmorph.search.store.history import History
 from kmorph.search.store.models import Models
 from kmorph.search.store.reader import Searcher
 from kmorph.search.strategy.planning import final_plan
@@ -173,11 +174,18 @@ class Estimator(Predictor):
         with Reading(arguments, self.path, self.verbose) as reading:
             x, y, sample_weight = reading.examples(x, y, sample_weight)
             validation_data = reading.validation(validation_data)
-            self._search(x, y, validation_data, sample_weight, arguments, begun)
+            self._search(x, y, validation_data, sample_weight, arguments, begun, reading.new_folder)
         return self
 
     def _search(
-        self, x: Any, y: Any, validation_data: Any, sample_weight: Any, arguments: Arguments, begun: float
+        self,
+        x: Any,
+        y: Any,
+        validation_data: Any,
+        sample_weight: Any,
+        arguments: Arguments,
+        begun: float,
+        place: Callable[[], Path],
     ) -> None:
         encoding = Encoding.of(self, arguments)
         raw = encoding.kind.check(x)
@@ -189,7 +197,7 @@ class Estimator(Predictor):
         problem = pose_problem(
             self, arguments, examples.input, examples.target, examples.codes, origin.objective
         )
-        data, limit = examples.divided(problem.class_weights), arguments.time_limit
+        data, limit = examples.divided(problem.class_weights, place), arguments.time_limit
         strategy = pack_strategy(self.strategy)
         with self._pool(arguments) as pool, self._progress(problem) as progress:
             problem = try_problem(problem, examples, pool, limit, strategy, progress.message)
@@ -202,8 +210,6 @@ class Estimator(Predictor):
                     with folder.translated_errors():
                         encoding.encodings.keep(folder.path)
                         data.save(folder.scratch)
-                    history.update_all([], {PINNED: None, FINE_TUNED: None})
-                    folder.remove_tuned()
                     if change is not None:
                         measured = measure_again(folder, history, problem, change, pool, limit, strategy)
                         progress.message(change.describe(*measured))
@@ -269,7 +275,8 @@ class Estimator(Predictor):
         with Reading(arguments, self.path, self.verbose) as reading:
             x, y, sample_weight = reading.examples(x_train, y_train, sample_weight, "x_train")
             held_out = None if x_test is None else reading.validation((x_test, y_test))
-            self._train_on(x, y, held_out, sample_weight, trainer, retrain, arguments, begun)
+            given = x, y, held_out, sample_weight
+            self._train_on(*given, trainer, retrain, arguments, begun, reading.new_folder)
         return self
 
     def _train_on(
@@ -282,6 +289,7 @@ class Estimator(Predictor):
         retrain: bool,
         arguments: Arguments,
         begun: float,
+        place: Callable[[], Path],
     ) -> None:
         searcher, time_limit = self._searcher(), arguments.time_limit
         before = searcher.meta("problem") or FIRST_PROBLEM
@@ -295,7 +303,7 @@ class Estimator(Predictor):
         if self.class_weight is None:
             problem = replace(problem, class_weights=tuple(before["class_weights"]))
         ask_again(before, problem)
-        data, strategy = examples.divided(problem.class_weights), pack_strategy(self.strategy)
+        data, strategy = examples.divided(problem.class_weights, place), pack_strategy(self.strategy)
         best = searcher.get_best_model_id()
         with searcher.home.lock() as folder, self._progress(problem) as progress:
             self._belong_to(searcher)
@@ -307,23 +315,23 @@ class Estimator(Predictor):
                 with folder.translated_errors():
                     data.save(folder.scratch)
                 (record,) = [record for record in history.records() if record.model_id == best]
-                plan = final_plan(
-                    record,
-                    hyperparameters_of(self, record, trainer, arguments, before["optimizer"]),
-                    problem.input.augmentations(data.x, data.y, problem.target) if self.augment else (),
-                    seed=history.get_meta("seed"),
-                    seconds=None if time_limit is None else begun + time_limit - time.time(),
-                    has_validation=held_out is not None,
-                    retrain=retrain,
-                    learning_rate_given=trainer.lr is not None,
-                    max_epochs=trainer.max_iter_num,
-                    most_epochs=problem.input.most_epochs(len(data.x)),
-                    patience=trainer.max_no_improvement_num,
-                    min_loss_decrease=trainer.min_loss_dec,
-                )
                 with self._pool(arguments) as pool:
-                    plan = replace(plan, policy=pool.power.policy if pool.power else None)
                     problem = try_problem(problem, examples, pool, time_limit, strategy, progress.message)
+                    plan = final_plan(
+                        record,
+                        hyperparameters_of(self, record, trainer, arguments, before["optimizer"]),
+                        problem.input.augmentations(data.x, data.y, problem.target) if self.augment else (),
+                        seed=history.get_meta("seed"),
+                        seconds=None if time_limit is None else begun + time_limit - time.time(),
+                        has_validation=held_out is not None,
+                        retrain=retrain,
+                        learning_rate_given=trainer.lr is not None,
+                        max_epochs=trainer.max_iter_num,
+                        most_epochs=problem.input.most_epochs(len(data.x)),
+                        patience=trainer.max_no_improvement_num,
+                        min_loss_decrease=trainer.min_loss_dec,
+                    )
+                    plan = replace(plan, policy=pool.power.policy if pool.power else None)
                     data_folder = folder.scratch
                     train_final(
                         folder, history, record, data_folder, plan, retrain, progress, pool, strategy, problem
@@ -378,7 +386,7 @@ class Estimator(Predictor):
         with Reading(arguments, self.path, self.verbose) as reading:
             x, y, sample_weight = reading.examples(x, y, sample_weight)
             validation_data = reading.validation(validation_data)
-            fine_tune(self, x, y, validation_data, sample_weight, arguments, begun)
+            fine_tune(self, x, y, validation_data, sample_weight, arguments, begun, reading.new_folder)
         return self
 
     def _pool(self, arguments: Arguments) -> AbstractContextManager[Pool]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +55,7 @@ def fine_tune(
     sample_weight: Any,
     arguments: Arguments,
     begun: float,
+    place: Callable[[], Path],
 ) -> None:
     """Fine-tune the best model of an estimator; see `Estimator.fine_tune`."""
     searcher = estimator._searcher()
@@ -73,7 +76,7 @@ def fine_tune(
     if estimator.class_weight is None:
         problem = replace(problem, class_weights=tuple(before["class_weights"]))
     ask_again(before, problem)
-    data, strategy = examples.divided(problem.class_weights), pack_strategy(estimator.strategy)
+    data, strategy = examples.divided(problem.class_weights, place), pack_strategy(estimator.strategy)
     if len(data.y_val) < LEAST_HELD:
         raise DataError(
             f"{len(data.y_val)} examples are too few to judge by whether fine-tuning helps: give more, so "
@@ -111,6 +114,8 @@ def fine_tune(
                     problem, examples, pool, arguments.time_limit, strategy, progress.message
                 )
                 head = train_apart(folder, record, plan, progress, pool, strategy, problem)
+            if head is None:
+                return
             train = Part(
                 input.rows(encoder, raw if raw_held is not None else raw[examples.train]),
                 data.y,

@@ -74,10 +74,13 @@ class Reading:
         x, y, weights = self.examples(x, y, name="validation x")
         return (x, y) if weights is None else (x, y, weights)
 
-    def _read(self, loader: Any) -> tuple[Any, Any, np.ndarray | None]:
+    def new_folder(self) -> Path:
+        """A temporary folder for examples beside that of the search."""
         place = None if self._path is None else absolute_path(self._path, SearchError).parent
-        folder: Path = self._stack.enter_context(spool_folder(place))
-        limit = self._arguments.time_limit
+        return self._stack.enter_context(spool_folder(place))
+
+    def _read(self, loader: Any) -> tuple[Any, Any, np.ndarray | None]:
+        folder, limit = self.new_folder(), self._arguments.time_limit
         with Line(self._verbose) as show:
             return read_loader(
                 loader,

@@ -75,7 +75,8 @@ def open_history(
         if history.get_meta("data") != meta["data"]:
             warnings.warn(
                 f"the data differs from what the search in {folder.path} began with: its models may have "
-                "been trained on examples that now validate them, and earlier metrics may not be comparable",
+                "been trained on examples that now validate them, and earlier metrics may not be comparable. "
+                "A model that was trained longer on the earlier data may stay the best",
                 stacklevel=4,
             )
         before = history.get_meta("problem") or FIRST_PROBLEM

@@ -172,10 +172,14 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
 def test_rows_of_an_array_in_a_file_are_in_a_file(tmp_path):
     x, _, _ = read_loader(in_batches, tmp_path)
     index = RNG.permutation(25)[:9]
-    rows = rows_of(x, index)
-    assert is_mapped(rows) and not is_mapped(rows_of(X, index))
+    place = tmp_path / "rows"
+    place.mkdir()
+    before = set(tmp_path.iterdir())
+    rows = rows_of(x, index, lambda: place)
+    assert is_mapped(rows) and not is_mapped(rows_of(X, index, pytest.fail))
     np.testing.assert_array_equal(rows, X[index])
-    assert len(rows_of(x, np.arange(0))) == 0
+    assert len(rows_of(x, np.arange(0), pytest.fail)) == 0
+    assert set(tmp_path.iterdir()) == before and len(list(place.iterdir())) == 1
 
 
 def test_batches_keep_their_form():

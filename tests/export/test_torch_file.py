@@ -245,6 +245,16 @@ def test_what_is_not_an_export_is_left_alone(small, tmp_path):
     assert os.listdir(tmp_path) == ["notes.txt"]
 
 
+def test_files_of_the_user_that_are_called_as_ours_are_left_alone(small, tmp_path):
+    (tmp_path / "model.py").write_text("mine")
+    for description in (None, "[]", "{}", '{"producer": "another"}'):
+        if description is not None:
+            (tmp_path / "model.json").write_text(description)
+        with pytest.raises(ExportError, match=r"other files, such as 'model\.(json|py)'; name a new folder"):
+            write_torch(small, NAMES, tmp_path)
+    assert (tmp_path / "model.py").read_text() == "mine"
+
+
 def test_a_full_disk_leaves_what_was_there(small, tmp_path, monkeypatch):
     folder = write_torch(small, NAMES, tmp_path / "model")
     before = (folder / "model.safetensors").read_bytes()

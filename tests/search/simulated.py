@@ -148,6 +148,9 @@ class MemoryHistory:
     def failures(self) -> list[FailureRecord]:
         return list(self.failed)
 
+    def update_all(self, records: list[ModelRecord], meta: dict[str, object]) -> None:
+        assert not records
+
     def next_model_id(self) -> int:
         return len(self.models)
 

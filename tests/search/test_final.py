@@ -13,9 +13,10 @@ from search_samples import graph, make_search, record
 
 from kmorph import load_searcher
 from kmorph.errors import SearchError
+from kmorph.problem.problem import classification_of_images
 from kmorph.search.candidate import Result
 from kmorph.search.events import CandidateStarted, ModelRecorded
-from kmorph.search.final import train_final
+from kmorph.search.final import train_apart, train_final
 from kmorph.search.store.folder import RunFolder
 from kmorph.search.store.history import PINNED, History
 from kmorph.search.strategy.planning import FINAL_EPOCHS, FINAL_PATIENCE, final_plan
@@ -194,6 +195,32 @@ def test_interrupted_training_of_new_weights_is_not_kept(search):
     with pytest.raises(KeyboardInterrupt):
         fit(search, Interrupted(ends=True), retrain=True)
     assert is_as_it_was(search)
+
+
+def test_interrupted_training_that_no_example_judges_is_not_kept(search):
+    folder, history = search
+    merged = dataclasses.replace(plan_of(history.records()[1]), merge_validation=True, keep_best=False)
+    model, pool = history.records()[1], Interrupted(ends=True)
+    with pytest.raises(KeyboardInterrupt):
+        train_final(folder, history, model, folder.scratch, merged, False, lambda event: None, pool)
+    assert is_as_it_was(search)
+
+
+def test_a_network_apart_that_is_late_is_none_with_a_warning(search, monkeypatch):
+    monkeypatch.setattr(jobs, "GRACE", 0.0)
+    folder, history = search
+    model, problem = history.records()[1], classification_of_images(graph(1))
+    with pytest.warns(UserWarning, match="model is as it was. Give more time"):
+        found = train_apart(
+            folder,
+            model,
+            plan_of(model, seconds=0.05),
+            lambda event: None,
+            SimulatedPool(lambda job: None),
+            None,
+            problem,
+        )
+    assert found is None and is_as_it_was(search)
 
 
 def test_interrupted_training_that_does_not_end_is_given_up(search, monkeypatch):

@@ -14,7 +14,7 @@ from kmorph.search.events import CandidateFailed, ModelRecorded
 from kmorph.search.recording import MOST_REMEMBERED, Recorder
 from kmorph.search.settings import Settings
 from kmorph.search.store.folder import RunFolder
-from kmorph.search.store.history import History
+from kmorph.search.store.history import FINE_TUNED, PINNED, History
 from kmorph.search.store.models import Models
 from kmorph.training.plan import Hyperparameters, Plan
 
@@ -42,6 +42,23 @@ def trained(recorder, name="0001", metrics=METRICS, **values) -> tuple[Result, o
     file = GRAPH.initialize(0).save(recorder.folder.scratch / f"{name}.aa.safetensors")
     np.save(outputs_beside(file), np.zeros((2, 3), np.float32))
     return Result(metrics=metrics, images=200, seconds=2.0, epochs=2.0, file=str(file), **values), file
+
+
+def test_what_was_made_of_the_best_model_counts_until_there_is_a_new_one(recorder):
+    recorder.history.update_all([], {PINNED: 3, FINE_TUNED: {"file": "tuned-1.safetensors"}})
+    tuned = recorder.folder.new_tuned_file()
+    tuned.touch()
+    recorder.failure(candidate(), Result(reason="it diverged"), "0000")
+    assert recorder.history.get_meta(PINNED) == 3 and tuned.exists()
+    recorder.model(candidate(), *trained(recorder), "0001")
+    assert recorder.history.get_meta(PINNED) is None and recorder.history.get_meta(FINE_TUNED) is None
+    assert not tuned.exists()
+
+
+def test_one_death_counts_once(recorder):
+    for cause in ("died", "lost", "lost"):
+        recorder.failure(candidate(), Result(reason="its worker died", cause=cause), "0000")
+    assert recorder.failures_in_a_row == 1
 
 
 def test_a_model_is_in_its_place_before_its_record_is_there(recorder):

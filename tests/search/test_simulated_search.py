@@ -202,6 +202,15 @@ def test_after_its_steps_a_search_with_time_for_children_goes_on_growing(tmp_pat
     assert not any("times the FLOPs" in record.change for record in grown[2:])
 
 
+def test_the_last_model_settles_also_where_models_are_few(tmp_path):
+    one = simulate(tmp_path / "one", settings(starts=THREE, max_models=1), 300.0)
+    assert phases(one) == ["decay"] and 0.9 * 300 < one.seconds <= 300
+    two = simulate(tmp_path / "two", settings(starts=THREE, max_models=2), 300.0)
+    assert phases(two) == ["stable", "decay"] and 0.9 * 300 < two.seconds <= 300
+    counted = simulate(tmp_path / "counted", settings(starts=THREE, max_models=3, max_epochs=1))
+    assert phases(counted) == ["stable", "stable", "decay"]
+
+
 def test_starts_are_trained_first_as_many_as_time_allows(tmp_path):
     three = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 8, 12))
     many = simulate(tmp_path / "many", settings(starts=three), 3600.0).history.models
@@ -248,6 +257,30 @@ def test_hyperparameters_vary_within_their_space(tmp_path, surrogate):
         assert record.hyperparameters["learning_rate"] == told
     assert changed and models[-1].phase == "decay"
     assert models[-1].hyperparameters == models[models[-1].parent_id].hyperparameters
+
+
+def test_hyperparameters_vary_also_where_nothing_grows(tmp_path, surrogate, recwarn):
+    space = Space({"learning_rate": Range(0.01, 0.2, log=True)})
+    n_train = 20_000
+    speed = 0.2 * GROWTH_EPOCHS * n_train / 120.0
+    found = simulate(
+        tmp_path,
+        settings(space=space, n_train=n_train),
+        120.0,
+        speed=speed,
+        proposer=surrogate,
+        power=Power(speed * MLP.flops),
+    )
+    models = found.history.models
+    assert not any(record.morphs for record in models) and models[-1].phase == "decay"
+    assert len({record.hyperparameters["learning_rate"] for record in models}) > 2
+    assert not recwarn.list
+
+
+def test_a_search_without_room_to_vary_hyperparameters_says_so(tmp_path):
+    space = Space({"learning_rate": Range(0.01, 0.2, log=True), "batch_size": Choice((16, 32))})
+    with pytest.warns(UserWarning, match=r"than batch_size=16, learning_rate=0\.1 were not tried"):
+        simulate(tmp_path, settings(space=space, n_val=50), 60.0)
 
 
 def test_limits_and_kinds_are_kept(tmp_path, surrogate):

@@ -127,6 +127,22 @@ def test_signals_end_it_with_what_was_trained(tmp_path, name, pace):
 
 @posix
 @pace
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
+def test_signals_to_all_processes_end_it_with_what_was_trained(tmp_path, name, pace):
+    """As a terminal that is closed, or a batch system, sends them."""
+    run = Run(tmp_path / "run", LONG)
+    run.wait_for_models(1)
+    time.sleep(1)  # into the training of the next
+    for process in (*run.workers(), psutil.Process(run.process.pid)):
+        process.send_signal(getattr(signal, name))
+    assert run.wait(10 * pace) == 128 + getattr(signal, name)
+    told = [event["model_id"] for event in run.events("recorded")]
+    assert check(tmp_path / "run") == told
+    assert len(told) >= 2 or pace > PROMPT, "what was being trained is lost"
+
+
+@posix
+@pace
 def test_a_second_interrupt_ends_it_at_once(tmp_path, pace):
     run = Run(tmp_path / "run", LONG)
     run.wait_for_models(1)

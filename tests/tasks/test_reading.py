@@ -48,6 +48,15 @@ def test_a_loader_is_searched_as_arrays_are(tmp_path):
     assert len(loaded.history) == 1
 
 
+def test_nothing_is_written_beside_an_array_of_the_user(tmp_path):
+    np.save(tmp_path / "mine.npy", X[:600])
+    mapped = np.load(tmp_path / "mine.npy", mmap_mode="r")
+    clf = ImageClassifier(path=tmp_path / "runs" / "one", **QUICK).fit(mapped, Y[:600])
+    clf.final_fit(mapped, Y[:600], trainer_args={"max_iter_num": 1})
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.npy", "runs"}
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["one"]
+
+
 def test_pairs_and_validation_from_loaders(tmp_path):
     clf = ImageClassifier(path=tmp_path / "run", **QUICK)
     features = clf.fit_transform(X[:600], Y[:600], validation_data=loader(600, 900))

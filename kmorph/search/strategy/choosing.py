@@ -91,9 +91,9 @@ class Chooser:
         self.schedule.plan_average(len(graphs), max(1.0, slowest))
 
     def next(self, standing: Standing) -> Proposal | None:
-        """The next child; None if there is nothing to grow, or no time for it."""
+        """The next child; None if there is nothing to try, or no time for it."""
         proposal = self._planned_step(standing)
-        if proposal is None and self.schedule.may_grow:
+        if proposal is None and self.schedule.tries_children:
             proposal, self._prepared = self._prepared, None
             if proposal is None or not self._is_still_right(proposal):
                 proposal = self._propose(standing)
@@ -101,7 +101,7 @@ class Chooser:
 
     def prepare(self, standing: Standing) -> None:
         """Choose the next child while the present one trains, whose prediction stands in for its loss."""
-        wanted = self.schedule.may_grow and not self.schedule.steps_to_come
+        wanted = self.schedule.tries_children and not self.schedule.steps_to_come
         if wanted and self._prepared is None and standing.under_way:
             if not self.schedule.time_to_settle(len(self.models) + len(standing.under_way)):
                 self._prepared = self._propose(standing)
@@ -165,7 +165,7 @@ class Chooser:
             failed=self.observer.unmeasured(standing.failed),
             parents=parents,
             limits=self.bounds.limits,
-            kinds=self.settings.kinds,
+            kinds=self.settings.kinds if self.schedule.may_grow else (),
             space=self.settings.space,
             time_left=self.schedule.time_left(),
             seconds=SECONDS_TO_PROPOSE if clocked else inf,

@@ -71,6 +71,8 @@ class Schedule:
         Number of validation examples; 0: unknown, taken to be enough to compare candidates.
     most_epochs : int, optional
         Number of epochs after which training overfits; None: no such number is known.
+    varies : bool, default=False
+        Whether the user lets the search vary hyperparameters.
     """
 
     time_limit: float | None = None
@@ -80,6 +82,7 @@ class Schedule:
     clock: Callable[[], float] = time.time
     n_val: int = 0
     most_epochs: int | None = None
+    varies: bool = False
 
     def __post_init__(self) -> None:
         self._begun = self.clock() if self.begun is None else self.begun
@@ -139,7 +142,7 @@ class Schedule:
         stable = (1 - MARGIN) * self.time_limit - self._decay_seconds
         if self.steps_to_come:
             return max(1.0, STEPS_SHARE * self.time_limit / self._small_slices - self._overhead)
-        if not self.may_grow:
+        if not self.tries_children:
             if self._small_slices and self.decay_begins is not None:
                 stable = self.decay_begins - self.clock()
             return max(1.0, stable / ceil(self.n_averaged / self.workers) - self._overhead)
@@ -153,9 +156,15 @@ class Schedule:
 
         The first estimate of the length of an epoch decides, so the answer stays the same.
         """
-        if self.time_limit is None:
-            return True
-        return not 0 < self.n_val < LEAST_TO_COMPARE and self.time_limit >= self._least_to_grow
+        return self._has_time_to_compare(self._least_to_grow)
+
+    @property
+    def tries_children(self) -> bool:
+        """True if networks grow, or are at least trained with other hyperparameters, as the user asked."""
+        return self._has_time_to_compare(GROWTH_FROM if self.varies else self._least_to_grow)
+
+    def _has_time_to_compare(self, least: float) -> bool:
+        return self.time_limit is None or (self.time_limit >= least and not 0 < self.n_val < LEAST_TO_COMPARE)
 
     def plan_steps(self, number: int, starts: int) -> None:
         """Set by how many planned steps the best start is grown before anything else is.
@@ -192,8 +201,7 @@ class Schedule:
         if self.time_limit is None or self.steps_to_come or self.most_epochs is not None:
             return
         self._longest_epoch = slowest * self._epoch
-        few = self.time_limit < max(GROWTH_FROM, EPOCHS_TO_AVERAGE * self._longest_epoch)
-        if not few and not 0 < self.n_val < LEAST_TO_COMPARE:
+        if self._has_time_to_compare(max(GROWTH_FROM, EPOCHS_TO_AVERAGE * self._longest_epoch)):
             self._most_averaged = max(1, min(number, MEMBERS))
 
     @property
@@ -275,9 +283,9 @@ class Schedule:
         if self.decay_begins is None:
             return False
         if models and not self.steps_to_come:
-            if not self.may_grow and models >= self.n_averaged:
+            if not self.tries_children and models >= self.n_averaged:
                 return True
-            if self.may_grow and not self._may_discard(self._overhead + self._lost_race()):
+            if self.tries_children and not self._may_discard(self._overhead + self._lost_race()):
                 return True  # the next child might lose, and that would be too much
         # Another candidate that could train for less than half its slice is not worth its overhead.
         return self.clock() + self._overhead + 0.5 * (self.slice_seconds() or 0.0) > self.decay_begins
@@ -324,7 +332,7 @@ class Schedule:
             return offered
         if self._small_slices:
             return min(offered, self._small_starts)
-        if not self.may_grow:
+        if not self.tries_children:
             return min(offered, self.n_averaged)
         lost = DISCARDED_STARTS * self.time_limit / (self._overhead + (self.slice_seconds() or 0.0))
         return min(1 + int(lost), offered)

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -111,7 +111,7 @@ class Jobs(Generic[T]):
                 self._report_progress(sent)
             if done := [sent for sent in self._sent if sent.handle.done()]:
                 self._sent = [sent for sent in self._sent if sent not in done]
-                return [(sent.what, sent.job, self._result(sent)) for sent in done]
+                return _told_apart([(sent.what, sent.job, self._result(sent)) for sent in done])
             if late := self._give_up_late():
                 return late
         return []
@@ -183,6 +183,15 @@ class Jobs(Generic[T]):
                 self._listener(event)
             elif event is not None:
                 sent.images, sent.seconds = event
+
+
+def _told_apart(found: list[tuple[T, Job, Result]]) -> list[tuple[T, Job, Result]]:
+    """Results that came at once: where a worker dies, others die with it, and only one counts."""
+    died = [i for i, (_, _, result) in enumerate(found) if result.cause == "died"]
+    for i in died[1:]:
+        what, job, result = found[i]
+        found[i] = what, job, replace(result, cause="lost")
+    return found
 
 
 def _read(line: bytes) -> CandidateProgress | tuple[int, float] | None:

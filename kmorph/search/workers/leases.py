@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from kmorph.search.workers.calibration import GUESS
 from kmorph.search.workers.pool import ExecutorPool, Pool
 from kmorph.search.workers.processes import WorkerProcesses
 from kmorph.training.backend import backend_name
@@ -58,6 +59,8 @@ class Leases:
                 # Rather one with fewer threads, of a time with more searches, than one that is not ready.
                 chosen = min(reversed(alike), key=lambda processes: processes.searches)
                 self._idle.remove(chosen)
+                if chosen.power == GUESS:  # an earlier search could not wait for its speed
+                    chosen.power = None
                 return chosen
             return WorkerProcesses(workers, strategy, searches=self._active)
 

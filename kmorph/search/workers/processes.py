@@ -6,11 +6,11 @@ import multiprocessing.process
 import os
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Collection
 from concurrent.futures import BrokenExecutor, Future
-from functools import cache
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -21,6 +21,7 @@ from kmorph.search.workers.surroundings import startable
 from kmorph.training.backend import backend_name
 from kmorph.training.forks import check_inherited
 
+FEEDERS_END = 1.0  # seconds that threads of ended pools may take to end, before the interpreter does
 EXIT_PRIORITY = 100  # before multiprocessing joins its children, and before it closes their queues (10)
 
 
@@ -114,16 +115,16 @@ class WorkerProcesses:
         wait_for_any(self._wake, handles, timeout)
 
     def abandon(self, handles: Collection[Handle], idle: bool = False) -> None:
-        """End the workers, if any of the calls is running.
+        """End the workers, if any of the calls is running; or, with `idle`, in any case.
 
         A worker that is still loading its backend is spared once: on a busy machine it would otherwise be
         restarted for every search. The call that waits for it returns as soon as it starts
         (`worker.evaluate`).
         """
-        if not handles and not idle:
-            return
         for handle in handles:
             handle.cancel()
+        if not idle and all(handle.done() for handle in handles):
+            return
         if self._is_loading and not self._was_spared and not idle:
             self._was_spared = True
             self._stale.update(self._calls)
@@ -168,6 +169,8 @@ def _end_pool(pool: Any) -> None:
     from loky.backend.utils import kill_process_tree
 
     managed = pool._executor_manager_thread is not None
+    if (feeder := getattr(pool._call_queue, "_thread", None)) is not None:
+        _feeders.add(feeder)
     pool.shutdown(wait=False, kill_workers=True)
     for process in () if managed else list(pool._processes.values()):  # its start failed half-way
         kill_process_tree(process)
@@ -191,12 +194,11 @@ def _executor_without_processes(error: Exception) -> InlineExecutor:
     return InlineExecutor()
 
 
-@cache
 def _end_before_loky() -> None:
     """Kill idle workers when the interpreter ends, before loky asks them to end and waits for each.
 
-    One that hangs would hold up the program's end. Loky's hook is there once it has started a process; the
-    hook registered last is called first. Calls under way are left to end: a thread may wait for them.
+    One that hangs would hold up the program's end. Loky registers its hook for each pool; the hook registered
+    last is called first. Calls under way are left to end: a thread may wait for them.
     """
     threading._register_atexit(_kill_idle)  # type: ignore[attr-defined]
 
@@ -205,9 +207,15 @@ def _kill_idle() -> None:
     for processes in list(_instances):
         if processes.is_idle:
             processes.kill()
+    # They release locks of the system as they end; what is not released by then is reported as leaked.
+    until = time.monotonic() + FEEDERS_END
+    for feeder in list(_feeders):
+        feeder.join(max(0.0, until - time.monotonic()))
 
 
 _instances: weakref.WeakSet[WorkerProcesses] = weakref.WeakSet()
+# Threads that hand calls to workers of pools that were ended.
+_feeders: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 # Pools of this process' parent: were they collected, they would write to its pipes.
 _inherited: list[Any] = []
 

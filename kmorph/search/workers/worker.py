@@ -30,7 +30,7 @@ DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EIO, getattr(errno,
 
 
 def prepare(parent: int | None = None, workers: int = 1, devices: bool = True) -> None:
-    """Make a fresh worker process ready: it outlives no parent, leaves Ctrl-C to it, and loads Keras.
+    """Make a fresh worker process ready: it outlives no parent, leaves signals to it, and loads Keras.
 
     Parameters
     ----------
@@ -43,7 +43,10 @@ def prepare(parent: int | None = None, workers: int = 1, devices: bool = True) -
         Whether TensorFlow's devices are started, too. A strategy function may have to set them up first.
     """
     if parent is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A terminal or a batch system sends them to all processes; the parent asks for what was trained.
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
         threading.Thread(target=_end_with, args=(parent,), daemon=True, name="kmorph-parent-watch").start()
     from kmorph.training.backend import load_backend
     from kmorph.training.cores import cores

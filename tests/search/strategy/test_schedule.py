@@ -132,6 +132,14 @@ def test_networks_grow_where_time_is_plenty_for_the_data(limit, passes, grows):
     assert schedule.may_grow is grows
 
 
+def test_hyperparameters_vary_from_half_a_minute_on_also_where_nothing_grows():
+    for limit, n_val, tries in ((24, 0, False), (30, 0, True), (30, LEAST_TO_COMPARE - 1, False)):
+        schedule = Schedule(time_limit=limit, begun=time.time(), n_val=n_val, varies=True)
+        schedule.expect(1.0)
+        assert schedule.tries_children is tries and not schedule.may_grow
+        assert schedule.time_to_settle(1) is not tries
+
+
 def test_planned_steps_have_their_share_of_the_time_and_the_last_one_the_rest():
     now = [0.0]
     schedule = Schedule(time_limit=900, begun=0.0, clock=lambda: now[0])

@@ -145,6 +145,13 @@ def test_whatever_a_job_raises_costs_its_candidate_alone(tmp_path, jobs, pool, e
     assert type(error).__name__ in result.reason or result.reason == "advice"
 
 
+def test_of_candidates_that_die_together_one_counts(tmp_path, jobs, pool):
+    for name in "abc":
+        jobs.send(name, job(tmp_path, name))
+        pool.handles[-1].set_exception(BrokenProcessPool("dead"))
+    assert [result.cause for _, _, result in jobs.collect()] == ["died", "lost", "lost"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Termination(143)], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupt_of_this_process_is_passed_on(tmp_path, jobs, pool, error):
     jobs.send("a", job(tmp_path))

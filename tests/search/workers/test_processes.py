@@ -247,6 +247,11 @@ def main(how):
     elif how == "stuck":
         import psutil
         psutil.Process(use()).suspend()
+    elif how == "stuck after another":
+        import psutil
+        with pool_for(None) as pool:
+            pool.abandon([pool.submit(os.getpid)], idle=True)
+        psutil.Process(use()).suspend()
     elif how in ("fork", "spawn", "forkserver"):
         process = multiprocessing.get_context(how).Process(target=use)
         process.start()
@@ -270,7 +275,8 @@ if __name__ == "__main__":
 
 @posix
 @pytest.mark.parametrize(
-    "how", ["plain", "stuck", "fork", "spawn", "forkserver", "executor", "loky", "threading"]
+    "how",
+    ["plain", "stuck", "stuck after another", "fork", "spawn", "forkserver", "executor", "loky", "threading"],
 )
 def test_programs_and_their_processes_end(tmp_path, how):
     run(ENDS, tmp_path, how)
