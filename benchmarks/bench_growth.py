@@ -3,6 +3,8 @@
 Arms:
 
 - ``kmorph``: as it is.
+- ``stepped``: as it is, but a start that is too small is trained before it grows, however few epochs the time
+  is worth (`EPOCHS_TO_STEP` at 0).
 - ``none``: nothing grows; the first start is trained and settled.
 - ``starts``: nothing grows; all starts are trained, settled and averaged.
 - ``growing``: children are grown however few epochs the time is worth (`GROWTH_EPOCHS` at 0), and models
@@ -44,7 +46,7 @@ import numpy as np
 from _report import about_this_run
 
 RESULTS = Path(__file__).parent / "results" / "growth"
-ARMS = ("kmorph", "none", "starts", "growing", "random", "choice", "scratch")
+ARMS = ("kmorph", "stepped", "none", "starts", "growing", "random", "choice", "scratch")
 STARTS = ("narrow", "half", "coarse", "plain", "demo", "small", "resumed")
 EARLIER = 120.0  # seconds of the search that is resumed, its own
 TOLD = (
@@ -143,8 +145,11 @@ def plain_network(shape: tuple[int, ...]):
 def set_growing(kind: str) -> None:
     """Change what kmorph does to what an arm says."""
     from kmorph.search.strategy import propose, schedule, steps
+    from kmorph.tasks import choices
 
-    if kind != "kmorph":
+    if kind == "stepped":
+        choices.EPOCHS_TO_STEP = 0.0
+    elif kind != "kmorph":
         steps.LEAST_STEP = inf
         schedule.GROWTH_EPOCHS = inf if kind in ("none", "starts", "scratch") else 0.0
         schedule.EPOCHS_TO_AVERAGE = 0.0 if kind == "starts" else inf

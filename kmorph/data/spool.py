@@ -217,19 +217,19 @@ def joined_parts(parts: list[Any], what: str) -> Any:
     return np.concatenate(parts)
 
 
-def rows_of(array: np.ndarray, index: np.ndarray, place: Callable[[], Path]) -> np.ndarray:
+def rows_of(array: np.ndarray, index: np.ndarray, new_folder: Callable[[], Path]) -> np.ndarray:
     """Some rows of an array; those of one in a file go to a ``.npy`` file, piece by piece.
 
     Parameters
     ----------
     array : ndarray
     index : ndarray of int
-    place : callable
+    new_folder : callable
         Gives the folder of that file; asked only if there is one.
     """
     if not is_mapped(array) or not len(index):
         return np.asarray(array[index])
-    file = place() / f"rows-{secrets.token_hex(4)}.npy"
+    file = new_folder() / f"rows-{secrets.token_hex(4)}.npy"
     rows = open_memmap(file, "w+", array.dtype, (len(index), *array.shape[1:]))
     step = max(1, PIECE_BYTES // max(1, array[:1].nbytes))
     for begin in range(0, len(index), step):

@@ -116,9 +116,9 @@ class Result:
         a name of its own, so that an executor which runs one twice overwrites nothing.
     cause : {"", "memory", "disk", "died", "lost", "late"}
         Kind of failure, where more depends on it than this candidate: memory ran out, a file could not be
-        written, the worker process ended, it ended at once with another that counts for both, or the
-        candidate outstayed its deadline. In the last three cases ``images`` and ``seconds`` are those of the
-        checkpoint in the output file, if there is one.
+        written, the worker process ended, it ended together with another whose failure counts for both, or
+        the candidate outstayed its deadline. In the last three cases ``images`` and ``seconds`` are those of
+        the checkpoint in the output file, if there is one.
     """
 
     reason: str | None = None
@@ -132,6 +132,25 @@ class Result:
     replicas: int = 1
     file: str = ""
     cause: str = ""
+
+
+def start_in_words(name: str, growth: float | None = None) -> str:
+    """The change of a start; `growth` is how much larger it was made for the time, in FLOPs."""
+    return f"start: {name}" if growth is None else f"start: {name}{_LARGER}{growth:.1f} times the FLOPs"
+
+
+def was_widened(change: str) -> bool:
+    """Return whether the change in words is that of a start that was made larger."""
+    return _LARGER in change
+
+
+def start_key(text: str, is_sized: bool) -> str:
+    """The name in a start's change, or that itself; without the width if that was chosen for the time."""
+    name = text.removeprefix("start: ").partition(_LARGER)[0]
+    return name.partition(" (width=")[0] if is_sized else name
+
+
+_LARGER = ", widened to "
 
 
 def outputs_beside(output_file: str | Path) -> Path:

@@ -83,9 +83,9 @@ def train_final(
         )
         history.set_meta(PINNED, record.model_id)
         return record
-    is_uncompared = retrain or plan.merge_validation
-    if interrupt is not None and (is_uncompared or result is None or result.reason is not None):
-        raise interrupt  # what was trained for a while does not take the place of something good unseen
+    cannot_compare = retrain or plan.merge_validation
+    if interrupt is not None and (cannot_compare or result is None or result.reason is not None):
+        raise interrupt  # partly trained weights must not replace a good model without a comparison
     failed = None if result is None else result.reason or (result.stopped if interrupt is None else None)
     if result is None or failed:
         reason = "no worker answered" if result is None else failed
@@ -158,7 +158,7 @@ def train_apart(
         warnings.warn(
             f"the time limit came before the network of model {record.model_id} was trained anew: the model "
             "is as it was. Give more time",
-            stacklevel=5,
+            stacklevel=4,
         )
         return None
     if result is None or result.reason:

@@ -22,7 +22,7 @@ from kmorph.errors import SearchError
 from kmorph.graph import Graph
 from kmorph.morphs import to_json
 from kmorph.problem.losses import OwnLoss
-from kmorph.search.candidate import Candidate, Job, Result
+from kmorph.search.candidate import Candidate, Job, Result, start_in_words, start_key, was_widened
 from kmorph.search.events import Listener, SearchFinished, SearchStarted
 from kmorph.search.recording import (
     Recorder,
@@ -165,6 +165,10 @@ class _Loop:
             folder, search.data_folder, settings, search.listener, self.jobs, self.models
         )
         self.tried_starts: set[str] = set()  # fingerprints; in this run
+        earlier = self.models.starts() if self.models.growable() else []
+        sized = [record.change for record in earlier if settings.is_sized or was_widened(record.change)]
+        self.sized_before = {start_key(change, settings.is_sized) for change in sized}
+        self.n_before = len(self.models)
         self.was_late = False
 
     # The algorithm.
@@ -192,7 +196,7 @@ class _Loop:
         best = self.models.best(self.settings.objective)
         warn_if_none_is_done(best, self.models, self.settings, stacklevel=6)
         warn_if_too_large(best, self.settings, stacklevel=6)
-        warn_if_not_varied(self.models, self.settings, stacklevel=6)
+        warn_if_not_varied(self.models, self.n_before, self.settings, stacklevel=6)
         listener(SearchFinished(best, self.schedule.why_early(len(self.models))))
 
     def _keep_what_was_trained(self) -> None:
@@ -233,17 +237,24 @@ class _Loop:
 
     def _due_starts(self) -> list[tuple[str, Graph]]:
         """Starts that were not trained yet, if the time allows another one."""
+        known = len(self.models) + len(self.jobs)
+        if known and self.schedule.max_models is not None and known >= self.schedule.max_models - 1:
+            return []  # the last one settles
         tried = self.tried_starts | set(self.recorder.failed_starts)
         if self.models.growable():  # otherwise all begins anew
-            tried |= {
-                record.fingerprint for record in self.models.records.values() if record.parent_id is None
-            }
-        fresh = [(name, graph) for name, graph in self.settings.starts if graph.fingerprint not in tried]
+            tried |= {record.fingerprint for record in self.models.starts()}
+        fresh = [
+            (name, graph)
+            for name, graph in self.settings.starts
+            if graph.fingerprint not in tried and not self._was_sized_otherwise(name, graph)
+        ]
         trained = len(self.settings.starts) - len(fresh)
         most = self.schedule.affordable_starts(len(self.settings.starts))
-        if self.schedule.max_models is not None:
-            most = min(most, self.schedule.max_models - 1)  # the last one settles
-        return fresh if trained < most or not (self.models or self.jobs) else []
+        return fresh if trained < most or not known else []
+
+    def _was_sized_otherwise(self, name: str, graph: Graph) -> bool:
+        """Return whether an earlier run trained this start at a width that suited another time."""
+        return not graph.has_weights and start_key(name, self.settings.is_sized) in self.sized_before
 
     def _next_start(self) -> Candidate | None:
         """The next start that is due."""
@@ -252,8 +263,8 @@ class _Loop:
             return None
         name, graph = due[0]
         self.tried_starts.add(graph.fingerprint)
-        seed = self._new_seed()
-        return Candidate(None, (), graph, f"start: {name}", *self.planner.first_or_stable(graph, seed))
+        seed, words = self._new_seed(), start_in_words(name, self.settings.growth.get(name))
+        return Candidate(None, (), graph, words, *self.planner.first_or_stable(graph, seed))
 
     def _settling(self, early: bool = False) -> Candidate | None:
         """A lineage again, at a falling learning rate, when it is time for that."""
@@ -323,6 +334,8 @@ class _Loop:
 
     def _record_failure(self, candidate: Candidate, result: Result, checkpoint: Path) -> None:
         self.recorder.failure(candidate, result, checkpoint.stem)
+        if result.cause == "lost":
+            self.tried_starts.discard(candidate.graph.fingerprint)
         self.bounds.note_failure(candidate.graph, result)
         self.chooser.note_failure()
         if result.cause == "disk":
@@ -363,7 +376,8 @@ class _Loop:
         graph = graph if graph.has_weights else graph.initialize(seed)
         with self.folder.translated_errors():
             file = graph.save(self.folder.scratch / "untrained.safetensors")
-        candidate = Candidate(None, (), graph, f"start: {name}", "stable", Plan(seed=seed), seed)
+        words = start_in_words(name, self.settings.growth.get(name))
+        candidate = Candidate(None, (), graph, words, "stable", Plan(seed=seed), seed)
         self.recorder.model(candidate, Result(), file, file.stem, "untrained")
 
     def _losses(self, outputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:

@@ -84,9 +84,7 @@ class Recorder:
             file.replace(self.folder.model_file(record.model_id))
         self.history.add(record)
         if not self._has_recorded:
-            # Until there is something new, what `final_fit` or `fine_tune` made is the best model.
-            self.history.update_all([], {PINNED: None, FINE_TUNED: None})
-            self.folder.remove_tuned()
+            clear_final(self.history, self.folder)
             self._has_recorded = True
         self.failures_in_a_row = 0
         self.models.add(record, candidate.graph)
@@ -121,7 +119,9 @@ class Recorder:
         self.history.add_failure(record)
         self.models.failed_seconds += record.seconds
         self.failures_in_a_row += result.cause != "lost"
-        if parent is None:
+        if result.cause == "lost":
+            pass  # it may be tried again
+        elif parent is None:
             self.failed_starts.append(candidate.graph.fingerprint)
         else:
             self.failed_children.append(candidate)
@@ -200,18 +200,28 @@ def warn_if_too_large(best: ModelRecord | None, settings: Settings, stacklevel: 
             )
 
 
-def warn_if_not_varied(models: Models, settings: Settings, stacklevel: int) -> None:
-    """Warn if all models of a search have the same hyperparameters though the user lets them vary."""
-    tried = {settings.space.key(record.hyperparameters) for record in models.records.values()}
+def warn_if_not_varied(models: Models, n_before: int, settings: Settings, stacklevel: int) -> None:
+    """Warn if all new models have the same hyperparameters though the user lets them vary.
+
+    Those are new whose number is `n_before` or higher.
+    """
+    new = [record for record in models.records.values() if record.model_id >= n_before]
+    tried = {settings.space.key(record.hyperparameters) for record in new}
     if settings.space and len(tried) == 1:
         values = zip(sorted(settings.space.dimensions), *tried, strict=True)
         words = ", ".join(f"{name}={value:g}" for name, value in values)
         warnings.warn(
             f"other values than {words} were not tried. A search varies hyperparameters once its starts are "
-            "trained: under a time limit of 25 s or more, if that leaves time for another training, and with "
-            "200 validation examples; or without time_limit, where max_models says how many are trained",
+            "trained: within a time limit of 25 s or more that leaves time for another training, with 200 "
+            "validation examples; or without time_limit, until there are max_models",
             stacklevel=stacklevel,
         )
+
+
+def clear_final(history: History, folder: RunFolder) -> None:
+    """Forget what `final_fit` or `fine_tune` made: until then it is the best model."""
+    history.update_all([], {PINNED: None, FINE_TUNED: None})
+    folder.remove_tuned()
 
 
 def advice(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -39,6 +40,11 @@ class Settings:
     affordable : int, optional
         FLOPs that a network may have in the given time; smaller ones are grown to that size before anything
         else is done. None: no such size is known.
+    is_sized : bool, default=False
+        Whether kmorph chose the widths of the starts for the time: a search that goes on with another time
+        takes such a start for trained whatever its width.
+    growth : mapping of str to float, default={}
+        By name, how much larger a start is than the user gave it, in FLOPs.
     max_models, max_epochs, patience : int or None
     most_epochs : int, optional
         Number of epochs after which training overfits; `max_epochs` takes precedence.
@@ -71,6 +77,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     kinds: tuple[type[Morph], ...] | None = None
     affordable: int | None = None
+    is_sized: bool = False
+    growth: Mapping[str, float] = field(default_factory=dict)
     max_models: int | None = None
     max_disk: int | None = None
     max_epochs: int | None = None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from kmorph.graph import Graph
+from kmorph.morphs import Limits
 from kmorph.problem import Problem
 from kmorph.problem.packing import pack_problem
 from kmorph.search.settings import Settings
 from kmorph.search.store.disk import fit_disk
 from kmorph.search.store.record import ModelRecord
 from kmorph.search.strategy.propose import SPEED_EXPONENT
-from kmorph.search.workers.calibration import measure_power
+from kmorph.search.strategy.steps import EPOCHS_TO_STEP, widened_starts
+from kmorph.search.workers.calibration import GUESS, measure_power
 from kmorph.search.workers.pool import Pool
 from kmorph.tasks import options
 from kmorph.tasks.arguments import Arguments, Given
@@ -33,12 +35,18 @@ class Beginning:
     max_parameters : int or None
         Most parameters of a model.
     affordable : int or None
-        FLOPs to which smaller starts are grown.
+        FLOPs to which smaller networks are grown.
+    is_sized : bool, default=False
+        Whether the starts are kmorph's own, whose widths suit the time.
+    growth : dict of str to float, default={}
+        By name, how much larger starts of the user's became by that, in FLOPs.
     """
 
     starts: tuple[tuple[str, Graph], ...]
     max_parameters: int | None = None
     affordable: int | None = None
+    is_sized: bool = False
+    growth: dict[str, float] = field(default_factory=dict)
 
 
 def choose_beginning(
@@ -63,19 +71,29 @@ def choose_beginning(
     )
     first = starts[0][1]
 
-    def power_beside_own(graph: Graph) -> float:
+    def power_of(flops: int) -> float:
         """Measured on the user's own start; larger networks keep processors busier."""
-        return power(first) * (graph.flops / max(first.flops, 1)) ** (1 - SPEED_EXPONENT)
+        found = power(first)
+        busier = (
+            1.0 if found == GUESS.multiply_adds else (flops / max(first.flops, 1)) ** (1 - SPEED_EXPONENT)
+        )
+        return found * busier
 
     own = given.starts is not None
-    affordable = input.affordable(width, n, limit, power_beside_own if own else power)
+    affordable = input.affordable(width, n, limit, (lambda graph: power_of(graph.flops)) if own else power)
     if affordable is not None and not own:
         affordable = first.flops  # ours have the right size, but the models of an earlier search may not
     most = arguments.max_parameters
     if arguments.max_disk is not None:
         data = examples.nbytes + input.kept_bytes
         starts, most = fit_disk(starts, most, arguments.max_disk, data)
-    return Beginning(starts, most, affordable)
+    growth: dict[str, float] = {}
+    is_new = not any(graph.has_weights for _, graph in starts)
+    if own and is_new and affordable is not None and limit is not None:
+        if limit * power_of(affordable) < EPOCHS_TO_STEP * n * affordable:
+            limits = Limits(max_parameters=most, max_flops=arguments.max_flops)
+            starts, growth = widened_starts(starts, affordable, limits, options.choose_morphs(given.morphs))
+    return Beginning(starts, most, affordable, not own, growth)
 
 
 def settings_of(
@@ -89,8 +107,6 @@ def settings_of(
     kept_changes: tuple[str, ...],
 ) -> Settings:
     """The settings of a search."""
-    from kmorph.morphs import Limits
-
     trainer, n = arguments.searcher_args.trainer_args, len(data.x)
     hyperparameters, space = options.choose_hyperparameters(
         given.hyperparameters,
@@ -113,6 +129,8 @@ def settings_of(
         limits=Limits(max_parameters=beginning.max_parameters, max_flops=arguments.max_flops),
         kinds=options.choose_morphs(given.morphs),
         affordable=beginning.affordable,
+        is_sized=beginning.is_sized,
+        growth=beginning.growth,
         max_models=arguments.max_models,
         max_disk=arguments.max_disk,
         max_epochs=trainer.max_iter_num,

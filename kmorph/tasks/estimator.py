@@ -16,6 +16,7 @@ from kmorph.files import UserPath
 from kmorph.problem import Input, Problem, Target
 from kmorph.search.final import train_final
 from kmorph.search.loop import Search
+from kmorph.search.recording import clear_final
 from kmorph.search.remeasure import measure_again
 from kmorph.search.store.disk import DiskLimit
 from kmorph.search.store.folder import RunFolder
@@ -185,7 +186,7 @@ class Estimator(Predictor):
         sample_weight: Any,
         arguments: Arguments,
         begun: float,
-        place: Callable[[], Path],
+        new_folder: Callable[[], Path],
     ) -> None:
         encoding = Encoding.of(self, arguments)
         raw = encoding.kind.check(x)
@@ -197,7 +198,7 @@ class Estimator(Predictor):
         problem = pose_problem(
             self, arguments, examples.input, examples.target, examples.codes, origin.objective
         )
-        data, limit = examples.divided(problem.class_weights, place), arguments.time_limit
+        data, limit = examples.divided(problem.class_weights, new_folder), arguments.time_limit
         strategy = pack_strategy(self.strategy)
         with self._pool(arguments) as pool, self._progress(problem) as progress:
             problem = try_problem(problem, examples, pool, limit, strategy, progress.message)
@@ -213,6 +214,8 @@ class Estimator(Predictor):
                     if change is not None:
                         measured = measure_again(folder, history, problem, change, pool, limit, strategy)
                         progress.message(change.describe(*measured))
+                    if change is not None or arguments.max_disk is not None:
+                        clear_final(history, folder)  # elsewhere the first new model does
                     own_split, seed = examples.held_out is None, history.get_meta("seed")
                     kept = problem.input.augmentations(data.x, data.y, problem.target)
                     history.set_meta(KEPT_CHANGES, kept)
@@ -289,7 +292,7 @@ class Estimator(Predictor):
         retrain: bool,
         arguments: Arguments,
         begun: float,
-        place: Callable[[], Path],
+        new_folder: Callable[[], Path],
     ) -> None:
         searcher, time_limit = self._searcher(), arguments.time_limit
         before = searcher.meta("problem") or FIRST_PROBLEM
@@ -303,7 +306,7 @@ class Estimator(Predictor):
         if self.class_weight is None:
             problem = replace(problem, class_weights=tuple(before["class_weights"]))
         ask_again(before, problem)
-        data, strategy = examples.divided(problem.class_weights, place), pack_strategy(self.strategy)
+        data, strategy = examples.divided(problem.class_weights, new_folder), pack_strategy(self.strategy)
         best = searcher.get_best_model_id()
         with searcher.home.lock() as folder, self._progress(problem) as progress:
             self._belong_to(searcher)

@@ -55,7 +55,7 @@ def fine_tune(
     sample_weight: Any,
     arguments: Arguments,
     begun: float,
-    place: Callable[[], Path],
+    new_folder: Callable[[], Path],
 ) -> None:
     """Fine-tune the best model of an estimator; see `Estimator.fine_tune`."""
     searcher = estimator._searcher()
@@ -76,7 +76,7 @@ def fine_tune(
     if estimator.class_weight is None:
         problem = replace(problem, class_weights=tuple(before["class_weights"]))
     ask_again(before, problem)
-    data, strategy = examples.divided(problem.class_weights, place), pack_strategy(estimator.strategy)
+    data, strategy = examples.divided(problem.class_weights, new_folder), pack_strategy(estimator.strategy)
     if len(data.y_val) < LEAST_HELD:
         raise DataError(
             f"{len(data.y_val)} examples are too few to judge by whether fine-tuning helps: give more, so "

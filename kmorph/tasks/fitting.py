@@ -235,15 +235,15 @@ class Examples:
         """Convert the graph of a Keras model to what the loss accepts; see `Target.adapted`."""
         return self.target.adapted(graph, name, self.x, self.codes)
 
-    def divided(self, class_weights: Sequence[float], place: Callable[[], Path]) -> Data:
+    def divided(self, class_weights: Sequence[float], new_folder: Callable[[], Path]) -> Data:
         """Training and validation data.
 
         Parameters
         ----------
         class_weights : sequence of float
             Weight of each class; empty: all alike.
-        place : callable
-            Gives a folder for both where the examples lie in a file.
+        new_folder : callable
+            Gives a folder for each of them where the examples lie in a file.
 
         Raises
         ------
@@ -255,7 +255,7 @@ class Examples:
             data = Data(self.x, self.codes, *self.held_out[:2], weights, self.held_out[2])
         else:
             shares = [None if weights is None else weights[index] for index in (train, held)]
-            x, x_val = (rows_of(self.x, index, place) for index in (train, held))
+            x, x_val = (rows_of(self.x, index, new_folder) for index in (train, held))
             data = Data(x, self.codes[train], x_val, self.codes[held], *shares)
         for codes, weights, what in (
             (data.y, data.weights, "are trained on"),

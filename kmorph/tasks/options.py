@@ -326,7 +326,11 @@ def choose_hyperparameters(
         if isinstance(value, tuple):
             dimensions[name] = _range(name, value)
         elif isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim == 1):
-            dimensions[name] = _choice(name, list(value))
+            choice = _choice(name, list(value))
+            if len(choice.values) > 1:
+                dimensions[name] = choice
+            else:
+                fixed[name] = choice.values[0]
         elif value is not None:
             fixed[name] = _check_hyperparameter(name, value)
     space, suited = Space(dimensions), {} if suited is None or "batch_size" in fixed else suited

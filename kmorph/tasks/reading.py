@@ -75,8 +75,10 @@ class Reading:
         return (x, y) if weights is None else (x, y, weights)
 
     def new_folder(self) -> Path:
-        """A temporary folder for examples beside that of the search."""
+        """A temporary folder for examples, beside that of the search or where that will be."""
         place = None if self._path is None else absolute_path(self._path, SearchError).parent
+        while place is not None and not place.exists():
+            place = place.parent
         return self._stack.enter_context(spool_folder(place))
 
     def _read(self, loader: Any) -> tuple[Any, Any, np.ndarray | None]:

@@ -58,7 +58,7 @@ def test_what_was_made_of_the_best_model_counts_until_there_is_a_new_one(recorde
 def test_one_death_counts_once(recorder):
     for cause in ("died", "lost", "lost"):
         recorder.failure(candidate(), Result(reason="its worker died", cause=cause), "0000")
-    assert recorder.failures_in_a_row == 1
+    assert recorder.failures_in_a_row == 1 and len(recorder.failed_starts) == 1
 
 
 def test_a_model_is_in_its_place_before_its_record_is_there(recorder):

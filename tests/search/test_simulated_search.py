@@ -35,6 +35,10 @@ MLP = starts.mlp((4,), 3, width=4)
 CNN = starts.cnn((4, 4, 1), 3, width=4)
 THREE = tuple((f"mlp {width}", starts.mlp((4,), 3, width=width)) for width in (4, 5, 6))
 
+OURS_4, OURS_5 = (((f"mlp (width={width})", starts.mlp((4,), 3, width=width)),) for width in (4, 5))
+ANOTHER = (("mlp", starts.mlp((4,), 3, width=5)),)
+TRAINED = (("mlp", ANOTHER[0][1].initialize(0)),)
+
 
 def settings(**changes) -> Settings:
     return Settings(**{"starts": (("mlp", MLP),), "n_train": 1000, "n_val": 200, **changes})
@@ -202,6 +206,31 @@ def test_after_its_steps_a_search_with_time_for_children_goes_on_growing(tmp_pat
     assert not any("times the FLOPs" in record.change for record in grown[2:])
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "is_trained"),
+    [
+        ({"is_sized": True, "starts": OURS_4}, {"is_sized": True, "starts": OURS_5}, True),
+        ({"growth": {"mlp": 4.25}}, {"starts": ANOTHER}, True),
+        ({}, {"starts": ANOTHER}, False),
+        ({"growth": {"mlp": 4.25}}, {"starts": TRAINED}, False),
+    ],
+    ids=["ours", "widened", "the user's", "trained elsewhere"],
+)
+def test_starts_of_another_width_when_a_search_goes_on(tmp_path, monkeypatch, before, now, is_trained):
+    """If it was chosen for the time, the start that was trained goes on, instead of one that suits now."""
+    pool = {"speed": 500.0, "power": Power(500.0 * MLP.flops)}
+    earlier = simulate(tmp_path, settings(n_train=20_000, **before), 120.0, **pool)
+    # Simulated workers write no networks.
+    monkeypatch.setattr("kmorph.search.store.models.load_structure", lambda file: (MLP, True))
+    again = simulate(tmp_path, settings(n_train=20_000, **now), 120.0, earlier=earlier, **pool)
+    assert [record.parent_id for record in again.history.models][:3] == [None, 0, 0 if is_trained else None]
+
+
+def test_a_start_that_was_widened_says_so(tmp_path):
+    first = simulate(tmp_path, settings(growth={"mlp": 4.25}), 60.0).history.models[0]
+    assert first.change == "start: mlp, widened to 4.2 times the FLOPs"
+
+
 def test_the_last_model_settles_also_where_models_are_few(tmp_path):
     one = simulate(tmp_path / "one", settings(starts=THREE, max_models=1), 300.0)
     assert phases(one) == ["decay"] and 0.9 * 300 < one.seconds <= 300
@@ -209,6 +238,17 @@ def test_the_last_model_settles_also_where_models_are_few(tmp_path):
     assert phases(two) == ["stable", "decay"] and 0.9 * 300 < two.seconds <= 300
     counted = simulate(tmp_path / "counted", settings(starts=THREE, max_models=3, max_epochs=1))
     assert phases(counted) == ["stable", "stable", "decay"]
+    capped = simulate(tmp_path / "capped", settings(max_models=1, most_epochs=4), 300.0)
+    assert phases(capped) == ["decay"] and capped.history.models[0].epochs == 4
+
+
+def test_a_start_that_fails_leaves_its_place_to_the_next(tmp_path):
+    found = simulate(
+        tmp_path,
+        settings(starts=THREE, max_models=3, max_epochs=1),
+        fate=lambda number, job: Result(reason="it diverged") if number == 0 else None,
+    )
+    assert phases(found) == ["stable", "stable", "decay"]
 
 
 def test_starts_are_trained_first_as_many_as_time_allows(tmp_path):

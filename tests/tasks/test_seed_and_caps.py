@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from kmorph import ImageClassifier
 from kmorph.cli import SMALL_STARTS, _digits
 from kmorph.problem import ImageInput
-from kmorph.search.strategy.steps import steps_to
+from kmorph.search.strategy.steps import EPOCHS_TO_STEP, steps_to
 from kmorph.search.workers.calibration import GUESS
 from kmorph.tasks.options import SearcherArgs, choose_starts
 
@@ -40,3 +40,4 @@ def test_the_demo_grows_twice():
     affordable = images.affordable(10, len(x), 60.0, lambda graph: GUESS.multiply_adds)
     for _, start in choose_starts(SMALL_STARTS, (), images.shape, 10, images.front(), SearcherArgs.of(None)):
         assert steps_to(start.flops, affordable) == 2
+    assert 60.0 * GUESS.multiply_adds > 1.5 * EPOCHS_TO_STEP * len(x) * affordable

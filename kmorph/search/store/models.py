@@ -91,6 +91,10 @@ class Models:
             line.append(self.records[line[-1].parent_id])
         return line
 
+    def starts(self) -> list[ModelRecord]:
+        """Those without a parent."""
+        return [record for record in self.records.values() if record.parent_id is None]
+
     def stable(self) -> list[ModelRecord]:
         """Models whose losses compare, for none was settled; if all were, those."""
         measured = [

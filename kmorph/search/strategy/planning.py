@@ -72,14 +72,15 @@ class Planner:
     ) -> tuple[str, Plan, int]:
         """Phase, plan and seed of a start or a child.
 
-        It trains for a slice of the time. Only under a time limit below `GROWTH_FROM`, or one for a single
-        model, and without a cap on epochs that would leave some of it, the first model gets all of it and
-        settles at once.
+        It trains for a slice of the time. Only under a time limit for a single model, or below `GROWTH_FROM`
+        without a cap on epochs that would leave some of it, the first model gets all of it and settles at
+        once.
         """
-        limit = self.schedule.time_limit
-        capped = self.settings.epochs is not None
-        is_only_one = limit is not None and (limit < GROWTH_FROM or self.schedule.max_models == 1)
-        if is_only_one and not self.records and not capped:
+        limit, is_capped = self.schedule.time_limit, self.settings.epochs is not None
+        is_only_one = self.schedule.max_models == 1 or (
+            limit is not None and limit < GROWTH_FROM and not is_capped
+        )
+        if limit is not None and is_only_one and not self.records:
             return "decay", self.plan("decay", graph, seed, self.schedule.time_left(), hyperparameters), seed
         seconds = self.schedule.slice_seconds()
         return "stable", self.plan("stable", graph, seed, seconds, hyperparameters), seed

@@ -1,8 +1,8 @@
-"""Planned steps: a network too small for the time is grown at once to the size that the time affords."""
+"""Networks too small for the time are widened to the size that it affords: in steps, or before training."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import ceil, log, sqrt
 
 import numpy as np
@@ -26,6 +26,11 @@ Several smaller steps leave less time for the size that counts (`docs/benchmarks
 """
 
 MOST_STEPS = 3
+EPOCHS_TO_STEP = 80.0
+"""Epochs of the larger network that the time must be worth for a start to be trained before it is widened.
+
+With fewer, the larger one from new weights ends better (`docs/benchmarks.md`, starts too small).
+"""
 ROUNDS = 8  # of the search for a factor of the widths
 
 
@@ -63,7 +68,7 @@ def planned_step(
         None if the network is large enough, or cannot be widened.
     """
     steps = steps_to(parent.graph.flops, affordable)
-    if not steps or not (kinds is None or Widen in kinds or Widen.kind in kinds):
+    if not steps or not _may_widen(kinds):
         return None
     ratio = min((affordable / parent.graph.flops) ** (1 / steps), MOST_STEP)
     morphs, child = widened(parent.graph, ratio * parent.graph.flops, limits)
@@ -77,6 +82,43 @@ def planned_step(
         hyperparameters=parent.hyperparameters,
         change=f"widen all layers: {child.flops / parent.graph.flops:.1f} times the FLOPs",
     )
+
+
+def widened_starts(
+    starts: Sequence[tuple[str, Graph]],
+    affordable: int,
+    limits: Limits,
+    kinds: Collection[str | type[Morph]] | None,
+) -> tuple[tuple[tuple[str, Graph], ...], dict[str, float]]:
+    """Starts as wide as the time affords, for those without weights that are too small for it.
+
+    Parameters
+    ----------
+    starts : sequence of (str, Graph)
+    affordable : int
+        FLOPs of a network that suits the time.
+    limits, kinds
+        As for `planned_step`.
+
+    Returns
+    -------
+    starts : tuple of (str, Graph)
+    growth : dict of str to float
+        By the name of each that was widened: its FLOPs, as a multiple of what they were.
+    """
+    result, growth = [], {}
+    for name, graph in starts:
+        if not graph.has_weights and steps_to(graph.flops, affordable) and _may_widen(kinds):
+            _, wider = widened(graph, affordable, limits)
+            if is_step(graph.flops, wider.flops):
+                growth[name] = wider.flops / graph.flops
+                graph = wider
+        result.append((name, graph))
+    return tuple(result), growth
+
+
+def _may_widen(kinds: Collection[str | type[Morph]] | None) -> bool:
+    return kinds is None or Widen in kinds or Widen.kind in kinds
 
 
 def is_step(flops: int, child_flops: int) -> bool:

@@ -62,7 +62,7 @@ def measure_power(
         speed, policy = ask(pool, patience, training_speed, graph.to_json(), pack_layers(), problem)
     except Exception as error:  # the first candidate will meet the same fault, and its failure has the reason
         logger.warning("the speed of a worker could not be measured: %r", error)
-        pool.power = GUESS  # to wait once is enough
+        pool.power = GUESS  # do not wait a second time
         return GUESS
     pool.power = Power(float(speed) * max(graph.flops, 1), policy)
     return pool.power

@@ -111,7 +111,8 @@ class Jobs(Generic[T]):
                 self._report_progress(sent)
             if done := [sent for sent in self._sent if sent.handle.done()]:
                 self._sent = [sent for sent in self._sent if sent not in done]
-                return _told_apart([(sent.what, sent.job, self._result(sent)) for sent in done])
+                found = [(sent.what, sent.job, self._result(sent)) for sent in done]
+                return _as_one_death(found) if self.pool.can_kill else found
             if late := self._give_up_late():
                 return late
         return []
@@ -185,8 +186,8 @@ class Jobs(Generic[T]):
                 sent.images, sent.seconds = event
 
 
-def _told_apart(found: list[tuple[T, Job, Result]]) -> list[tuple[T, Job, Result]]:
-    """Results that came at once: where a worker dies, others die with it, and only one counts."""
+def _as_one_death(found: list[tuple[T, Job, Result]]) -> list[tuple[T, Job, Result]]:
+    """Results that came at once: where a worker of ours dies the others end with it, and only one counts."""
     died = [i for i, (_, _, result) in enumerate(found) if result.cause == "died"]
     for i in died[1:]:
         what, job, result = found[i]

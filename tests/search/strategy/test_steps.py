@@ -10,7 +10,14 @@ from morphs.reference import evaluate
 from kmorph import morphs, starts
 from kmorph.morphs import Limits
 from kmorph.search.strategy.observe import Observation
-from kmorph.search.strategy.steps import LEAST_STEP, MOST_STEP, planned_step, steps_to, widened
+from kmorph.search.strategy.steps import (
+    LEAST_STEP,
+    MOST_STEP,
+    planned_step,
+    steps_to,
+    widened,
+    widened_starts,
+)
 
 SMALL = {
     "cnn": starts.cnn((8, 8, 1), 3, width=8),
@@ -63,6 +70,19 @@ def test_what_is_far_too_small_grows_in_equal_steps():
         graph = proposal.graph
     assert len(sizes) == 2 and all(7 < size <= MOST_STEP for size in sizes)
     assert 0.7 * affordable < graph.flops <= affordable
+
+
+def test_starts_without_weights_are_widened_before_they_are_trained():
+    small, trained = SMALL["cnn"], SMALL["cnn"].initialize(seed=0)
+    large = starts.resnet((8, 8, 1), 3, width=32)
+    affordable = 9 * small.flops
+    given = (("cnn", small), ("trained", trained), ("resnet", large))
+    found, growth = widened_starts(given, affordable, Limits(), None)
+    assert [name for name, _ in found] == ["cnn", "trained", "resnet"] and [*growth] == ["cnn"]
+    assert found[1:] == given[1:] and not found[0][1].has_weights
+    assert growth["cnn"] == found[0][1].flops / small.flops and 6 < growth["cnn"] <= 9
+    assert widened_starts(given, affordable, Limits(), (morphs.Deepen,)) == (given, {})
+    assert widened_starts(given, affordable, Limits(max_parameters=small.n_parameters), None) == (given, {})
 
 
 def test_bounds_are_kept():

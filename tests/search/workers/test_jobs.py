@@ -145,11 +145,14 @@ def test_whatever_a_job_raises_costs_its_candidate_alone(tmp_path, jobs, pool, e
     assert type(error).__name__ in result.reason or result.reason == "advice"
 
 
-def test_of_candidates_that_die_together_one_counts(tmp_path, jobs, pool):
+@pytest.mark.parametrize("can_kill", [True, False], ids=["ours", "an executor's"])
+def test_of_candidates_that_die_together_one_counts(tmp_path, jobs, pool, can_kill):
+    pool.can_kill = can_kill
     for name in "abc":
         jobs.send(name, job(tmp_path, name))
         pool.handles[-1].set_exception(BrokenProcessPool("dead"))
-    assert [result.cause for _, _, result in jobs.collect()] == ["died", "lost", "lost"]
+    others = "lost" if can_kill else "died"
+    assert [result.cause for _, _, result in jobs.collect()] == ["died", others, others]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Termination(143)], ids=["Ctrl-C", "SIGTERM"])
