@@ -26,10 +26,10 @@ Several smaller steps leave less time for the size that counts (`docs/benchmarks
 """
 
 MOST_STEPS = 3
-EPOCHS_TO_STEP = 80.0
+EPOCHS_TO_STEP = 40.0
 """Epochs of the larger network that the time must be worth for a start to be trained before it is widened.
 
-With fewer, the larger one from new weights ends better (`docs/benchmarks.md`, starts too small).
+With fewer, the larger one from new weights ends as well or better (`docs/benchmarks.md`, starts too small).
 """
 ROUNDS = 8  # of the search for a factor of the widths
 
