@@ -118,13 +118,12 @@ class Recorder:
         )
         self.history.add_failure(record)
         self.models.failed_seconds += record.seconds
-        self.failures_in_a_row += result.cause != "lost"
-        if result.cause == "lost":
-            pass  # it may be tried again
-        elif parent is None:
-            self.failed_starts.append(candidate.graph.fingerprint)
-        else:
-            self.failed_children.append(candidate)
+        if result.cause != "lost":  # those may be tried again
+            self.failures_in_a_row += 1
+            if parent is None:
+                self.failed_starts.append(candidate.graph.fingerprint)
+            else:
+                self.failed_children.append(candidate)
         log_candidate(name, f"failed: {record.reason}", parent_id=record.parent_id, state="failed")
         self.listener(CandidateFailed(record))
         return record
