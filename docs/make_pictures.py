@@ -1,9 +1,13 @@
 """Draw the README's picture from a real search: its tree, and the networks along the best lineage.
 
-    python examples/fashion_mnist.py --images 5000 --time-limit 200 --path runs/picture
-    python docs/make_pictures.py runs/picture
+    from kmorph import ImageClassifier
+    from kmorph.datasets import load_fashion_mnist
 
-Needs matplotlib (`pip install '.[dev]'`).
+    (x, y), _ = load_fashion_mnist()
+    ImageClassifier(path="runs/picture", seed=0, max_models=12).fit(x[:2000], y[:2000])
+
+then, with matplotlib (`pip install '.[dev]'`), ``python docs/make_pictures.py runs/picture``. Without a time
+limit networks grow from the first child on.
 """
 
 from __future__ import annotations
@@ -283,6 +287,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a finished search")
     parser.add_argument("--target", type=Path, default=HERE / "images" / "search.png")
-    parser.add_argument("--data", default="5,000 images of Fashion-MNIST", help="what was searched on")
+    parser.add_argument("--data", default="2,000 images of Fashion-MNIST", help="what was searched on")
     given = parser.parse_args()
     draw(given.run, given.target, given.data)
