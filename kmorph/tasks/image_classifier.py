@@ -56,10 +56,10 @@ class ImageClassifier(Classifier):
         ``learning_rate``, ``batch_size``, ``weight_decay``, ``label_smoothing``: a number fixes one; ``(low,
         high)`` or ``(low, high, "log")``, or a list of values, let the search vary it, with the
         architecture where that grows. What is not named keeps its default: batches of 64, of 128 from 20,000
-        examples on, with a learning rate of 0.1 for each 64, and weight decay 5e-4, for numbers 5e-3; labels
-        are smoothed in the last training only, by as much as the network was overconfident before. A model
-        that does not fit the memory is trained with half the batch size and learning rate, or less; the
-        history has what was used.
+        training examples on, with a learning rate of 0.1 for each 64, and weight decay 5e-4, for numbers
+        5e-3; labels are smoothed in the last training only, by as much as the network was overconfident
+        before. A model that does not fit the memory is trained with half the batch size and learning rate, or
+        less; the history has what was used.
     ensemble : bool or "auto", default="auto"
         True: the last model is the mean of two or three, trained to their end one after the other and joined
         into one network; they are chosen for what each adds on the validation data. A short search may have

@@ -93,7 +93,7 @@ class Predictor(TransformerMixin, Fitted):
         return self._target().measure(y, scores, metric, check_sample_weight(sample_weight, len(scores)))
 
     def leaderboard(self, x: Any = None, y: Any = None) -> list[dict[str, Any]]:
-        """The models, best first.
+        """The models: the best one, then the others by their validation loss, those without one last.
 
         Parameters
         ----------
