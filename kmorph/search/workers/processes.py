@@ -121,10 +121,10 @@ class WorkerProcesses:
         restarted for every search. The call that waits for it returns as soon as it starts
         (`worker.evaluate`).
         """
-        for handle in handles:
-            handle.cancel()
         if not idle and all(handle.done() for handle in handles):
             return
+        for handle in handles:
+            handle.cancel()
         if self._is_loading and not self._was_spared and not idle:
             self._was_spared = True
             self._stale.update(self._calls)
