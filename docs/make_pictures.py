@@ -1,13 +1,10 @@
 """Draw the README's picture from a real search: its tree, and the networks along the best lineage.
 
-    from kmorph import ImageClassifier
-    from kmorph.datasets import load_fashion_mnist
+    python examples/fashion_mnist.py --images 5000 --time-limit 200 --path runs/picture
+    python docs/make_pictures.py runs/picture
 
-    (x, y), _ = load_fashion_mnist()
-    ImageClassifier(path="runs/picture", seed=0, max_models=12).fit(x[:2000], y[:2000])
-
-then, with matplotlib (`pip install '.[dev]'`), ``python docs/make_pictures.py runs/picture``. Without a time
-limit networks grow from the first child on.
+Needs matplotlib (`pip install '.[dev]'`). The picture in the README is of an earlier version, in which such a
+search grew; now it needs time for 1,500 passes over the images, or no time limit but ``max_models``.
 """
 
 from __future__ import annotations
@@ -287,6 +284,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a finished search")
     parser.add_argument("--target", type=Path, default=HERE / "images" / "search.png")
-    parser.add_argument("--data", default="2,000 images of Fashion-MNIST", help="what was searched on")
+    parser.add_argument("--data", default="5,000 images of Fashion-MNIST", help="what was searched on")
     given = parser.parse_args()
     draw(given.run, given.target, given.data)
