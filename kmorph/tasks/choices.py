@@ -72,12 +72,11 @@ def choose_beginning(
     first = starts[0][1]
 
     def power_of(flops: int) -> float:
-        """Measured on the user's own start; larger networks keep processors busier."""
+        """Speed of a network of so many FLOPs: larger ones keep processors busier than the user's own start."""
         found = power(first)
-        busier = (
-            1.0 if found == GUESS.multiply_adds else (flops / max(first.flops, 1)) ** (1 - SPEED_EXPONENT)
-        )
-        return found * busier
+        if found == GUESS.multiply_adds:  # not measured, so of no size
+            return found
+        return found * (flops / max(first.flops, 1)) ** (1 - SPEED_EXPONENT)
 
     own = given.starts is not None
     affordable = input.affordable(width, n, limit, (lambda graph: power_of(graph.flops)) if own else power)
