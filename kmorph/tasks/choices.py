@@ -72,7 +72,7 @@ def choose_beginning(
     first = starts[0][1]
 
     def power_of(flops: int) -> float:
-        """Speed of a network of so many FLOPs: larger ones keep processors busier than the user's own start."""
+        """Speed of a network of so many FLOPs: larger ones keep processors busier than the user's start."""
         found = power(first)
         if found == GUESS.multiply_adds:  # not measured, so of no size
             return found
